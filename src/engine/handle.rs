@@ -1,0 +1,200 @@
+//! How the rest of the program speaks to the engine: commands with answers, and a status that is always fresh.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use serde::Serialize;
+use tokio::sync::{broadcast, mpsc, oneshot, watch};
+
+use super::setup::Setup;
+use crate::model::alerting::{AlertInstance, Message};
+use crate::model::run::{Run, RunId, Trigger};
+use crate::model::units::Timestamp;
+
+/// Why the engine did not do it.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum Refusal {
+    /// No such profile or run.
+    #[error("{0}")]
+    Unknown(String),
+    /// The target is being loaded, the environment forbids it, the daemon stops …
+    #[error("{0}")]
+    NotNow(String),
+    /// The configuration is invalid; the last good one stays.
+    #[error("{0}")]
+    BadConfiguration(String),
+    /// The engine has ended.
+    #[error("the engine has stopped")]
+    Stopped,
+}
+
+/// What can be asked of the engine.
+#[derive(Debug)]
+pub enum Command {
+    /// Start a run of a profile now.
+    Start(String, Trigger, oneshot::Sender<Result<RunId, Refusal>>),
+    /// End a run early; the second field says who.
+    Cancel(RunId, String, oneshot::Sender<Result<(), Refusal>>),
+    /// Read the configuration again.
+    Reload(oneshot::Sender<Result<(), Refusal>>),
+}
+
+/// One second of a running run, for progress lines and the page.
+#[derive(Debug, Clone, Default, PartialEq, Serialize)]
+pub struct Progress {
+    /// Second of the run.
+    pub second: u32,
+    /// Regular length in seconds.
+    pub total_seconds: u32,
+    /// Current stage of the first scenario.
+    pub phase: String,
+    /// VUs that exist.
+    pub vus: u64,
+    /// Requests that ended in this second.
+    pub requests: u64,
+    /// Of them failed.
+    pub failed: u64,
+    /// 95th percentile of `http_req_duration` over the last 5 s, microseconds; `None` when nothing was answered.
+    pub p95_us: Option<u64>,
+    /// Requests since the start.
+    pub requests_total: u64,
+    /// Of them failed.
+    pub failed_total: u64,
+    /// Starts dropped since the start.
+    pub dropped_total: u64,
+    /// Pools by the latest reading.
+    pub pools: Vec<PoolNow>,
+}
+
+/// A pool at the latest reading.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct PoolNow {
+    /// Pool's name.
+    pub pool: String,
+    /// Checked out.
+    pub in_use: Option<f64>,
+    /// Configured maximum.
+    pub limit: Option<f64>,
+    /// Waiting callers.
+    pub waiting: Option<f64>,
+}
+
+/// A run that is going on.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct LiveRun {
+    /// Identity.
+    pub id: RunId,
+    /// Profile.
+    pub profile: String,
+    /// Target.
+    pub target: String,
+    /// Start.
+    pub started_at: Timestamp,
+    /// Latest second; `None` before the first.
+    pub progress: Option<Progress>,
+}
+
+/// A schedule and when it fires next.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct NextFire {
+    /// Schedule.
+    pub schedule: String,
+    /// Profile.
+    pub profile: String,
+    /// Cron text with time zone.
+    pub cron: String,
+    /// Next instant, jitter included.
+    pub at: Option<Timestamp>,
+}
+
+/// How the engine is.
+#[derive(Debug, Clone, Default)]
+pub struct EngineStatus {
+    /// The configuration in force.
+    pub setup: Arc<Setup>,
+    /// When the daemon started.
+    pub started_at: Timestamp,
+    /// Runs going on.
+    pub running: Vec<LiveRun>,
+    /// Profiles that wait for their target.
+    pub queued: Vec<String>,
+    /// Next fires, soonest first.
+    pub next: Vec<NextFire>,
+    /// Alerts that are pending, firing or without data.
+    pub alerts: Vec<AlertInstance>,
+    /// Why the store cannot be written at present; `None` when it can.
+    pub storage_error: Option<String>,
+    /// When the scheduler last ticked.
+    pub scheduler_tick: Option<Timestamp>,
+    /// Outcome of the last reload: when, and the error if it failed.
+    pub last_reload: Option<(Timestamp, Option<String>)>,
+    /// Messages that wait to be sent.
+    pub outbox_waiting: u64,
+    /// True once the daemon was told to stop.
+    pub stopping: bool,
+}
+
+/// What happens, as it happens.
+#[derive(Debug, Clone)]
+pub enum Event {
+    /// A run began.
+    RunStarted(Box<Run>),
+    /// One second of a run.
+    Progress(RunId, Box<Progress>),
+    /// A run ended and is stored.
+    RunEnded(Box<Run>),
+    /// A message was decided (and stored).
+    Decided(Box<Message>),
+    /// A message arrived: channel, kind and rule, where it went.
+    Delivered(String, Box<Message>, String),
+    /// A message could not be delivered this time: channel, why, when it is tried again (`None`: given up).
+    NotDelivered(String, String, Option<Duration>),
+}
+
+/// A handle on the running engine; cheap to clone.
+#[derive(Clone)]
+pub struct EngineHandle {
+    commands: mpsc::Sender<Command>,
+    status: watch::Receiver<Arc<EngineStatus>>,
+    events: broadcast::Sender<Event>,
+}
+
+impl EngineHandle {
+    /// Puts a handle together; `engine` and tests do.
+    pub fn new(commands: mpsc::Sender<Command>, status: watch::Receiver<Arc<EngineStatus>>, events: broadcast::Sender<Event>) -> Self {
+        Self { commands, status, events }
+    }
+
+    /// How the engine is now.
+    pub fn status(&self) -> Arc<EngineStatus> {
+        self.status.borrow().clone()
+    }
+
+    /// What happens from now on. A slow reader loses events, never slows the engine.
+    pub fn events(&self) -> broadcast::Receiver<Event> {
+        self.events.subscribe()
+    }
+
+    /// Starts a run of `profile` now.
+    pub async fn start_run(&self, profile: &str, trigger: Trigger) -> Result<RunId, Refusal> {
+        let (answer, wait) = oneshot::channel();
+        self.ask(Command::Start(profile.into(), trigger, answer), wait).await
+    }
+
+    /// Ends a run early.
+    pub async fn cancel_run(&self, id: &RunId, by: &str) -> Result<(), Refusal> {
+        let (answer, wait) = oneshot::channel();
+        self.ask(Command::Cancel(id.clone(), by.into(), answer), wait).await
+    }
+
+    /// Reads the configuration again; the last good one stays when it is invalid.
+    pub async fn reload(&self) -> Result<(), Refusal> {
+        let (answer, wait) = oneshot::channel();
+        self.ask(Command::Reload(answer), wait).await
+    }
+
+    async fn ask<T>(&self, command: Command, wait: oneshot::Receiver<Result<T, Refusal>>) -> Result<T, Refusal> {
+        self.commands.send(command).await.map_err(|_| Refusal::Stopped)?;
+        wait.await.unwrap_or(Err(Refusal::Stopped))
+    }
+}

@@ -1,0 +1,117 @@
+//! Everything the configuration says, resolved: what the engine works from. Replaced as a whole on reload.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use crate::model::alerting::{Route, Rule};
+use crate::model::profile::{Profile, Target};
+use crate::model::schedule::Schedule;
+use crate::model::threshold::Series;
+use crate::notify::ChannelSpec;
+use crate::probe::ProbeSpec;
+use crate::registry::Secret;
+
+/// A resolved configuration.
+#[derive(Debug, Clone, Default)]
+pub struct Setup {
+    /// Targets by name.
+    pub targets: BTreeMap<String, TargetSetup>,
+    /// Profiles by name.
+    pub profiles: BTreeMap<String, Profile>,
+    /// Schedules by name.
+    pub schedules: BTreeMap<String, Schedule>,
+    /// Alert rules: the user's and those of the default set that are on.
+    pub rules: Vec<Rule>,
+    /// Channels by name.
+    pub channels: BTreeMap<String, ChannelSpec>,
+    /// Routes in order.
+    pub routes: Vec<Route>,
+    /// Least time between two messages of one open incident (reminders).
+    pub repeat_interval: Duration,
+    /// Where runs are kept.
+    pub storage: StorageSetup,
+    /// The HTTP server.
+    pub server: ServerSetup,
+    /// Logs.
+    pub log: LogSetup,
+    /// Load generation.
+    pub load: LoadSetup,
+}
+
+/// A target with its probes and guards.
+#[derive(Debug, Clone)]
+pub struct TargetSetup {
+    /// The target.
+    pub target: Target,
+    /// Its probes.
+    pub probes: Vec<ProbeSpec>,
+    /// Conditions on which the load is stopped: the text as written and the condition that is bad.
+    pub guards: Vec<(String, Series)>,
+    /// Time between readings while no run is going on.
+    pub idle_interval: Duration,
+}
+
+/// Where runs are kept.
+#[derive(Debug, Clone)]
+pub struct StorageSetup {
+    /// `sqlite://PATH` or `postgres://…`; secret because it may hold a password.
+    pub url: Secret,
+    /// Folder for files of the daemon (mailboxes, spool).
+    pub data_dir: PathBuf,
+}
+
+impl Default for StorageSetup {
+    fn default() -> Self {
+        Self { url: Secret::new("sqlite://plimsoll.db"), data_dir: PathBuf::from(".") }
+    }
+}
+
+/// The HTTP server.
+#[derive(Debug, Clone)]
+pub struct ServerSetup {
+    /// Address and port; port 0 = any free one.
+    pub listen: String,
+    /// How people reach it, for links in messages; `None`: `http://LISTEN`.
+    pub external_url: Option<url::Url>,
+    /// SHA-256 of each token that may start and cancel runs, with its name.
+    pub tokens: Vec<(String, [u8; 32])>,
+    /// Listen on a public address without tokens.
+    pub insecure: bool,
+}
+
+impl Default for ServerSetup {
+    fn default() -> Self {
+        Self { listen: "127.0.0.1:9611".into(), external_url: None, tokens: Vec::new(), insecure: false }
+    }
+}
+
+/// Logs.
+#[derive(Debug, Clone)]
+pub struct LogSetup {
+    /// `error`, `warn`, `info`, `debug`, `trace`, or a tracing filter.
+    pub level: String,
+    /// JSON lines instead of text.
+    pub json: bool,
+}
+
+impl Default for LogSetup {
+    fn default() -> Self {
+        Self { level: "info".into(), json: false }
+    }
+}
+
+/// Load generation.
+#[derive(Debug, Clone, Copy)]
+pub struct LoadSetup {
+    /// Threads that send load.
+    pub threads: usize,
+    /// Longest time that in-flight work may take when the daemon stops.
+    pub drain: Duration,
+}
+
+impl Default for LoadSetup {
+    fn default() -> Self {
+        Self { threads: 1, drain: Duration::from_secs(10) }
+    }
+}

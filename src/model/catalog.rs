@@ -1,0 +1,73 @@
+//! What the small numbers in intervals stand for: the scenarios, phases and steps of one run, stored with the run.
+
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+use super::units::duration_micros;
+
+/// Scenarios and steps of a run; intervals refer to them by index.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+pub struct Catalog {
+    /// In the order of the profile.
+    pub scenarios: Vec<ScenarioMeta>,
+    /// In the order of the profile, across scenarios; a name may occur once per scenario.
+    pub steps: Vec<StepMeta>,
+}
+
+/// One scenario of a run.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct ScenarioMeta {
+    /// Name in the profile.
+    pub name: String,
+    /// The executor's name: `constant-vus`.
+    pub executor: String,
+    /// True when starts are due by the clock (arrival rate), so that thresholds look at response time.
+    pub open: bool,
+    /// Stages in run time.
+    pub phases: Vec<PhaseWindow>,
+    /// Start of the scenario after the start of the run.
+    #[serde(with = "duration_micros")]
+    pub start: Duration,
+    /// Regular duration: no iteration starts after `start + duration`.
+    #[serde(with = "duration_micros")]
+    pub duration: Duration,
+}
+
+/// A stage of a scenario as a window of run time.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct PhaseWindow {
+    /// The stage's name, or `stage-1`, `stage-2`, …; `main` for executors without stages.
+    pub name: String,
+    /// First moment.
+    #[serde(with = "duration_micros")]
+    pub start: Duration,
+    /// First moment after it.
+    #[serde(with = "duration_micros")]
+    pub end: Duration,
+    /// True when the load changes during the stage.
+    pub ramp: bool,
+}
+
+/// One step of a run.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct StepMeta {
+    /// Index of its scenario.
+    pub scenario: u16,
+    /// Name in the profile.
+    pub name: String,
+    /// `http`, later `grpc`, `websocket`.
+    pub protocol: String,
+    /// Method and path as written, for people.
+    pub title: String,
+    /// Names of its checks; counts refer to them by index.
+    pub checks: Vec<String>,
+}
+
+impl ScenarioMeta {
+    /// The stage that the second `[second, second+1)` of the run belongs to: the one at its middle.
+    pub fn phase_at(&self, second: u32) -> Option<&PhaseWindow> {
+        let middle = Duration::from_millis(u64::from(second) * 1000 + 500);
+        self.phases.iter().find(|phase| phase.start <= middle && middle < phase.end)
+    }
+}

@@ -1,0 +1,18 @@
+//! The vocabulary of Plimsoll: what a target, profile, sample, interval, run, verdict, threshold and finding are.
+//! Pure: imports nothing of ours, does no I/O, reads no clock.
+
+pub mod alerting;
+pub mod catalog;
+pub mod failure;
+pub mod finding;
+pub mod histogram;
+pub mod measure;
+pub mod profile;
+pub mod run;
+pub mod schedule;
+pub mod series;
+pub mod threshold;
+pub mod units;
+
+/// Labels of a series or an alert: sorted, so that equal sets print and hash alike.
+pub type Labels = std::collections::BTreeMap<String, String>;

@@ -1,0 +1,276 @@
+//! What to load and how: targets with their limits, profiles with scenarios, executors, flows and thresholds.
+//! Made by `config`, never changed afterwards; a run keeps the profile it began with.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use super::threshold::Threshold;
+use super::units::Rate;
+
+/// A system that may be loaded.
+#[derive(Debug, Clone)]
+pub struct Target {
+    /// Name in the configuration.
+    pub name: String,
+    /// Start of every relative address.
+    pub base_url: Option<url::Url>,
+    /// `production`, `staging` …; `production` needs an opt-in per profile.
+    pub environment: String,
+    /// Hosts that load may reach: `host:port`. The base address is always allowed.
+    pub allow: Vec<String>,
+    /// Upper bounds on the load.
+    pub limits: Limits,
+    /// Where the target tells its version, if it does.
+    pub version: Option<VersionSource>,
+}
+
+impl Target {
+    /// True for a production environment.
+    pub fn is_production(&self) -> bool {
+        matches!(self.environment.as_str(), "production" | "prod")
+    }
+}
+
+/// Upper bounds on the load of one target; `None` = no bound given.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Limits {
+    /// Requests or iterations a second.
+    pub rate: Option<Rate>,
+    /// VUs at one time.
+    pub vus: Option<u64>,
+    /// Length of a run.
+    pub duration: Option<Duration>,
+}
+
+/// How to ask a target for its version.
+#[derive(Debug, Clone)]
+pub struct VersionSource {
+    /// Path to get.
+    pub path: String,
+    /// Header that holds the version; `None`: the body, trimmed.
+    pub header: Option<String>,
+}
+
+/// One load profile.
+#[derive(Debug, Clone)]
+pub struct Profile {
+    /// Name in the configuration.
+    pub name: String,
+    /// Name of the target.
+    pub target: String,
+    /// One line for people.
+    pub description: Option<String>,
+    /// Loads a production target on purpose.
+    pub allow_production: bool,
+    /// In the order of the file.
+    pub scenarios: Vec<Scenario>,
+    /// What must hold.
+    pub thresholds: Vec<Threshold>,
+    /// Share of starts that may be dropped or unsent before the run is invalid.
+    pub max_undelivered: f64,
+    /// Digest of everything that decides what the load is; runs with equal digests can be compared.
+    pub digest: String,
+}
+
+/// One executor with its flow.
+#[derive(Debug, Clone)]
+pub struct Scenario {
+    /// Name in the profile.
+    pub name: String,
+    /// When iterations start.
+    pub executor: Executor,
+    /// Offset from the start of the run.
+    pub start_time: Duration,
+    /// How long running iterations may go on after the regular end.
+    pub graceful_stop: Duration,
+    /// Least time between the starts of two iterations of one VU (closed executors).
+    pub pace: Option<Duration>,
+    /// Labels of its own.
+    pub tags: BTreeMap<String, String>,
+    /// What one iteration does.
+    pub flow: Vec<FlowNode>,
+}
+
+/// A stage of a ramping executor: by its end the value is `target`.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Stage {
+    /// Length; zero = a jump.
+    pub duration: Duration,
+    /// VUs, or starts per time unit, at its end.
+    pub target: f64,
+    /// Name for phases and gates.
+    pub name: Option<String>,
+}
+
+/// When iterations start: k6's executors.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Executor {
+    /// A fixed number of VUs loop.
+    ConstantVus {
+        /// Number of VUs.
+        vus: u64,
+        /// Regular duration.
+        duration: Duration,
+    },
+    /// The number of VUs follows stages.
+    RampingVus {
+        /// VUs at the start.
+        start_vus: u64,
+        /// The stages.
+        stages: Vec<Stage>,
+        /// How long a VU that is ramped down may finish its iteration.
+        graceful_ramp_down: Duration,
+    },
+    /// Starts at a fixed rate.
+    ConstantArrivalRate {
+        /// The rate.
+        rate: Rate,
+        /// Regular duration.
+        duration: Duration,
+        /// VUs made before the start, and upper bound.
+        vus: VuPool,
+    },
+    /// Starts at a rate that follows stages.
+    RampingArrivalRate {
+        /// Rate at the start; stage targets count per the same time unit.
+        start_rate: Rate,
+        /// The stages.
+        stages: Vec<Stage>,
+        /// VUs made before the start, and upper bound.
+        vus: VuPool,
+    },
+}
+
+/// VUs of an open executor.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct VuPool {
+    /// Made before the start.
+    pub pre_allocated: u64,
+    /// Made when needed, up to this.
+    pub max: u64,
+}
+
+impl Executor {
+    /// k6's name of the executor.
+    pub fn name(&self) -> &'static str {
+        match self {
+            Self::ConstantVus { .. } => "constant-vus",
+            Self::RampingVus { .. } => "ramping-vus",
+            Self::ConstantArrivalRate { .. } => "constant-arrival-rate",
+            Self::RampingArrivalRate { .. } => "ramping-arrival-rate",
+        }
+    }
+
+    /// True when starts are due by the clock, whatever the VUs do.
+    pub fn is_open(&self) -> bool {
+        matches!(self, Self::ConstantArrivalRate { .. } | Self::RampingArrivalRate { .. })
+    }
+
+    /// Regular duration, without graceful stop.
+    pub fn duration(&self) -> Duration {
+        match self {
+            Self::ConstantVus { duration, .. } | Self::ConstantArrivalRate { duration, .. } => *duration,
+            Self::RampingVus { stages, .. } | Self::RampingArrivalRate { stages, .. } => stages.iter().map(|stage| stage.duration).sum(),
+        }
+    }
+
+    /// Most VUs that can exist at one time.
+    pub fn max_vus(&self) -> u64 {
+        match self {
+            Self::ConstantVus { vus, .. } => *vus,
+            Self::RampingVus { start_vus, stages, .. } => stages.iter().map(|stage| stage.target as u64).max().unwrap_or(0).max(*start_vus),
+            Self::ConstantArrivalRate { vus, .. } | Self::RampingArrivalRate { vus, .. } => vus.max,
+        }
+    }
+
+    /// Highest rate of starts a second; `None` for closed executors, whose rate depends on the target.
+    pub fn max_rate(&self) -> Option<f64> {
+        match self {
+            Self::ConstantVus { .. } | Self::RampingVus { .. } => None,
+            Self::ConstantArrivalRate { rate, .. } => Some(rate.as_per_second()),
+            Self::RampingArrivalRate { start_rate, stages, .. } => {
+                let top = stages.iter().map(|stage| stage.target).fold(start_rate.count, f64::max);
+                Some(top / start_rate.per.as_secs_f64())
+            }
+        }
+    }
+}
+
+/// A node of an iteration's flow.
+#[derive(Debug, Clone)]
+pub enum FlowNode {
+    /// One request.
+    Step(Box<Step>),
+    /// One of several flows, drawn by weight.
+    Choose(Vec<(f64, Vec<FlowNode>)>),
+    /// Think time.
+    Pause(Pause),
+}
+
+/// Think time.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Pause {
+    /// Always the same.
+    Fixed(Duration),
+    /// Evenly between two bounds.
+    Uniform(Duration, Duration),
+}
+
+/// One request of a flow.
+#[derive(Debug, Clone)]
+pub struct Step {
+    /// Name for figures.
+    pub name: String,
+    /// What is sent.
+    pub request: HttpRequest,
+    /// What must hold of the answer.
+    pub checks: Vec<Check>,
+    /// Longest time for the whole request.
+    pub timeout: Duration,
+}
+
+/// An HTTP request.
+#[derive(Debug, Clone)]
+pub struct HttpRequest {
+    /// Upper-case method.
+    pub method: String,
+    /// Whole address.
+    pub url: url::Url,
+    /// Names and values, as sent.
+    pub headers: Vec<(String, String)>,
+    /// Body bytes, already rendered.
+    pub body: Option<bytes::Bytes>,
+}
+
+/// Something that must hold of an answer.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Check {
+    /// Name for figures and reasons: `status is 200`.
+    pub name: String,
+    /// What is compared.
+    pub kind: CheckKind,
+}
+
+/// What a check looks at.
+#[derive(Debug, Clone, PartialEq)]
+pub enum CheckKind {
+    /// The status is one of these. A failed status check is reported as the status itself.
+    Status(Vec<u16>),
+    /// `http_req_duration` is below this.
+    DurationBelow(Duration),
+    /// The body is valid JSON.
+    BodyIsJson,
+    /// A JSON path finds something.
+    JsonExists(String),
+    /// A JSON path finds this value.
+    JsonEquals(String, serde_json::Value),
+    /// The body contains this text.
+    BodyContains(String),
+}
+
+impl CheckKind {
+    /// True when the check needs the body.
+    pub fn needs_body(&self) -> bool {
+        matches!(self, Self::BodyIsJson | Self::JsonExists(_) | Self::JsonEquals(..) | Self::BodyContains(_))
+    }
+}

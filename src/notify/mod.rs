@@ -1,0 +1,78 @@
+//! Tells people. One file per kind of channel; each owns its settings and renders the same `Message` its own way.
+//! A notifier only says what became of one attempt; the engine's outbox retries. A new channel: one file, one line in `KINDS`.
+
+use std::fmt::Debug;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_trait::async_trait;
+
+use crate::clock::SharedClock;
+use crate::model::alerting::Outgoing;
+
+/// What became of one attempt.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Delivery {
+    /// It arrived; where, for people: "mail to ops@example.org via mail.example.org".
+    Delivered(String),
+    /// It did not; trying again can help.
+    Retry {
+        /// Class for metrics: `network`, `timeout`, `rate_limited`, `server_error`, `client_error`, `auth`.
+        class: &'static str,
+        /// What happened, without secrets.
+        reason: String,
+        /// The receiver's wish (Retry-After).
+        after: Option<Duration>,
+    },
+    /// It did not and never will.
+    GiveUp {
+        /// Class for metrics.
+        class: &'static str,
+        /// What happened, without secrets.
+        reason: String,
+    },
+}
+
+/// A channel that is ready to send.
+#[async_trait]
+pub trait Notifier: Send + Sync {
+    /// Makes one attempt, bounded in time.
+    async fn send(&self, outgoing: &Outgoing) -> Delivery;
+}
+
+/// What notifiers need of the program.
+#[derive(Clone)]
+pub struct NotifyParts {
+    /// HTTP client with our timeouts, following no redirects.
+    pub http: reqwest::Client,
+    /// The wall clock.
+    pub clock: SharedClock,
+    /// Right side of Message-IDs.
+    pub hostname: String,
+    /// Where a file mailbox with a relative path goes.
+    pub data_dir: PathBuf,
+}
+
+/// The settings of one channel, as its kind reads them.
+pub trait ChannelSettings: Debug + Send + Sync {
+    /// Makes the notifier. Does not connect yet.
+    fn connect(&self, parts: &NotifyParts) -> Result<Arc<dyn Notifier>, String>;
+    /// Where it leads, for people, without secrets.
+    fn describe(&self) -> String;
+    /// Whether resolves are sent too.
+    fn send_resolved(&self) -> bool {
+        true
+    }
+}
+
+/// A named channel.
+#[derive(Debug, Clone)]
+pub struct ChannelSpec {
+    /// Name in the configuration.
+    pub name: String,
+    /// Its kind: `email`.
+    pub kind: &'static str,
+    /// Its settings.
+    pub settings: Arc<dyn ChannelSettings>,
+}

@@ -1,0 +1,513 @@
+//! From nodes to typed settings, gathering every mistake: the `Decode` trait, sections with required, optional and
+//! default keys, and the `settings!` and `choice!` macros that also yield the JSON Schema and the reference documentation.
+//! Pure: the environment and secret files are reached through `Surroundings`, which `config` provides.
+
+use std::time::Duration;
+
+use serde_json::{Value as Json, json};
+
+use super::diagnostic::{Diagnostics, suggest};
+use super::node::{Named, Node, Secret, Span, Spanned, Value};
+use crate::model::units::{Rate, UnitError, parse_bytes, parse_duration, parse_percent, parse_rate};
+
+/// What decoding needs of the world outside the file.
+pub trait Surroundings {
+    /// The text of a secret file, relative to the configuration's folder; `Err` says why it cannot be read.
+    fn read_secret_file(&self, path: &str) -> Result<String, String>;
+    /// A path written in the configuration, made absolute relative to the configuration's folder.
+    fn resolve_path(&self, path: &str) -> String;
+}
+
+/// What is carried along while decoding: the mistakes so far, and the world outside.
+pub struct Context<'a> {
+    /// All mistakes found so far.
+    pub diagnostics: Diagnostics,
+    /// Secret files and paths.
+    pub surroundings: &'a dyn Surroundings,
+}
+
+impl<'a> Context<'a> {
+    /// A context without mistakes.
+    pub fn new(surroundings: &'a dyn Surroundings) -> Self {
+        Self { diagnostics: Diagnostics::default(), surroundings }
+    }
+
+    /// Reports that `node` is not `expected`, and returns `None`.
+    pub fn wrong_type<T>(&mut self, node: &Node, expected: &str) -> Option<T> {
+        self.diagnostics.push(
+            "wrong-type",
+            node.span,
+            format!("expected {expected}, found {}", node.shape()),
+            format!("write {expected} here"),
+        );
+        None
+    }
+
+    /// Reports a quantity that could not be read, and returns `None`.
+    pub fn wrong_unit<T>(&mut self, node: &Node, error: UnitError) -> Option<T> {
+        self.diagnostics.push(error.code, node.span, error.message, error.hint);
+        None
+    }
+}
+
+/// A type that can be read from a configuration node.
+pub trait Decode: Sized {
+    /// Reads the value. `None` means that at least one mistake was reported.
+    fn decode(node: &Node, cx: &mut Context<'_>) -> Option<Self>;
+    /// The JSON Schema of what `decode` accepts.
+    fn schema() -> Json;
+}
+
+/// A mapping being read key by key; keys that nobody asks for are reported by `finish`.
+pub struct Section<'n> {
+    node: &'n Node,
+    known: Vec<&'static str>,
+    /// What the section is called in messages: "profile `soak`".
+    title: String,
+}
+
+impl<'n> Section<'n> {
+    /// Opens a mapping; reports and returns `None` when the node is none. Nothing at all counts as an empty mapping.
+    pub fn open(node: &'n Node, title: impl Into<String>, cx: &mut Context<'_>) -> Option<Self> {
+        match node.value {
+            Value::Map(_) | Value::Null => Some(Self { node, known: Vec::new(), title: title.into() }),
+            Value::Bool(_) | Value::Number(..) | Value::Text(_) | Value::List(_) => cx.wrong_type(node, "a mapping"),
+        }
+    }
+
+    /// The raw node under `key`; the key counts as known from now on. A key with no value counts as absent.
+    pub fn node(&mut self, key: &'static str) -> Option<&'n Node> {
+        self.known.push(key);
+        self.node.get(key).filter(|node| node.value != Value::Null)
+    }
+
+    /// The value under `key`; reports when it is missing or wrong.
+    pub fn required<T: Decode>(&mut self, key: &'static str, cx: &mut Context<'_>) -> Option<T> {
+        if let Some(node) = self.node(key) {
+            return T::decode(node, cx);
+        }
+        cx.diagnostics.push("missing-key", self.node.span, format!("{} lacks the key `{key}`", self.title), format!("add `{key}:`"));
+        None
+    }
+
+    /// The value under `key`, `None` when it is absent (or wrong, which is reported).
+    pub fn optional<T: Decode>(&mut self, key: &'static str, cx: &mut Context<'_>) -> Option<T> {
+        self.node(key).and_then(|node| T::decode(node, cx))
+    }
+
+    /// A secret given as `key` or as `key_file`; reports when both are given or the file cannot be read.
+    pub fn secret(&mut self, key: &'static str, key_file: &'static str, cx: &mut Context<'_>) -> Option<Secret> {
+        let plain = self.node(key);
+        let Some(file) = self.node(key_file) else {
+            return plain.and_then(|node| Secret::decode(node, cx));
+        };
+        if plain.is_some() {
+            cx.diagnostics.push("conflicting-keys", file.span, format!("both `{key}` and `{key_file}` are given"), "keep one of them");
+            return None;
+        }
+        let path = String::decode(file, cx)?;
+        match cx.surroundings.read_secret_file(&path) {
+            Ok(text) => Some(Secret::new(text.trim_end_matches(['\r', '\n']))),
+            Err(why) => {
+                cx.diagnostics.push(
+                    "unreadable-secret",
+                    file.span,
+                    format!("the secret file `{path}` cannot be read: {why}"),
+                    "check the path and its permissions",
+                );
+                None
+            }
+        }
+    }
+
+    /// Reports every key that nobody asked for.
+    pub fn finish(self, cx: &mut Context<'_>) {
+        for entry in self.node.entries() {
+            if !self.known.contains(&entry.key.as_str()) {
+                cx.diagnostics.push(
+                    "unknown-key",
+                    entry.span,
+                    format!("unknown key `{}` in {}", entry.key, self.title),
+                    suggest(&entry.key, self.known.iter().copied()),
+                );
+            }
+        }
+    }
+}
+
+impl Decode for String {
+    fn decode(node: &Node, cx: &mut Context<'_>) -> Option<Self> {
+        match node.scalar() {
+            Some(text) => Some(text),
+            None => cx.wrong_type(node, "a text"),
+        }
+    }
+    fn schema() -> Json {
+        json!({"type": ["string", "number", "boolean"]})
+    }
+}
+
+impl Decode for bool {
+    fn decode(node: &Node, cx: &mut Context<'_>) -> Option<Self> {
+        if let Value::Bool(value) = node.value { Some(value) } else { cx.wrong_type(node, "true or false") }
+    }
+    fn schema() -> Json {
+        json!({"type": "boolean"})
+    }
+}
+
+impl Decode for f64 {
+    fn decode(node: &Node, cx: &mut Context<'_>) -> Option<Self> {
+        if let Value::Number(value, _) = node.value
+            && value.is_finite()
+        {
+            return Some(value);
+        }
+        cx.wrong_type(node, "a number")
+    }
+    fn schema() -> Json {
+        json!({"type": "number"})
+    }
+}
+
+/// Reads a whole number no larger than `max`.
+fn whole_number(node: &Node, max: u64, cx: &mut Context<'_>) -> Option<u64> {
+    let Value::Number(value, text) = &node.value else { return cx.wrong_type(node, "a whole number") };
+    match text.replace('_', "").parse::<u64>() {
+        Ok(number) if number <= max => Some(number),
+        Ok(_) => {
+            cx.diagnostics.push("out-of-range", node.span, format!("`{text}` is too large"), format!("at most {max}"));
+            None
+        }
+        Err(_) => {
+            let hint = if *value < 0.0 { "write 0 or more" } else { "write a number without a fraction" };
+            cx.diagnostics.push("out-of-range", node.span, format!("`{text}` is not a whole number of 0 or more"), hint);
+            None
+        }
+    }
+}
+
+macro_rules! whole_numbers {
+    ($($ty:ty),*) => {$(
+        impl Decode for $ty {
+            fn decode(node: &Node, cx: &mut Context<'_>) -> Option<Self> {
+                whole_number(node, u64::from(<$ty>::MAX), cx).and_then(|number| Self::try_from(number).ok())
+            }
+            fn schema() -> Json {
+                json!({"type": "integer", "minimum": 0})
+            }
+        }
+    )*};
+}
+whole_numbers!(u8, u16, u32, u64);
+
+impl Decode for Duration {
+    fn decode(node: &Node, cx: &mut Context<'_>) -> Option<Self> {
+        let Some(text) = node.scalar() else { return cx.wrong_type(node, "a time such as `30s`") };
+        parse_duration(&text).map_or_else(|error| cx.wrong_unit(node, error), Some)
+    }
+    fn schema() -> Json {
+        json!({"type": ["string", "integer"], "pattern": "^(0|([0-9._]+ ?(us|ms|s|m|min|h|d|w) ?)+)$", "examples": ["30s", "1m30s"]})
+    }
+}
+
+impl Decode for Rate {
+    fn decode(node: &Node, cx: &mut Context<'_>) -> Option<Self> {
+        let Some(text) = node.scalar() else { return cx.wrong_type(node, "a rate such as `50/s`") };
+        parse_rate(&text).map_or_else(|error| cx.wrong_unit(node, error), Some)
+    }
+    fn schema() -> Json {
+        json!({"type": "string", "pattern": "^[0-9._]+ ?/ ?.+$", "examples": ["50/s", "200/min"]})
+    }
+}
+
+/// A size in bytes, written `2GiB`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct ByteSize(pub u64);
+
+impl Decode for ByteSize {
+    fn decode(node: &Node, cx: &mut Context<'_>) -> Option<Self> {
+        let Some(text) = node.scalar() else { return cx.wrong_type(node, "a size such as `2GiB`") };
+        parse_bytes(&text).map_or_else(|error| cx.wrong_unit(node, error), |bytes| Some(Self(bytes)))
+    }
+    fn schema() -> Json {
+        json!({"type": "string", "pattern": "^[0-9._]+ ?([kKMGT]i?)?B$", "examples": ["512MiB", "2GiB"]})
+    }
+}
+
+/// A share between 0 and 1, written `80%`.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Share(pub f64);
+
+impl Decode for Share {
+    fn decode(node: &Node, cx: &mut Context<'_>) -> Option<Self> {
+        let Some(text) = node.scalar() else { return cx.wrong_type(node, "a percentage such as `80%`") };
+        parse_percent(&text).map_or_else(|error| cx.wrong_unit(node, error), |share| Some(Self(share)))
+    }
+    fn schema() -> Json {
+        json!({"type": "string", "pattern": "^[0-9.]+ ?%$", "examples": ["80%"]})
+    }
+}
+
+impl Decode for Secret {
+    fn decode(node: &Node, cx: &mut Context<'_>) -> Option<Self> {
+        String::decode(node, cx).map(Self::new)
+    }
+    fn schema() -> Json {
+        json!({"type": "string"})
+    }
+}
+
+/// A path, made absolute relative to the configuration's folder.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct FilePath(pub String);
+
+impl Decode for FilePath {
+    fn decode(node: &Node, cx: &mut Context<'_>) -> Option<Self> {
+        let text = String::decode(node, cx)?;
+        Some(Self(cx.surroundings.resolve_path(&text)))
+    }
+    fn schema() -> Json {
+        json!({"type": "string"})
+    }
+}
+
+/// An absolute http or https address.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct WebUrl(pub url::Url);
+
+impl Decode for WebUrl {
+    fn decode(node: &Node, cx: &mut Context<'_>) -> Option<Self> {
+        let text = String::decode(node, cx)?;
+        match url::Url::parse(&text) {
+            Ok(url) if matches!(url.scheme(), "http" | "https") && url.has_host() => Some(Self(url)),
+            _ => {
+                cx.diagnostics.push(
+                    "bad-url",
+                    node.span,
+                    format!("`{text}` is not an http or https address"),
+                    "write it whole: `http://host:port/path`",
+                );
+                None
+            }
+        }
+    }
+    fn schema() -> Json {
+        json!({"type": "string", "format": "uri", "pattern": "^https?://"})
+    }
+}
+
+impl<T: Decode> Decode for Spanned<T> {
+    fn decode(node: &Node, cx: &mut Context<'_>) -> Option<Self> {
+        T::decode(node, cx).map(|value| Self { value, span: node.span })
+    }
+    fn schema() -> Json {
+        T::schema()
+    }
+}
+
+/// The node itself, undecoded: request bodies, messages.
+impl Decode for Node {
+    fn decode(node: &Node, _cx: &mut Context<'_>) -> Option<Self> {
+        Some(node.clone())
+    }
+    fn schema() -> Json {
+        json!(true)
+    }
+}
+
+impl<T: Decode> Decode for Box<T> {
+    fn decode(node: &Node, cx: &mut Context<'_>) -> Option<Self> {
+        T::decode(node, cx).map(Self::new)
+    }
+    fn schema() -> Json {
+        T::schema()
+    }
+}
+
+/// A list; a single value stands for a list of one.
+impl<T: Decode> Decode for Vec<T> {
+    fn decode(node: &Node, cx: &mut Context<'_>) -> Option<Self> {
+        let Value::List(items) = &node.value else { return T::decode(node, cx).map(|one| vec![one]) };
+        // Every item is read before giving up, so that all mistakes are reported.
+        let read: Vec<Option<T>> = items.iter().map(|item| T::decode(item, cx)).collect();
+        read.into_iter().collect()
+    }
+    fn schema() -> Json {
+        json!({"anyOf": [{"type": "array", "items": T::schema()}, T::schema()]})
+    }
+}
+
+/// A mapping from the user's own names; names that fail are left out after being reported.
+impl<T: Decode> Decode for Named<T> {
+    fn decode(node: &Node, cx: &mut Context<'_>) -> Option<Self> {
+        if node.value == Value::Null {
+            return Some(Self::default());
+        }
+        let Value::Map(entries) = &node.value else { return cx.wrong_type(node, "a mapping from names") };
+        let mut named = Vec::new();
+        for entry in entries {
+            if let Some(value) = T::decode(&entry.node, cx) {
+                named.push((Spanned { value: entry.key.clone(), span: entry.span }, value));
+            }
+        }
+        Some(Self(named))
+    }
+    fn schema() -> Json {
+        json!({"type": "object", "additionalProperties": T::schema()})
+    }
+}
+
+/// One key of a settings section, as the schema and the reference documentation show it.
+#[derive(Debug, Clone)]
+pub struct KeyDoc {
+    /// The key as written in the file.
+    pub key: &'static str,
+    /// First paragraph of its documentation.
+    pub doc: String,
+    /// True when it must be given.
+    pub required: bool,
+    /// The default as text, when there is one.
+    pub default: Option<&'static str>,
+    /// JSON Schema of the value.
+    pub schema: Json,
+}
+
+/// The JSON Schema of an object with these keys; unknown keys are refused.
+pub fn object_schema(doc: &str, keys: &[KeyDoc]) -> Json {
+    let mut properties = serde_json::Map::new();
+    for key in keys {
+        let mut schema = key.schema.clone();
+        if let Json::Object(map) = &mut schema {
+            let text = match key.default {
+                Some(default) => format!("{} Default: {default}.", key.doc),
+                None => key.doc.clone(),
+            };
+            map.insert("description".into(), text.into());
+        }
+        properties.insert(key.key.into(), schema);
+    }
+    let required: Vec<&str> = keys.iter().filter(|key| key.required).map(|key| key.key).collect();
+    let mut schema = json!({"type": "object", "description": doc, "additionalProperties": false, "properties": properties});
+    if !required.is_empty() {
+        schema["required"] = json!(required);
+    }
+    schema
+}
+
+/// Joins the lines of a doc comment into one paragraph.
+pub fn join_doc(lines: &[&str]) -> String {
+    lines.iter().map(|line| line.trim()).collect::<Vec<_>>().join(" ").trim().to_owned()
+}
+
+/// A place that nobody knows, for values that no file gave.
+pub const NOWHERE: Span = Span { file: 0, line: 0, column: 0, len: 0 };
+
+/// Declares a settings struct: the type, how it is read (all mistakes at once, unknown keys refused), its JSON Schema and its reference.
+///
+/// Each field is `name [as "keyInFile"]: MODE Type [= default]`, MODE being `required`, `optional` (gives `Option<Type>`),
+/// `default` (needs `= value`, or nothing for `Type::default()`), or `secret` (gives `Option<Secret>`, read from `name` or `name_file`).
+#[macro_export]
+macro_rules! settings {
+    ($(#[doc = $doc:literal])* $(#[derive($($derive:ident),*)])? $vis:vis struct $name:ident titled $title:literal {
+        $( $(#[doc = $fdoc:literal])* $field:ident $(as $key:literal)? : $mode:ident $ty:ty $(= $default:expr)? ),* $(,)?
+    }) => {
+        $(#[doc = $doc])*
+        #[allow(unreachable_pub, clippy::allow_attributes)]
+        #[derive(Debug, Clone $($(, $derive)*)?)]
+        $vis struct $name { $( $(#[doc = $fdoc])* pub $field: $crate::settings!(@type $mode $ty), )* }
+
+        impl $crate::registry::Decode for $name {
+            fn decode(node: &$crate::registry::Node, cx: &mut $crate::registry::Context<'_>) -> Option<Self> {
+                #[allow(unused_mut, clippy::allow_attributes)]
+                let mut section = $crate::registry::Section::open(node, $title, cx)?;
+                $( let $field = $crate::settings!(@read section cx $mode $ty, $crate::settings!(@key $field $($key)?), $crate::settings!(@file $field $($key)?) $(, $default)?); )*
+                section.finish(cx);
+                Some(Self { $( $field: $crate::settings!(@unwrap $mode $field), )* })
+            }
+            fn schema() -> serde_json::Value {
+                $crate::registry::object_schema(&$crate::registry::join_doc(&[$($doc),*]), &Self::keys())
+            }
+        }
+
+        #[allow(unreachable_pub, clippy::allow_attributes)]
+        impl $name {
+            /// The keys of this section, for the schema and the reference.
+            pub fn keys() -> Vec<$crate::registry::KeyDoc> {
+                #[allow(unused_mut, clippy::allow_attributes)]
+                let mut keys: Vec<$crate::registry::KeyDoc> = Vec::new();
+                $( $crate::settings!(@doc keys $mode $ty, $crate::settings!(@key $field $($key)?), $crate::settings!(@file $field $($key)?), [$($fdoc),*] $(, $default)?); )*
+                keys
+            }
+        }
+    };
+    (@key $field:ident) => { stringify!($field) };
+    (@key $field:ident $key:literal) => { $key };
+    (@file $field:ident) => { concat!(stringify!($field), "_file") };
+    (@file $field:ident $key:literal) => { concat!($key, "_file") };
+    (@type required $ty:ty) => { $ty };
+    (@type default $ty:ty) => { $ty };
+    (@type optional $ty:ty) => { Option<$ty> };
+    (@type secret $ty:ty) => { Option<$ty> };
+    (@read $s:ident $cx:ident required $ty:ty, $key:expr, $file:expr) => { $s.required::<$ty>($key, $cx) };
+    (@read $s:ident $cx:ident optional $ty:ty, $key:expr, $file:expr) => { $s.optional::<$ty>($key, $cx) };
+    (@read $s:ident $cx:ident secret $ty:ty, $key:expr, $file:expr) => { $s.secret($key, $file, $cx) };
+    (@read $s:ident $cx:ident default $ty:ty, $key:expr, $file:expr, $default:expr) => { $s.optional::<$ty>($key, $cx).unwrap_or_else(|| $default) };
+    (@read $s:ident $cx:ident default $ty:ty, $key:expr, $file:expr) => { $s.optional::<$ty>($key, $cx).unwrap_or_default() };
+    (@unwrap required $field:ident) => { $field? };
+    (@unwrap $mode:ident $field:ident) => { $field };
+    (@doc $keys:ident secret $ty:ty, $key:expr, $file:expr, [$($doc:literal),*]) => {
+        $keys.push($crate::registry::KeyDoc { key: $key, doc: $crate::registry::join_doc(&[$($doc),*]), required: false, default: None, schema: <$ty as $crate::registry::Decode>::schema() });
+        $keys.push($crate::registry::KeyDoc { key: $file, doc: format!("File that holds `{}`.", $key), required: false, default: None, schema: serde_json::json!({"type": "string"}) });
+    };
+    (@doc $keys:ident $mode:ident $ty:ty, $key:expr, $file:expr, [$($doc:literal),*] $(, $default:expr)?) => {
+        $keys.push($crate::registry::KeyDoc { key: $key, doc: $crate::registry::join_doc(&[$($doc),*]), required: stringify!($mode) == "required", default: $crate::settings!(@default $($default)?), schema: <$ty as $crate::registry::Decode>::schema() });
+    };
+    (@default) => { None };
+    (@default $default:expr) => { Some(stringify!($default)) };
+}
+
+/// Declares an enum that is written as one of a few words.
+#[macro_export]
+macro_rules! choice {
+    ($(#[$meta:meta])* $vis:vis enum $name:ident { $( $(#[doc = $doc:literal])* $variant:ident = $word:literal ),* $(,)? }) => {
+        $(#[$meta])*
+        #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, serde::Serialize, serde::Deserialize)]
+        $vis enum $name { $( $(#[doc = $doc])* #[serde(rename = $word)] $variant, )* }
+
+        impl $name {
+            /// All variants, in order.
+            pub const ALL: &'static [Self] = &[$(Self::$variant),*];
+
+            /// The word as written in files, stores and labels.
+            pub fn as_str(self) -> &'static str {
+                match self { $( Self::$variant => $word, )* }
+            }
+
+            /// The variant written as `word`.
+            pub fn parse(word: &str) -> Option<Self> {
+                match word { $( $word => Some(Self::$variant), )* _ => None }
+            }
+        }
+
+        impl std::fmt::Display for $name {
+            fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+                f.pad(self.as_str())
+            }
+        }
+
+        impl $crate::registry::Decode for $name {
+            fn decode(node: &$crate::registry::Node, cx: &mut $crate::registry::Context<'_>) -> Option<Self> {
+                let text = <String as $crate::registry::Decode>::decode(node, cx)?;
+                let found = Self::parse(&text);
+                if found.is_none() {
+                    cx.diagnostics.push("unknown-word", node.span, format!("`{text}` is not known here"), $crate::registry::suggest(&text, [$($word),*]));
+                }
+                found
+            }
+            fn schema() -> serde_json::Value {
+                serde_json::json!({"enum": [$($word),*]})
+            }
+        }
+    };
+}

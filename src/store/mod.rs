@@ -1,0 +1,189 @@
+//! Remembers runs, series, ticks, findings, alerts and outgoing messages: one trait, SQLite and PostgreSQL behind it.
+//! Only `engine` writes; `server` and `cli` read. sqlx is named only here, in the database probes and in the demo.
+//! A new backend: one file here, its migrations beside, and the conformance suite passes.
+
+use std::time::Duration;
+
+use async_trait::async_trait;
+
+use crate::model::alerting::{AlertInstance, OutboxState, Outgoing, Transition};
+use crate::model::finding::Finding;
+use crate::model::measure::Interval;
+use crate::model::run::{Run, RunId, RunStatus, Verdict};
+use crate::model::schedule::Tick;
+use crate::model::series::Reading;
+use crate::model::units::Timestamp;
+
+/// Why the store could not do it.
+#[derive(Debug, thiserror::Error)]
+pub enum StoreError {
+    /// The database is locked or overloaded; trying again can help.
+    #[error("the database is busy: {0}")]
+    Busy(String),
+    /// The database cannot be reached; trying again later can help.
+    #[error("the database cannot be reached: {0}")]
+    Gone(String),
+    /// No space is left.
+    #[error("the database is full: {0}")]
+    Full(String),
+    /// The row exists already.
+    #[error("already stored: {0}")]
+    Duplicate(String),
+    /// The schema was written by a newer program.
+    #[error("the database has schema version {found}, this program knows up to {known}: use the newer program, or restore a backup")]
+    TooNew {
+        /// Version in the database.
+        found: i64,
+        /// Newest version known here.
+        known: i64,
+    },
+    /// The address or the file is not usable as a store.
+    #[error("the database cannot be opened: {0}")]
+    Unusable(String),
+    /// Stored data cannot be understood.
+    #[error("stored data is damaged: {0}")]
+    Corrupt(String),
+    /// Anything else.
+    #[error("the database refused: {0}")]
+    Other(String),
+}
+
+impl StoreError {
+    /// True when the same call may succeed later.
+    pub fn is_passing(&self) -> bool {
+        matches!(self, Self::Busy(_) | Self::Gone(_) | Self::Full(_))
+    }
+}
+
+/// Result of a store call.
+pub type StoreResult<T> = Result<T, StoreError>;
+
+/// Which runs to list.
+#[derive(Debug, Clone, Default)]
+pub struct RunFilter {
+    /// Only of this profile.
+    pub profile: Option<String>,
+    /// Only of this target.
+    pub target: Option<String>,
+    /// Only in this state.
+    pub status: Option<RunStatus>,
+    /// Only with this verdict.
+    pub verdict: Option<Verdict>,
+    /// Only those that started before.
+    pub before: Option<Timestamp>,
+    /// At most so many; 0 = 50.
+    pub limit: u32,
+}
+
+/// Which probe readings to read.
+#[derive(Debug, Clone, Default)]
+pub struct ReadingFilter {
+    /// Of this run; else of the time span.
+    pub run: Option<RunId>,
+    /// Of this target.
+    pub target: Option<String>,
+    /// Of this metric.
+    pub metric: Option<String>,
+    /// From this moment on.
+    pub from: Option<Timestamp>,
+    /// Before this moment.
+    pub to: Option<Timestamp>,
+}
+
+/// What one second of everything adds to the store; written in one transaction.
+#[derive(Debug, Clone, Default)]
+pub struct SeriesBatch {
+    /// Intervals of runs.
+    pub intervals: Vec<(RunId, Interval)>,
+    /// Readings, with the run that was going on.
+    pub readings: Vec<(Option<RunId>, Reading)>,
+}
+
+/// A decision about alerts: state, history and messages, written in one transaction before anyone is told.
+#[derive(Debug, Clone, Default)]
+pub struct AlertChange {
+    /// Instances to insert or replace.
+    pub instances: Vec<AlertInstance>,
+    /// Fingerprints to forget.
+    pub forgotten: Vec<String>,
+    /// History entries to add.
+    pub transitions: Vec<Transition>,
+    /// Messages to send.
+    pub messages: Vec<Outgoing>,
+}
+
+/// What became of an attempt to send.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Settlement {
+    /// The message.
+    pub id: String,
+    /// New state: sent, dropped, or waiting for another attempt.
+    pub state: OutboxState,
+    /// Next attempt not before; for `waiting`.
+    pub not_before: Timestamp,
+    /// Now.
+    pub at: Timestamp,
+    /// Where it went, or why not.
+    pub detail: String,
+}
+
+/// Figures about the outbox for `/metrics`.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct OutboxStats {
+    /// Messages that wait.
+    pub waiting: u64,
+    /// When the oldest of them was written.
+    pub oldest: Option<Timestamp>,
+}
+
+/// The memory of the daemon. Every call is one transaction; every promise is a test of the conformance suite.
+#[async_trait]
+pub trait Store: Send + Sync {
+    /// Succeeds when the store can be written.
+    async fn ping(&self) -> StoreResult<()>;
+
+    /// Writes a run that begins. `Duplicate` when the id exists.
+    async fn start_run(&self, run: &Run) -> StoreResult<()>;
+    /// Replaces everything about a run but its id.
+    async fn update_run(&self, run: &Run) -> StoreResult<()>;
+    /// Marks every run that is stored as running as interrupted (`ended_by` crash, ended at its last interval or `at`), and returns their ids.
+    async fn interrupt_orphans(&self, at: Timestamp) -> StoreResult<Vec<RunId>>;
+    /// The run with this id, or the only run whose id starts or ends with it; `last` is the newest.
+    async fn run(&self, id: &str) -> StoreResult<Option<Run>>;
+    /// Runs, newest first.
+    async fn runs(&self, filter: &RunFilter) -> StoreResult<Vec<Run>>;
+
+    /// Adds intervals and readings. The same second of a run again replaces it.
+    async fn append(&self, batch: &SeriesBatch) -> StoreResult<()>;
+    /// Intervals of a run with `from <= second < to`, ascending.
+    async fn intervals(&self, run: &RunId, from: u32, to: u32) -> StoreResult<Vec<Interval>>;
+    /// Readings, ascending in time. Failed readings are included unless a metric is asked for.
+    async fn readings(&self, filter: &ReadingFilter) -> StoreResult<Vec<Reading>>;
+
+    /// Adds findings; those of the same run and method are replaced.
+    async fn save_findings(&self, run: &RunId, findings: &[Finding]) -> StoreResult<()>;
+    /// Findings, newest first; of one run or of all.
+    async fn findings(&self, run: Option<&RunId>, limit: u32) -> StoreResult<Vec<Finding>>;
+
+    /// Adds the record of one instant of a schedule. The same schedule and instant again replaces it.
+    async fn record_tick(&self, tick: &Tick) -> StoreResult<()>;
+    /// Records, newest first; of one schedule or of all.
+    async fn ticks(&self, schedule: Option<&str>, limit: u32) -> StoreResult<Vec<Tick>>;
+
+    /// All alert instances.
+    async fn alerts(&self) -> StoreResult<Vec<AlertInstance>>;
+    /// Writes a decision: state, history and messages, all or nothing. A message whose id exists is left as it is.
+    async fn commit_alerts(&self, change: &AlertChange) -> StoreResult<()>;
+    /// History, newest first; of one alert or of all.
+    async fn transitions(&self, fingerprint: Option<&str>, limit: u32) -> StoreResult<Vec<Transition>>;
+
+    /// Takes up to `limit` waiting messages that are due and not leased, and leases them to the caller. Of one incident and channel
+    /// only the earliest that is not done is ever given out, so that a resolve never overtakes its fire.
+    async fn lease_messages(&self, now: Timestamp, lease: Duration, limit: u32) -> StoreResult<Vec<Outgoing>>;
+    /// Records the outcome of an attempt (counts it) and gives the lease back.
+    async fn settle_message(&self, settlement: &Settlement) -> StoreResult<()>;
+    /// Messages, newest first; in one state or all.
+    async fn messages(&self, state: Option<OutboxState>, limit: u32) -> StoreResult<Vec<Outgoing>>;
+    /// How much is waiting.
+    async fn outbox_stats(&self) -> StoreResult<OutboxStats>;
+}

@@ -1,0 +1,14 @@
+//! One integration binary: starts the real daemon and the real parts against real servers on free ports of 127.0.0.1.
+
+mod architecture;
+mod bad_config;
+mod cli;
+mod demo;
+mod grafana;
+mod journey;
+mod load;
+mod notify;
+mod probes;
+mod server;
+mod servers;
+mod store;
