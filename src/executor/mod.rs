@@ -1,1 +1,121 @@
-//! To be built.
+//! When iterations start. Knows no protocol: it drives a `Workload`, counts every start, and folds into the thread's `Shard`.
+//! `schedule` is pure; `open` and `closed` are the two drivers. A new executor is a schedule and, at most, a driver.
+
+pub mod closed;
+pub mod open;
+pub mod schedule;
+pub mod shard;
+
+#[cfg(test)]
+mod tests;
+
+use std::future::Future;
+use std::rc::Rc;
+use std::time::Duration;
+
+use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
+
+use crate::model::profile::{Executor, Scenario};
+use shard::SharedShard;
+
+/// One iteration that is about to begin.
+#[derive(Debug, Clone, Copy)]
+pub struct Iteration {
+    /// Number within the scenario, from 0, over all threads.
+    pub number: u64,
+    /// When it was due: response times count from here.
+    pub intended: Instant,
+}
+
+/// How an iteration ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum IterationEnd {
+    /// It went through its whole flow.
+    Completed {
+        /// At least one check or request failed.
+        with_failed_check: bool,
+    },
+    /// It broke off.
+    Failed,
+}
+
+/// What iterations do. One value per scenario and load thread; VUs live on that thread.
+pub trait Workload: 'static {
+    /// State of one VU: connections, random numbers, buffers.
+    type Vu: 'static;
+    /// Makes a VU; `number` is its index within the scenario, over all threads.
+    fn vu(&self, number: u64) -> Self::Vu;
+    /// Runs one iteration. May be dropped in the middle when its time is up; what was in flight must then be counted.
+    fn iterate(&self, vu: &mut Self::Vu, iteration: Iteration) -> impl Future<Output = IterationEnd>;
+}
+
+/// This thread's part of the load: thread `index` of `count` takes every start and every VU whose number leaves that remainder.
+#[derive(Debug, Clone, Copy)]
+pub struct Part {
+    /// From 0.
+    pub index: u64,
+    /// At least 1.
+    pub count: u64,
+}
+
+impl Part {
+    /// The whole load.
+    pub const WHOLE: Self = Self { index: 0, count: 1 };
+
+    /// How many of `total` things are this part's.
+    pub fn share(self, total: u64) -> u64 {
+        (total + self.count - 1 - self.index) / self.count
+    }
+
+    /// Number of this part's `local`-th thing.
+    pub fn number(self, local: u64) -> u64 {
+        local * self.count + self.index
+    }
+}
+
+/// What a driver needs besides the workload.
+#[derive(Clone)]
+pub struct Drive {
+    /// Index of the scenario in the catalog.
+    pub scenario: u16,
+    /// Offset 0 of the run.
+    pub run_start: Instant,
+    /// This thread's part.
+    pub part: Part,
+    /// Where everything is counted.
+    pub shard: SharedShard,
+    /// Stop starting; running iterations get the graceful stop.
+    pub stop: CancellationToken,
+    /// Stop now; running iterations are cut off.
+    pub kill: CancellationToken,
+}
+
+/// Runs one scenario to its end on the current thread (inside a `LocalSet`).
+pub async fn drive<W: Workload>(scenario: &Scenario, workload: Rc<W>, drive: Drive) {
+    let begin = drive.run_start + scenario.start_time;
+    tokio::select! {
+        () = tokio::time::sleep_until(begin) => {}
+        () = drive.stop.cancelled() => return,
+    }
+    match &scenario.executor {
+        Executor::ConstantVus { .. } | Executor::RampingVus { .. } => closed::run(scenario, workload, drive, begin).await,
+        Executor::ConstantArrivalRate { .. } | Executor::RampingArrivalRate { .. } => open::run(scenario, workload, drive, begin).await,
+    }
+}
+
+/// Waits until all iterations have ended by themselves, or until the graceful stop is over or the run is killed.
+async fn grace(drive: &Drive, graceful_stop: Duration, all_idle: impl Future<Output = ()>) {
+    tokio::select! {
+        () = all_idle => {}
+        () = tokio::time::sleep(graceful_stop) => {}
+        () = drive.kill.cancelled() => {}
+    }
+}
+
+/// Runs one iteration and counts it, also when it is cut off in the middle.
+async fn counted<W: Workload>(workload: &W, vu: &mut W::Vu, iteration: Iteration, drive: &Drive) {
+    let guard = shard::IterationGuard::begin(&drive.shard, drive.scenario, iteration.intended);
+    let end = workload.iterate(vu, iteration).await;
+    guard.end(end);
+}

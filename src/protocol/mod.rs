@@ -1,1 +1,6 @@
-//! To be built.
+//! One request. One file per protocol; each returns an `Outcome` with phases, bytes and exactly one reason when it failed.
+//! The guard is asked at every connection, with the address that was really resolved.
+
+pub mod guard;
+pub mod http;
+mod stream;

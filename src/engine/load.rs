@@ -1,0 +1,184 @@
+//! The load threads: each has its own single-threaded runtime, its part of every scenario, and its shard, which it hands over
+//! once a second. Apart from the daemon's runtime, so that neither disturbs the other's clock.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::mpsc;
+use tokio::task::LocalSet;
+use tokio::time::{Instant, sleep_until};
+use tokio_util::sync::CancellationToken;
+
+use super::catalog::first_steps;
+use super::workload::HttpWorkload;
+use crate::executor::shard::{Shard, SharedShard};
+use crate::executor::{Drive, Part, drive};
+use crate::model::catalog::Catalog;
+use crate::model::measure::Interval;
+use crate::model::profile::Profile;
+use crate::protocol::http::HttpShared;
+
+/// How often a load thread looks whether its event loop turns.
+const PULSE: Duration = Duration::from_millis(20);
+
+/// What a load thread reports. Threads are told apart by their index.
+#[derive(Debug)]
+pub enum Report {
+    /// One second of this thread.
+    Second(usize, Box<Interval>),
+    /// The thread has ended, after its last second; the text says what went wrong, if anything.
+    Done(usize, Option<String>),
+}
+
+/// A load that is going on.
+#[derive(Debug)]
+pub struct Load {
+    /// What the threads report.
+    pub reports: mpsc::Receiver<Report>,
+    /// Stop starting; running iterations get their graceful stop.
+    pub stop: CancellationToken,
+    /// Stop now.
+    pub kill: CancellationToken,
+    /// Offset 0.
+    pub start: Instant,
+}
+
+/// What the threads share.
+#[derive(Clone)]
+pub struct LoadPlan {
+    /// The profile.
+    pub profile: Arc<Profile>,
+    /// Its catalog.
+    pub catalog: Arc<Catalog>,
+    /// Guard and TLS.
+    pub http: HttpShared,
+    /// Seed of all random numbers of the run.
+    pub seed: u64,
+    /// Number of threads, at least 1.
+    pub threads: usize,
+}
+
+/// Starts the load threads; `Err` says why a thread cannot be made.
+pub fn start(plan: &LoadPlan) -> std::io::Result<Load> {
+    let (sender, reports) = mpsc::channel(plan.threads * 8);
+    let (stop, kill) = (CancellationToken::new(), CancellationToken::new());
+    let start = Instant::now();
+    for index in 0..plan.threads {
+        let (plan, sender, stop, kill) = (plan.clone(), sender.clone(), stop.clone(), kill.clone());
+        std::thread::Builder::new().name(format!("load-{index}")).spawn(move || {
+            let error = thread_main(&plan, index, &sender, start, (&stop, &kill));
+            // The receiver is gone only when the run was abandoned; then nobody needs the report.
+            let _ = sender.blocking_send(Report::Done(index, error));
+        })?;
+    }
+    Ok(Load { reports, stop, kill, start })
+}
+
+fn thread_main(
+    plan: &LoadPlan,
+    index: usize,
+    reports: &mpsc::Sender<Report>,
+    start: Instant,
+    (stop, kill): (&CancellationToken, &CancellationToken),
+) -> Option<String> {
+    let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().build() {
+        Ok(runtime) => runtime,
+        Err(error) => return Some(format!("a load thread cannot be made: {error}")),
+    };
+    let checks: Vec<usize> = plan.catalog.steps.iter().map(|step| step.checks.len()).collect();
+    let shard = Shard::new(&checks, plan.catalog.scenarios.len());
+    let part = Part { index: index as u64, count: plan.threads as u64 };
+    let seed = plan.seed.wrapping_add(index as u64);
+    let local = LocalSet::new();
+    local.block_on(&runtime, async {
+        let mut scenarios = tokio::task::JoinSet::new();
+        for (scenario, first_step) in plan.profile.scenarios.iter().zip(first_steps(&plan.catalog)) {
+            let workload = match HttpWorkload::new(scenario, first_step, plan.http.clone(), shard.clone(), seed) {
+                Ok(workload) => workload,
+                Err(error) => return Some(error),
+            };
+            let number = scenarios.len() as u16;
+            let drive_parts =
+                Drive { scenario: number, run_start: start, part, shard: shard.clone(), stop: stop.clone(), kill: kill.clone() };
+            let scenario = scenario.clone();
+            scenarios.spawn_local(async move { drive(&scenario, workload, drive_parts).await });
+        }
+        report_until_done(&mut scenarios, &shard, reports, index, start).await
+    })
+}
+
+/// Hands the shard over at every full second of the run until all scenarios have ended; returns what went wrong, if anything.
+async fn report_until_done(
+    scenarios: &mut tokio::task::JoinSet<()>,
+    shard: &SharedShard,
+    reports: &mpsc::Sender<Report>,
+    index: usize,
+    start: Instant,
+) -> Option<String> {
+    let mut error = None;
+    let mut second = 0;
+    let mut health = Health::new();
+    while !scenarios.is_empty() {
+        let boundary = start + Duration::from_secs(u64::from(second) + 1);
+        let pulse = (Instant::now() + PULSE).min(boundary);
+        tokio::select! {
+            () = sleep_until(pulse) => health.pulse(pulse),
+            Some(ended) = scenarios.join_next() => {
+                if let Err(ended) = ended {
+                    error = Some(format!("a scenario broke off: {ended}"));
+                }
+                continue;
+            }
+        }
+        if Instant::now() < boundary {
+            continue;
+        }
+        let interval = health.add_to(shard.borrow_mut().take(second));
+        second += 1;
+        if reports.send(Report::Second(index, Box::new(interval))).await.is_err() {
+            return error;
+        }
+        // After a stall of more than a second the seconds in between are reported as empty, so that time never shifts.
+        while start + Duration::from_secs(u64::from(second) + 1) <= Instant::now() {
+            let empty = Interval { second, shards: 1, ..Interval::default() };
+            second += 1;
+            if reports.send(Report::Second(index, Box::new(empty))).await.is_err() {
+                return error;
+            }
+        }
+    }
+    let last = health.add_to(shard.borrow_mut().take(second));
+    // As above: nobody listens to an abandoned run.
+    let _ = reports.send(Report::Second(index, Box::new(last))).await;
+    error
+}
+
+/// The thread's own health within the current second.
+struct Health {
+    stall: Duration,
+    cpu: Option<f64>,
+}
+
+impl Health {
+    fn new() -> Self {
+        Self { stall: Duration::ZERO, cpu: thread_cpu() }
+    }
+
+    fn pulse(&mut self, due: Instant) {
+        self.stall = self.stall.max(due.elapsed());
+    }
+
+    fn add_to(&mut self, mut interval: Interval) -> Interval {
+        let cpu = thread_cpu();
+        interval.generator_stall = std::mem::take(&mut self.stall);
+        interval.generator_cpu = cpu.zip(self.cpu).map(|(now, before)| now - before);
+        self.cpu = cpu;
+        interval
+    }
+}
+
+/// CPU seconds used by this thread so far.
+fn thread_cpu() -> Option<f64> {
+    let time = rustix::time::clock_gettime(rustix::time::ClockId::ThreadCPUTime);
+    (time.tv_sec >= 0).then(|| time.tv_sec as f64 + time.tv_nsec as f64 / 1e9)
+}

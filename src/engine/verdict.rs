@@ -1,0 +1,193 @@
+//! What a run comes to. Never green when blind: nothing measured is `no_data`, load that was not delivered is `invalid`. Pure.
+
+use crate::model::run::{EndedBy, Summary, ThresholdResult, Verdict};
+use crate::model::units::{format_percent, trim_decimal};
+
+/// Start lag at the 99th percentile above which the generator was too late for its figures to count.
+const LATE_P99_US: u64 = 250_000;
+/// Longest time a load thread may stand still.
+const STALL_US: u64 = 2_000_000;
+
+/// A verdict with its reasons, most important first.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Judgement {
+    /// `None` when the run ended before it could be judged.
+    pub verdict: Option<Verdict>,
+    /// One sentence each.
+    pub reasons: Vec<String>,
+}
+
+/// Judges a run that has ended.
+///
+/// The generator comes first: if it was late or stood still, nothing it measured counts (`invalid`). Then what failed (`fail`), then
+/// load that was not delivered (`invalid`), then what was not measured (`no_data`). Only what is left has passed.
+pub fn judge(summary: &Summary, thresholds: &[ThresholdResult], ended: EndedBy, guard: Option<&str>, max_undelivered: f64) -> Judgement {
+    let unfit = generator_unfit(summary);
+    let failures = failures(summary, thresholds, guard);
+    if ended == EndedBy::Cancelled || ended == EndedBy::Signal {
+        let mut reasons = vec!["the run was ended early".to_owned()];
+        let failed = !failures.is_empty() && thresholds.iter().any(|threshold| threshold.verdict == Verdict::Fail);
+        reasons.extend(failures);
+        return Judgement { verdict: failed.then_some(Verdict::Fail), reasons };
+    }
+    let undelivered = undelivered(summary, max_undelivered);
+    let blind = blind(summary, thresholds);
+    for (verdict, reasons) in
+        [(Verdict::Invalid, unfit), (Verdict::Fail, failures), (Verdict::Invalid, undelivered), (Verdict::NoData, blind)]
+    {
+        if !reasons.is_empty() {
+            return Judgement { verdict: Some(verdict), reasons };
+        }
+    }
+    let reason = match thresholds.len() {
+        0 => "requests succeeded; the profile has no thresholds".to_owned(),
+        1 => "the threshold holds".to_owned(),
+        count => format!("all {count} thresholds hold"),
+    };
+    Judgement { verdict: Some(Verdict::Pass), reasons: vec![reason] }
+}
+
+fn generator_unfit(summary: &Summary) -> Vec<String> {
+    let mut reasons = Vec::new();
+    for scenario in &summary.scenarios {
+        if let Some(lag) = scenario.start_lag.filter(|lag| lag.p99_us > LATE_P99_US) {
+            reasons.push(format!(
+                "the load generator was late: 1 % of the starts of `{}` were more than {} ms behind; use more load threads or a machine with more CPU",
+                scenario.scenario,
+                lag.p99_us / 1000
+            ));
+        }
+    }
+    if summary.generator.stall_max_us > STALL_US {
+        let seconds = trim_decimal(summary.generator.stall_max_us as f64 / 1e6, 1);
+        reasons.push(format!("the load generator stood still for {seconds} s; its own machine is overloaded"));
+    }
+    reasons
+}
+
+fn failures(summary: &Summary, thresholds: &[ThresholdResult], guard: Option<&str>) -> Vec<String> {
+    let mut reasons: Vec<String> =
+        thresholds.iter().filter(|result| result.verdict == Verdict::Fail).map(|result| result.reason.clone()).collect();
+    reasons.extend(guard.map(|guard| format!("the target's guard ended the run: {guard}")));
+    let total = &summary.total;
+    if total.requests > 0 && total.requests == total.failed {
+        let most = total.reasons.iter().max_by_key(|(_, count)| **count);
+        let most = most.map(|(reason, count)| format!(" ({reason}: {count})")).unwrap_or_default();
+        reasons.push(format!("none of {} requests succeeded{most}", total.requests));
+    }
+    reasons
+}
+
+fn undelivered(summary: &Summary, limit: f64) -> Vec<String> {
+    let mut reasons = Vec::new();
+    for scenario in &summary.scenarios {
+        let counts = &scenario.counts;
+        let lost = counts.dropped + counts.unsent;
+        let share = lost as f64 / counts.scheduled.max(1) as f64;
+        if share > limit {
+            reasons.push(format!(
+                "{} of the starts of `{}` were not delivered ({} dropped for want of a free VU, {} not sent); more than {} is invalid: raise maxVUs or lower the rate",
+                format_percent(share),
+                scenario.scenario,
+                counts.dropped,
+                counts.unsent,
+                format_percent(limit)
+            ));
+        }
+        if counts.started > 0 && counts.completed == 0 {
+            reasons.push(format!(
+                "no iteration of `{}` was completed: {} broke off, {} were cut off at the end",
+                scenario.scenario, counts.failed, counts.interrupted
+            ));
+        }
+        if counts.failed * 2 > counts.started {
+            reasons.push(format!("{} of {} iterations of `{}` broke off", counts.failed, counts.started, scenario.scenario));
+        }
+    }
+    reasons
+}
+
+fn blind(summary: &Summary, thresholds: &[ThresholdResult]) -> Vec<String> {
+    if summary.total.requests == 0 {
+        return vec!["no request was made".into()];
+    }
+    thresholds.iter().filter(|result| result.verdict == Verdict::NoData).map(|result| result.reason.clone()).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::alerting::Severity;
+    use crate::model::failure::Reason;
+    use crate::model::measure::Accounting;
+    use crate::model::run::{LatencySummary, ScenarioSummary, StepSummary};
+
+    fn threshold(verdict: Verdict) -> ThresholdResult {
+        ThresholdResult {
+            text: "http_req_duration: p(95) < 200ms".into(),
+            verdict,
+            actual: None,
+            shown: String::new(),
+            reason: "the reason".into(),
+            severity: Severity::High,
+            first_breach: None,
+        }
+    }
+
+    fn summary(requests: u64, failed: u64, counts: Accounting) -> Summary {
+        Summary {
+            total: StepSummary { requests, failed, reasons: [(Reason::ConnectRefused, failed)].into(), ..StepSummary::default() },
+            scenarios: vec![ScenarioSummary { scenario: "main".into(), counts, ..ScenarioSummary::default() }],
+            ..Summary::default()
+        }
+    }
+
+    fn done(completed: u64) -> Accounting {
+        Accounting { scheduled: completed, started: completed, completed, ..Accounting::default() }
+    }
+
+    fn verdict(summary: &Summary, thresholds: &[ThresholdResult]) -> Option<Verdict> {
+        judge(summary, thresholds, EndedBy::Completed, None, 0.05).verdict
+    }
+
+    #[test]
+    fn the_false_greens_are_not_green() {
+        // The target refuses everything and there is only a latency threshold, which therefore has no data.
+        assert_eq!(verdict(&summary(10, 10, done(10)), &[threshold(Verdict::NoData)]), Some(Verdict::Fail));
+        // Every iteration throws.
+        let thrown = Accounting { scheduled: 10, started: 10, failed: 10, ..Accounting::default() };
+        assert_eq!(verdict(&summary(10, 0, thrown), &[threshold(Verdict::Pass)]), Some(Verdict::Invalid));
+        // 92 % of the iterations are dropped.
+        let dropped = Accounting { scheduled: 100, started: 8, completed: 8, dropped: 92, ..Accounting::default() };
+        assert_eq!(verdict(&summary(8, 0, dropped), &[threshold(Verdict::Pass)]), Some(Verdict::Invalid));
+        // Every iteration is interrupted.
+        let interrupted = Accounting { scheduled: 10, started: 10, interrupted: 10, ..Accounting::default() };
+        assert_eq!(verdict(&summary(5, 0, interrupted), &[threshold(Verdict::Pass)]), Some(Verdict::Invalid));
+        // Nothing was sent at all.
+        assert_eq!(verdict(&summary(0, 0, Accounting::default()), &[]), Some(Verdict::NoData));
+    }
+
+    #[test]
+    fn a_healthy_run_passes_and_a_breach_fails() {
+        let summary = summary(10, 0, done(10));
+        assert_eq!(verdict(&summary, &[threshold(Verdict::Pass)]), Some(Verdict::Pass));
+        assert_eq!(verdict(&summary, &[threshold(Verdict::Pass), threshold(Verdict::NoData)]), Some(Verdict::NoData));
+        assert_eq!(verdict(&summary, &[threshold(Verdict::Fail), threshold(Verdict::NoData)]), Some(Verdict::Fail));
+    }
+
+    #[test]
+    fn a_late_generator_makes_everything_it_measured_invalid() {
+        let mut summary = summary(10, 0, done(10));
+        summary.scenarios[0].start_lag = Some(LatencySummary { p99_us: 400_000, ..LatencySummary::default() });
+        let judged = judge(&summary, &[threshold(Verdict::Fail)], EndedBy::Completed, None, 0.05);
+        assert_eq!(judged.verdict, Some(Verdict::Invalid));
+        assert!(judged.reasons[0].starts_with("the load generator was late"), "{:?}", judged.reasons);
+    }
+
+    #[test]
+    fn a_run_that_was_ended_early_is_judged_only_by_what_failed_already() {
+        let summary = summary(10, 0, done(10));
+        assert_eq!(judge(&summary, &[threshold(Verdict::Pass)], EndedBy::Cancelled, None, 0.05).verdict, None);
+        assert_eq!(judge(&summary, &[threshold(Verdict::Fail)], EndedBy::Signal, None, 0.05).verdict, Some(Verdict::Fail));
+    }
+}
