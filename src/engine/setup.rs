@@ -39,6 +39,25 @@ pub struct Setup {
     pub load: LoadSetup,
 }
 
+impl Setup {
+    /// Targets with the names of their probes.
+    pub fn probe_names(&self) -> Vec<(String, Vec<String>)> {
+        let names = |target: &TargetSetup| target.probes.iter().map(|probe| probe.name.clone()).collect();
+        self.targets.iter().map(|(name, target)| (name.clone(), names(target))).collect()
+    }
+
+    /// Makes every series that this configuration names appear on `/metrics`.
+    pub fn seed(&self, metrics: &crate::metrics::Metrics) {
+        metrics.seed(&crate::metrics::Known {
+            profiles: &self.profiles,
+            schedules: &self.schedules,
+            rules: &self.rules,
+            probes: &self.probe_names(),
+            channels: &self.channels.keys().cloned().collect::<Vec<_>>(),
+        });
+    }
+}
+
 /// A target with its probes and guards.
 #[derive(Debug, Clone)]
 pub struct TargetSetup {

@@ -8,6 +8,7 @@ pub mod finding;
 pub mod histogram;
 pub mod measure;
 pub mod profile;
+pub mod progress;
 pub mod run;
 pub mod schedule;
 pub mod series;
