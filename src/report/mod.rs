@@ -1,1 +1,72 @@
-//! To be built.
+//! One run as text, JSON and pictures: pure rendering, the same numbers for terminal, page and mail.
+//! A number that was not measured is shown as `-`, never as 0. Reads no clock, does no I/O.
+
+pub mod chart;
+mod lines;
+pub mod series;
+mod summary;
+mod text;
+
+pub use lines::{message_text, progress_line, runs_table};
+pub use summary::summary_text;
+pub use text::{count, decimal, latency, share};
+
+use serde_json::{Value, json};
+
+use crate::model::finding::Finding;
+use crate::model::run::Run;
+
+/// What stands where a number was not measured.
+pub const ABSENT: &str = "-";
+
+/// A whole run as JSON, the shape of `/api/v1/runs/{id}` without its findings.
+pub fn run_json(run: &Run) -> Value {
+    // A run is plain data with text keys: serde_json cannot refuse it; should it ever, the identity is still told.
+    serde_json::to_value(run).unwrap_or_else(|error| json!({ "id": run.id, "error": error.to_string() }))
+}
+
+/// A run in one line of a list: identity, life, verdict and the figures that lists show.
+pub fn run_row_json(run: &Run) -> Value {
+    let total = run.summary.as_ref().map(|summary| &summary.total);
+    json!({
+        "id": run.id,
+        "profile": run.profile,
+        "target": run.target,
+        "target_version": run.target_version,
+        "trigger": run.trigger,
+        "status": run.status,
+        "ended_by": run.ended_by,
+        "verdict": run.verdict,
+        "reasons": run.reasons,
+        "started_at": run.started_at,
+        "ended_at": run.ended_at,
+        "seconds": run.summary.as_ref().map(|summary| summary.seconds),
+        "requests": total.map(|total| total.requests),
+        "requests_failed": total.map(|total| total.failed),
+        "requests_per_second": total.map(|total| total.per_second),
+        "p95_us": total.and_then(|total| total.duration).map(|duration| duration.p95_us),
+        "pool_peak_ratio": pool_peak(run),
+    })
+}
+
+/// Highest pool utilization of a run, over all pools.
+pub fn pool_peak(run: &Run) -> Option<f64> {
+    let series = run.summary.as_ref()?.series.iter();
+    series.filter(|one| one.metric == "pool_utilization").map(|one| one.max).reduce(f64::max)
+}
+
+/// A finding as JSON.
+pub fn finding_json(finding: &Finding) -> Value {
+    json!({
+        "kind": finding.kind,
+        "run": finding.run,
+        "severity": finding.severity,
+        "title": finding.title,
+        "evidence": finding.evidence,
+        "method": finding.method,
+        "at": finding.at,
+    })
+}
+
+#[cfg(test)]
+mod tests;
