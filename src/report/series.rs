@@ -38,6 +38,27 @@ impl RunSeries {
         series
     }
 
+    /// Adds the seconds that follow.
+    pub fn append(&mut self, mut later: Self) {
+        self.requests.append(&mut later.requests);
+        self.failed.append(&mut later.failed);
+        self.p50_us.append(&mut later.p50_us);
+        self.p95_us.append(&mut later.p95_us);
+        self.p99_us.append(&mut later.p99_us);
+        self.vus.append(&mut later.vus);
+        self.dropped.append(&mut later.dropped);
+    }
+
+    /// Seconds from the first to the last that is stored.
+    pub fn len(&self) -> usize {
+        self.requests.len()
+    }
+
+    /// True without any second.
+    pub fn is_empty(&self) -> bool {
+        self.requests.is_empty()
+    }
+
     fn push(&mut self, catalog: &Catalog, interval: Option<&Interval>) {
         let sum = |pick: fn(&StepInterval) -> u64| interval.map(|interval| interval.steps.values().map(pick).sum());
         self.requests.push(sum(StepInterval::requests));

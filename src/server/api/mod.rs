@@ -1,0 +1,35 @@
+//! The JSON API, version 1. Reading is open; whatever changes something needs a token. No answer holds a secret.
+
+mod alerts;
+mod configuration;
+mod runs;
+
+use axum::Json;
+use axum::Router;
+use axum::extract::State;
+use axum::routing::{get, post};
+use serde_json::{Value, json};
+
+use super::Parts;
+use super::auth::Bearer;
+use super::error::ApiError;
+
+pub(super) fn router() -> Router<Parts> {
+    Router::new()
+        .route("/runs", get(runs::list).post(runs::start))
+        .route("/runs/{id}", get(runs::show).delete(runs::cancel))
+        .route("/runs/{id}/cancel", post(runs::cancel))
+        .route("/runs/{id}/intervals", get(runs::intervals))
+        .route("/profiles", get(configuration::profiles))
+        .route("/targets", get(configuration::targets))
+        .route("/schedules", get(configuration::schedules))
+        .route("/alerts", get(alerts::alerts))
+        .route("/findings", get(alerts::findings))
+}
+
+/// Reads the configuration again.
+pub(super) async fn reload(State(parts): State<Parts>, Bearer(by): Bearer) -> Result<Json<Value>, ApiError> {
+    parts.engine.reload().await?;
+    tracing::info!(by, "configuration reloaded over HTTP");
+    Ok(Json(json!({ "reloaded": true })))
+}

@@ -1,0 +1,64 @@
+//! Reads the series of a run from the store in pieces, so that a run of many hours never stands in memory as histograms.
+
+use std::collections::BTreeMap;
+
+use super::error::ApiError;
+use super::{Parts, stored};
+use crate::model::Labels;
+use crate::model::run::Run;
+use crate::report::series::RunSeries;
+use crate::store::ReadingFilter;
+
+/// Seconds read at a time.
+const PIECE: u32 = 600;
+/// Most seconds in one answer: 4 hours.
+pub(super) const MAX_SECONDS: u32 = 14_400;
+
+/// Readings of one probe series as one value per second.
+#[derive(Debug, serde::Serialize)]
+pub(super) struct ProbeSeries {
+    pub(super) probe: String,
+    pub(super) metric: String,
+    pub(super) labels: Labels,
+    pub(super) values: Vec<Option<f64>>,
+}
+
+/// Seconds that a run has, or has had so far.
+pub(super) fn seconds_of(parts: &Parts, run: &Run) -> u32 {
+    if let Some(summary) = &run.summary {
+        return (summary.seconds.ceil() as u32).max(1);
+    }
+    let until = run.ended_at.unwrap_or_else(|| parts.clock.now());
+    u32::try_from(until.since(run.started_at).as_secs() + 1).unwrap_or(u32::MAX)
+}
+
+/// Series of requests for `from <= second < to`.
+pub(super) async fn series(parts: &Parts, run: &Run, from: u32, to: u32) -> Result<RunSeries, ApiError> {
+    let mut whole = RunSeries { from, ..RunSeries::default() };
+    let mut start = from;
+    while start < to {
+        let end = start.saturating_add(PIECE).min(to);
+        let intervals = stored(parts.store.intervals(&run.id, start, end)).await?;
+        whole.append(RunSeries::of(&run.catalog, &intervals, start, end));
+        start = end;
+    }
+    Ok(whole)
+}
+
+/// Series of one probe metric for `from <= second < to`.
+pub(super) async fn readings(parts: &Parts, run: &Run, metric: &str, from: u32, to: u32) -> Result<Vec<ProbeSeries>, ApiError> {
+    let filter = ReadingFilter { run: Some(run.id.clone()), metric: Some(metric.to_owned()), ..ReadingFilter::default() };
+    let readings = stored(parts.store.readings(&filter)).await?;
+    let length = (to - from) as usize;
+    let mut all: BTreeMap<(String, Labels), Vec<Option<f64>>> = BTreeMap::new();
+    for reading in readings {
+        let (Some(second), Ok(points)) = (reading.second, reading.points) else { continue };
+        let Some(position) = second.checked_sub(from).map(|offset| offset as usize).filter(|offset| *offset < length) else { continue };
+        for point in points.into_iter().filter(|point| point.metric == metric) {
+            let values = all.entry((reading.probe.clone(), point.labels)).or_insert_with(|| vec![None; length]);
+            values[position] = Some(point.value);
+        }
+    }
+    let series = |((probe, labels), values)| ProbeSeries { probe, metric: metric.to_owned(), labels, values };
+    Ok(all.into_iter().map(series).collect())
+}

@@ -1,0 +1,153 @@
+//! The overview: what is wrong, what is going on, what comes next, what was.
+
+use axum::extract::State;
+use axum::http::StatusCode;
+use axum::response::Response;
+use maud::{Markup, html};
+
+use super::super::{Parts, stored};
+use super::parts::{alert_labels, badge, progress, run_path, runs, time, until, whole};
+use super::{page, respond};
+use crate::engine::handle::EngineStatus;
+use crate::model::alerting::AlertState;
+use crate::model::run::Run;
+use crate::model::series::Reading;
+use crate::model::units::{Timestamp, format_percent};
+use crate::store::{ReadingFilter, RunFilter};
+
+/// Runs in the list.
+const RUNS: u32 = 20;
+/// A reading older than this is not "now" any more.
+const FRESH: std::time::Duration = std::time::Duration::from_secs(120);
+
+pub(in super::super) async fn home(State(parts): State<Parts>) -> Response {
+    let status = parts.engine.status();
+    let now = parts.clock.now();
+    let filter = RunFilter { limit: RUNS, ..RunFilter::default() };
+    let last = stored(parts.store.runs(&filter)).await;
+    let filter = ReadingFilter { metric: Some("pool_utilization".into()), from: Some(now.minus(FRESH)), ..ReadingFilter::default() };
+    let pools = stored(parts.store.readings(&filter)).await.unwrap_or_default();
+    let body = html! {
+        h1 { "Overview" }
+        (banners(&status, last.is_err()))
+        (alerts(&status, now))
+        (running(&status))
+        (next(&status, now))
+        section {
+            h2 { "Last runs" }
+            @match &last {
+                Ok(last) if last.is_empty() => { p.muted { "No run yet." } }
+                Ok(last) => { (runs(&ended_first(last))) }
+                Err(_) => { p.muted { "The list is not available: the database cannot be read." } }
+            }
+        }
+        (targets(&status, &pools))
+    };
+    let refresh = if status.running.is_empty() { 30 } else { 3 };
+    respond(StatusCode::OK, page("Overview", Some(refresh), &body))
+}
+
+/// Runs going on have their own place above.
+fn ended_first(runs: &[Run]) -> Vec<Run> {
+    runs.iter().filter(|run| run.status != crate::model::run::RunStatus::Running).cloned().collect()
+}
+
+fn banners(status: &EngineStatus, unreadable: bool) -> Markup {
+    html! {
+        @if status.storage_error.is_some() || unreadable {
+            div.banner { strong { "The database is not available." } " Runs go on in memory; what cannot be kept is counted as lost." }
+        }
+        @if let Some((at, Some(_))) = &status.last_reload {
+            div class="banner warn" { strong { "The last reload failed" } " at " (time(*at)) "; the former configuration is in force. The log says why." }
+        }
+        @if status.stopping { div class="banner warn" { "Plimsoll is stopping." } }
+    }
+}
+
+fn alerts(status: &EngineStatus, now: Timestamp) -> Markup {
+    let mut alerts: Vec<_> = status.alerts.iter().filter(|alert| alert.state != AlertState::Inactive).collect();
+    alerts.sort_by_key(|alert| (alert.state != AlertState::Firing, alert.since));
+    html! {
+        section {
+            h2 { "Alerts" }
+            @if alerts.is_empty() { p.muted { "Nothing is firing." } } @else {
+                div.scroll { table {
+                    thead { tr { th { "State" } th { "Alert" } th { "Severity" } th { "Value" } th { "Since" } th { "Run" } } }
+                    tbody { @for alert in alerts { tr {
+                        td { (badge(alert.state.as_str())) }
+                        td.wide { strong { (alert.rule) } br; small.muted { (alert_labels(alert)) } }
+                        td { (alert.labels.get("severity").map_or("", String::as_str)) }
+                        td.tight { (alert.shown) }
+                        td.tight { (time(alert.since)) br; small.muted { "for " (whole(now.since(alert.since))) } }
+                        td.wide { @if let Some(run) = &alert.run { a href=(run_path(&run.0)) { (run) } } @else { "-" } }
+                    } } }
+                } }
+            }
+            @if status.outbox_waiting > 0 { p { (status.outbox_waiting) " messages wait to be sent." } }
+        }
+    }
+}
+
+fn running(status: &EngineStatus) -> Markup {
+    html! {
+        @for live in &status.running {
+            section {
+                h2 { (badge("running")) " " a href=(run_path(&live.id.0)) { (live.profile) } " on " (live.target) }
+                @match &live.progress {
+                    Some(now) => { (progress(now)) }
+                    None => { p.muted { "Started " (time(live.started_at)) ", first second not over yet." } }
+                }
+            }
+        }
+        @if !status.queued.is_empty() { section { h2 { "Waiting for their target" } p { (status.queued.join(", ")) } } }
+    }
+}
+
+fn next(status: &EngineStatus, now: Timestamp) -> Markup {
+    html! {
+        section {
+            h2 { "Scheduled" }
+            @if status.next.is_empty() { p.muted { "Nothing is scheduled." } } @else {
+                div.scroll { table {
+                    thead { tr { th { "Next" } th { "" } th { "Schedule" } th { "Profile" } th { "Cron" } } }
+                    tbody { @for next in &status.next { tr {
+                        td.tight { @match next.at { Some(at) => { (time(at)) } None => { "-" } } }
+                        td.tight { @if let Some(at) = next.at { (until(now, at)) } }
+                        td { (next.schedule) } td { (next.profile) } td { code { (next.cron) } }
+                    } } }
+                } }
+            }
+        }
+    }
+}
+
+/// The newest utilization of each pool of a target: `main 35 %`.
+fn pools_of(target: &str, readings: &[Reading]) -> String {
+    let mut newest = std::collections::BTreeMap::new();
+    for reading in readings.iter().filter(|reading| reading.target == target) {
+        for point in reading.points.iter().flatten() {
+            let name = point.labels.get("pool").unwrap_or(&reading.probe);
+            newest.insert(name.clone(), point.value);
+        }
+    }
+    let shown: Vec<String> = newest.iter().map(|(name, value)| format!("{name} {}", format_percent(*value))).collect();
+    if shown.is_empty() { "-".into() } else { shown.join(", ") }
+}
+
+fn targets(status: &EngineStatus, pools: &[Reading]) -> Markup {
+    html! {
+        section {
+            h2 { "Targets" }
+            @if status.setup.targets.is_empty() { p.muted { "No target is configured." } } @else {
+                div.scroll { table {
+                    thead { tr { th { "Target" } th { "Environment" } th { "Pools now" } th { "Probes" } } }
+                    tbody { @for (name, target) in &status.setup.targets { tr {
+                        td { strong { (name) } } td { (target.target.environment) }
+                        td.tight { (pools_of(name, pools)) }
+                        td.wide { ul.plain { @for probe in &target.probes { li { (probe.name) " " small.muted { (probe.kind) " · " (probe.settings.describe()) } } } } }
+                    } } }
+                } }
+            }
+        }
+    }
+}

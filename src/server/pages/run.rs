@@ -1,0 +1,231 @@
+//! The page of one run: verdict and reasons first, then thresholds, steps, failures, and the charts they come from.
+
+use axum::extract::{Path, State};
+use axum::http::StatusCode;
+use axum::response::{IntoResponse, Redirect, Response};
+use maud::{Markup, PreEscaped, html};
+
+use super::super::error::ApiError;
+use super::super::load::{self, MAX_SECONDS, ProbeSeries};
+use super::super::{Parts, stored};
+use super::parts::{badge, fact, progress, run_path, time, verdict, whole};
+use super::{failed, not_found, page, respond};
+use crate::model::finding::Finding;
+use crate::model::measure::Accounting;
+use crate::model::progress::Progress;
+use crate::model::run::{LatencySummary, Run, RunStatus, StepSummary, Summary, ThresholdResult};
+use crate::model::threshold::{Unit, parse_series};
+use crate::model::units::format_percent;
+use crate::report::chart::{Chart, Line, Scale};
+use crate::report::series::{RunSeries, floats};
+use crate::report::{count, decimal, latency, share};
+
+pub(in super::super) async fn run(State(parts): State<Parts>, Path(id): Path<String>) -> Response {
+    match whole_page(&parts, &id).await {
+        Ok(Some(response)) => response,
+        Ok(None) => not_found(&parts, "There is no such run."),
+        Err(error) => failed(&error),
+    }
+}
+
+async fn whole_page(parts: &Parts, id: &str) -> Result<Option<Response>, ApiError> {
+    let Some(run) = stored(parts.store.run(id)).await? else { return Ok(None) };
+    if run.id.0 != id {
+        return Ok(Some(Redirect::temporary(&run_path(&run.id.0)).into_response()));
+    }
+    let findings = stored(parts.store.findings(Some(&run.id), 50)).await?;
+    let end = load::seconds_of(parts, &run);
+    let from = end.saturating_sub(MAX_SECONDS);
+    let series = load::series(parts, &run, from, end).await?;
+    let pools = load::readings(parts, &run, "pool_utilization", from, end).await?;
+    let waiting = load::readings(parts, &run, "pool_waiting", from, end).await?;
+    let memory = load::readings(parts, &run, "process_memory", from, end).await?;
+    let status = parts.engine.status();
+    let live = status.running.iter().find(|live| live.id == run.id).and_then(|live| live.progress.as_ref());
+    let body = html! {
+        (head(&run))
+        @if let Some(live) = live { section { h2 { "Now" } (progress(live)) } }
+        (key_figures(&run, live))
+        (findings_section(&findings))
+        (thresholds(&run.thresholds))
+        section { h2 { "Second by second" }
+            @if from > 0 { p.muted { "The last " (whole(std::time::Duration::from_secs(u64::from(end - from)))) " of the run." } }
+            div.charts { @for chart in charts(&run, &series, [pools, waiting, memory]) { (PreEscaped(chart.svg())) } }
+        }
+        @if let Some(summary) = &run.summary { (steps(summary)) (failures(summary)) (iterations(summary)) (pools_table(summary)) }
+    };
+    let refresh = (run.status == RunStatus::Running).then_some(5);
+    Ok(Some(respond(StatusCode::OK, page(&format!("{} {}", run.profile, run.id), refresh, &body))))
+}
+
+fn head(run: &Run) -> Markup {
+    html! {
+        h1 { (verdict(run)) (run.profile) " on " (run.target) }
+        p.muted {
+            "Run " (run.id) " · started " (time(run.started_at)) " by " (run.trigger.by) @if let Some(name) = &run.trigger.name { " " (name) }
+            @if let Some(version) = &run.target_version { " · version " (version) }
+            @if let Some(by) = run.ended_by { " · ended: " (by) }
+        }
+        @if !run.reasons.is_empty() { div class={ "banner" @if run.verdict.is_none() { " warn" } } { ul.plain { @for reason in &run.reasons { li { (reason) } } } } }
+    }
+}
+
+fn key_figures(run: &Run, live: Option<&Progress>) -> Markup {
+    let Some(summary) = &run.summary else {
+        return html! { @if live.is_none() { section { p.muted { "No figures yet." } } } };
+    };
+    let total = &summary.total;
+    let (checks_failed, checks) = checks_of(total);
+    let ended: u64 = summary.scenarios.iter().map(|one| one.counts.completed + one.counts.failed).sum();
+    let with_failed: u64 = summary.scenarios.iter().map(|one| one.with_failed_check).sum();
+    html! {
+        section { h2 { "Figures" } dl.facts {
+            (fact("Requests", html! { (count(total.requests)) small { " " (decimal(Some(total.per_second), 1)) "/s" } }))
+            (fact("p50", html! { (latency(total.duration.map(|d| d.p50_us))) }))
+            (fact("p95", html! { (latency(total.duration.map(|d| d.p95_us))) }))
+            (fact("p99", html! { (latency(total.duration.map(|d| d.p99_us))) }))
+            (fact("Requests failed", html! { (share(total.failed, total.requests)) small { " " (count(total.failed)) } }))
+            (fact("Checks failed", html! { (share(checks_failed, checks)) small { " " (count(checks_failed)) } }))
+            (fact("Iterations with a failed check", html! { (share(with_failed, ended)) small { " " (count(with_failed)) } }))
+        } }
+    }
+}
+
+fn findings_section(findings: &[Finding]) -> Markup {
+    html! {
+        @if !findings.is_empty() { section { h2 { "Findings" } ul.plain { @for finding in findings { li {
+            (badge(finding.severity.as_str())) " " strong { (finding.title) }
+            @if !finding.evidence.is_empty() { br; small.muted {
+                (finding.evidence.iter().map(|one| format!("{}: {}", one.name, one.value)).collect::<Vec<_>>().join(" · "))
+            } }
+        } } } } }
+    }
+}
+
+fn thresholds(thresholds: &[ThresholdResult]) -> Markup {
+    html! {
+        @if !thresholds.is_empty() { section { h2 { "Thresholds" } div.scroll { table {
+            thead { tr { th { "" } th { "Threshold" } th.number { "Actual" } th { "" } th.number { "First failed" } } }
+            tbody { @for one in thresholds { tr {
+                td { (badge(one.verdict.as_str())) } td.wide { code { (one.text) } } td.number { (one.shown) } td.wide { (one.reason) }
+                td.number { @match one.first_breach { Some(second) => { "second " (second) } None => { "-" } } }
+            } } }
+        } } } }
+    }
+}
+
+/// Limits of a latency chart: what thresholds on all steps ask of response times.
+fn limits(run: &Run, metric: &str, mut chart: Chart) -> Chart {
+    for threshold in &run.thresholds {
+        let Ok(series) = parse_series(&threshold.text) else { continue };
+        if series.metric.name == metric && !series.selector.contains_key("step") {
+            chart = chart.with_limit(series.bound.value, threshold.text.clone());
+        }
+    }
+    chart
+}
+
+fn named(series: Vec<ProbeSeries>) -> Vec<Line> {
+    let name = |one: &ProbeSeries| one.labels.get("pool").cloned().unwrap_or_else(|| one.probe.clone());
+    series.into_iter().map(|one| Line::new(name(&one), one.values)).collect()
+}
+
+fn charts(run: &Run, series: &RunSeries, [pools, waiting, memory]: [Vec<ProbeSeries>; 3]) -> Vec<Chart> {
+    let time = Scale::Unit(Unit::Time);
+    let whole = Scale::Unit(Unit::Count);
+    let requests = vec![Line::new("requests", floats(&series.requests, 1.0)), Line::new("failed", floats(&series.failed, 1.0))];
+    let quantiles = [("p50", &series.p50_us), ("p95", &series.p95_us), ("p99", &series.p99_us)];
+    let quantiles = quantiles.into_iter().map(|(name, values)| Line::new(name, floats(values, 1e-6))).collect();
+    let mut charts = vec![
+        Chart::new("Requests a second", Scale::PerSecond, requests),
+        limits(run, "http_req_duration", Chart::new("Request duration", time, quantiles)),
+        Chart::new("Virtual users", whole, vec![Line::new("VUs", floats(&series.vus, 1.0))]),
+    ];
+    if series.dropped.iter().flatten().any(|dropped| *dropped > 0) {
+        charts.push(Chart::new("Dropped starts a second", Scale::PerSecond, vec![Line::new("dropped", floats(&series.dropped, 1.0))]));
+    }
+    if !pools.is_empty() {
+        let chart = Chart::new("Pool utilization", Scale::Unit(Unit::Ratio), named(pools));
+        charts.push(limits(run, "pool_utilization", chart));
+    }
+    for (title, scale, lines) in
+        [("Callers waiting for a connection", whole, waiting), ("Process memory", Scale::Unit(Unit::Bytes), memory)]
+    {
+        if !lines.is_empty() {
+            charts.push(Chart::new(title, scale, named(lines)));
+        }
+    }
+    charts.iter_mut().for_each(|chart| chart.first_second = series.from);
+    charts
+}
+
+fn checks_of(step: &StepSummary) -> (u64, u64) {
+    step.checks.values().fold((0, 0), |(failed, made), check| (failed + check.failed, made + check.passed + check.failed))
+}
+
+fn step_row(name: &str, title: Option<&str>, step: &StepSummary) -> Markup {
+    let at = |pick: fn(&LatencySummary) -> u64| latency(step.duration.as_ref().map(pick));
+    let (checks_failed, checks) = checks_of(step);
+    html! { tr {
+        td.wide { strong { (name) } @if let Some(title) = title { br; small.muted { (title) } } }
+        td.number { (count(step.requests)) } td.number { (decimal(Some(step.per_second), 2)) }
+        td.number { (count(step.failed)) " " small.muted { (share(step.failed, step.requests)) } }
+        td.number { (share(checks_failed, checks)) }
+        td.number { (at(|d| d.p50_us)) } td.number { (at(|d| d.p95_us)) } td.number { (at(|d| d.p99_us)) } td.number { (at(|d| d.max_us)) }
+    } }
+}
+
+fn steps(summary: &Summary) -> Markup {
+    let several = summary.scenarios.len() > 1;
+    html! { section { h2 { "Steps" } div.scroll { table {
+        thead { tr {
+            th { "Step" } th.number { "Requests" } th.number { "/s" } th.number { "Failed" } th.number { "Checks failed" }
+            th.number { "p50" } th.number { "p95" } th.number { "p99" } th.number { "max" }
+        } }
+        tbody {
+            @for step in &summary.steps { (step_row(&step.step, several.then_some(step.scenario.as_str()), step)) }
+            (step_row("all", None, &summary.total))
+        }
+    } } } }
+}
+
+fn failures(summary: &Summary) -> Markup {
+    let mut rows: Vec<_> =
+        summary.steps.iter().flat_map(|step| step.reasons.iter().map(move |(reason, failed)| (*failed, step, reason))).collect();
+    rows.sort_by_key(|(failed, ..)| std::cmp::Reverse(*failed));
+    html! { @if !rows.is_empty() { section { h2 { "Failures" } div.scroll { table {
+        thead { tr { th.number { "Requests" } th { "Step" } th { "Reason" } th { "For example" } } }
+        tbody { @for (failed, step, reason) in rows.iter().take(50) { tr {
+            td.number { (count(*failed)) } td { (step.step) } td.tight { code { (reason) } }
+            td.wide { (step.messages.get(*reason).map_or("", String::as_str)) }
+        } } }
+    } } } } }
+}
+
+fn iterations(summary: &Summary) -> Markup {
+    html! { section { h2 { "Iterations" } div.scroll { table {
+        thead { tr {
+            th { "Scenario" } th.number { "Scheduled" } th.number { "Started" } th.number { "Completed" } th.number { "Failed" }
+            th.number { "Interrupted" } th.number { "Dropped" } th.number { "Unsent" } th.number { "VUs max" } th.number { "Late p99" }
+        } }
+        tbody { @for one in &summary.scenarios {
+            @let Accounting { scheduled, started, completed, failed, interrupted, dropped, unsent } = one.counts;
+            tr { td { (one.scenario) }
+                @for number in [scheduled, started, completed, failed, interrupted, dropped, unsent, one.vus_max] { td.number { (count(number)) } }
+                td.number { (latency(one.start_lag.map(|lag| lag.p99_us))) }
+            }
+        } }
+    } } } }
+}
+
+fn pools_table(summary: &Summary) -> Markup {
+    let pools: Vec<_> = summary.series.iter().filter(|one| one.metric == "pool_utilization").collect();
+    html! { @if !pools.is_empty() { section { h2 { "Pools" } div.scroll { table {
+        thead { tr { th { "Pool" } th { "Probe" } th.number { "Peak" } th.number { "p95" } th.number { "Mean" } th.number { "Full" } } }
+        tbody { @for one in pools { tr {
+            td { (one.labels.get("pool").map_or("-", String::as_str)) } td { (one.probe) }
+            td.number { (format_percent(one.max)) } td.number { (format_percent(one.p95)) } td.number { (format_percent(one.mean)) }
+            td.number { (one.saturated) " of " (one.samples) " readings" }
+        } } }
+    } } } } }
+}
