@@ -1,1 +1,120 @@
-//! To be built.
+//! Alerting as pure logic: rules, what was measured, the previous state and the time go in; changes of state, each with its reason,
+//! and messages come out. No clock, no I/O, no logging; the engine stores a decision before anyone is told. Method: docs/alerting.md.
+//!
+//! `alerts` keeps the instances and feeds them, `group` turns measurements into inputs, `machine` is the table of states,
+//! `reason` and `message` write for people, `route` and `outgoing` say which channel gets what.
+
+mod alerts;
+mod fingerprint;
+mod group;
+mod history;
+mod machine;
+mod message;
+mod outgoing;
+#[cfg(test)]
+mod properties;
+mod reason;
+mod route;
+
+use std::time::Duration;
+
+use crate::model::alerting::{AlertInstance, MessageKind, Route, Rule, Transition};
+use crate::model::catalog::Catalog;
+use crate::model::run::{Run, RunId};
+
+pub use alerts::Alerts;
+pub use fingerprint::{fingerprint, group_labels};
+pub use message::{Links, compose, test_message};
+pub use outgoing::outgoing;
+pub use route::channels_for;
+
+/// The run that measurements belong to.
+#[derive(Debug, Clone, Copy)]
+pub struct RunContext<'a> {
+    /// Identity.
+    pub id: &'a RunId,
+    /// Profile.
+    pub profile: &'a str,
+    /// Target.
+    pub target: &'a str,
+    /// Names behind the numbers of its intervals.
+    pub catalog: &'a Catalog,
+}
+
+impl<'a> RunContext<'a> {
+    /// The context of a stored run.
+    pub fn of(run: &'a Run) -> Self {
+        Self { id: &run.id, profile: &run.profile, target: &run.target, catalog: &run.catalog }
+    }
+}
+
+/// A channel as far as alerting needs to know it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Channel {
+    /// Name in the configuration.
+    pub name: String,
+    /// Whether resolves are sent too.
+    pub send_resolved: bool,
+}
+
+/// Who is told what, and how often.
+#[derive(Debug, Clone, Default)]
+pub struct Policy {
+    /// In the order of the configuration.
+    pub routes: Vec<Route>,
+    /// All channels.
+    pub channels: Vec<Channel>,
+    /// Least time between two messages of one open incident; zero: no reminders.
+    pub repeat_interval: Duration,
+}
+
+/// Something to tell, before it is written out for a channel.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Told {
+    /// The alert when it was decided; its incident, value and run are those to speak of, `messages` is the number of this message.
+    pub instance: AlertInstance,
+    /// Fired, still firing, resolved.
+    pub kind: MessageKind,
+    /// Why, one sentence.
+    pub reason: String,
+    /// Channels to tell.
+    pub channels: Vec<String>,
+    /// The rule; `None` when it no longer exists.
+    pub rule: Option<RuleNote>,
+}
+
+/// What a message says about its rule.
+#[derive(Debug, Clone, PartialEq)]
+pub struct RuleNote {
+    /// The limit as a sentence part: "> 80 % for 10s".
+    pub limit: String,
+    /// Where to read what to do.
+    pub runbook: Option<String>,
+}
+
+impl RuleNote {
+    /// What a message says about `rule`.
+    pub fn of(rule: &Rule) -> Self {
+        Self { limit: reason::limit(rule), runbook: rule.runbook.clone() }
+    }
+}
+
+/// What has to be stored and told: all or nothing, in one transaction.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Decision {
+    /// Instances that changed.
+    pub instances: Vec<AlertInstance>,
+    /// Fingerprints to forget.
+    pub forgotten: Vec<String>,
+    /// History.
+    pub transitions: Vec<Transition>,
+    /// Messages, in the order in which they were decided.
+    pub messages: Vec<Told>,
+}
+
+impl Decision {
+    /// True when there is nothing to store.
+    pub fn is_empty(&self) -> bool {
+        self.instances.is_empty() && self.forgotten.is_empty() && self.transitions.is_empty() && self.messages.is_empty()
+    }
+}

@@ -87,7 +87,8 @@ pub struct AlertInstance {
     pub state: AlertState,
     /// Since when in this state.
     pub since: Timestamp,
-    /// Since when the condition has held without a break; `None` when it does not.
+    /// Since when the condition has held without a break; stays until the incident closes. `None` when it does not hold, and in an
+    /// incident that is only about missing data.
     pub active_since: Option<Timestamp>,
     /// Since when it has not held although firing; for `keep_firing_for`.
     pub clear_since: Option<Timestamp>,
@@ -99,6 +100,12 @@ pub struct AlertInstance {
     pub shown: String,
     /// Open incident.
     pub incident: Option<String>,
+    /// When the open incident opened.
+    #[serde(default)]
+    pub opened_at: Option<Timestamp>,
+    /// Channels that were told of the open incident; its reminders and its resolve go there, whatever the routes say by then.
+    #[serde(default)]
+    pub told: Vec<String>,
     /// Messages written for the open incident so far.
     pub messages: u32,
     /// When the last message of the open incident was written.

@@ -1,0 +1,30 @@
+//! A decision written out for its channels: one row per message and channel, with an id that is the same whenever it is written again.
+
+use super::message::{Links, compose};
+use super::{Decision, Told};
+use crate::model::alerting::{OutboxState, Outgoing};
+use crate::model::units::Timestamp;
+
+/// The rows to store together with `decision`, which was made at `now`: `<incident>-<seq>-<channel>`.
+pub fn outgoing(decision: &Decision, now: Timestamp, links: Links<'_>) -> Vec<Outgoing> {
+    decision.messages.iter().flat_map(|told| rows(told, now, links)).collect()
+}
+
+fn rows(told: &Told, now: Timestamp, links: Links<'_>) -> Vec<Outgoing> {
+    // What was decided while measurements came in carries its own moment.
+    let at = told.instance.last_message.unwrap_or(now);
+    let message = compose(told, at, links);
+    let row = |channel: &String| Outgoing {
+        id: format!("{}-{}-{channel}", message.incident, message.seq),
+        channel: channel.clone(),
+        message: message.clone(),
+        state: OutboxState::Waiting,
+        attempts: 0,
+        created_at: now,
+        not_before: now,
+        leased_until: None,
+        done_at: None,
+        detail: String::new(),
+    };
+    told.channels.iter().map(row).collect()
+}
