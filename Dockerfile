@@ -25,7 +25,7 @@ LABEL org.opencontainers.image.title="plimsoll" \
       org.opencontainers.image.version="${VERSION}" \
       org.opencontainers.image.revision="${REVISION}"
 COPY --from=build /out/usr/local/bin/plimsoll /usr/local/bin/plimsoll
-# The only place that is written. Relative paths in the configuration begin here.
+# The only place that is written: `storage: { data_dir: /data }`.
 COPY --from=build --chown=65532:65532 /out/data /data
 ENV PATH=/usr/local/bin
 USER 65532:65532

@@ -258,16 +258,15 @@ fn dashboards_and_rules_name_metrics_that_exist() {
     check(&breaches, "No metric of this name is in src/metrics; correct the query, or add the metric:");
 }
 
-/// The names in the table of kinds of a module, by its source text: every `name: "…"` in its `KINDS`, and those that `KINDS` takes from
-/// the files beside it (`slack::KIND`).
+/// The names of a module's kinds, by its source text: every `Kind { name: "…"`.
 fn kinds_of(module: &str) -> Vec<String> {
-    let name = pattern(r#"\bname:\s*"([a-z0-9_-]+)""#);
-    let registered = pattern(r"\bKinds?<|\bKind\s*\{|: Kind\b");
-    let files = files(&format!("src/{module}"), ".rs").into_iter().map(|path| read(&path));
-    let texts: Vec<String> = files.map(|text| before_unit_tests(&text).to_owned()).filter(|text| registered.is_match(text)).collect();
-    let found: BTreeSet<String> =
-        texts.iter().flat_map(|text| name.captures_iter(text).map(|hit| hit[1].to_owned()).collect::<Vec<_>>()).collect();
-    assert!(!found.is_empty(), "no kind is found in src/{module}/ any more: its table `KINDS` has entries with `name: \"…\"`");
+    let name = pattern(r#"\bKind\s*\{\s*name:\s*"([a-z0-9_-]+)""#);
+    let mut found = BTreeSet::new();
+    for path in files(&format!("src/{module}"), ".rs") {
+        let text = read(path);
+        found.extend(name.captures_iter(before_unit_tests(&text)).map(|hit| hit[1].to_owned()));
+    }
+    assert!(!found.is_empty(), "no kind is found in src/{module}/: each is written `Kind {{ name: \"…\", …`");
     found.into_iter().collect()
 }
 
