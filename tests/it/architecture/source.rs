@@ -1,6 +1,8 @@
 //! Reads the source tree for the rules of the house: files, code without comments and texts, and the paths that code names.
 
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
+use std::sync::LazyLock;
 
 use regex::Regex;
 
@@ -18,6 +20,24 @@ pub(super) struct Source {
 pub(super) fn pattern(text: &str) -> Regex {
     Regex::new(text).expect("a valid pattern")
 }
+
+static UNIT_TESTS: LazyLock<Regex> =
+    LazyLock::new(|| pattern(r"(?m)^\s*#\[cfg\(test\)\]\s*(#\[[^\n]*\]\s*)*(pub(\([a-z]+\))?\s+)?mod\s+\w+\s*\{"));
+
+static TEST_FILES: LazyLock<Regex> = LazyLock::new(|| pattern(r"#\[cfg\(test\)\]\s*(?:pub(?:\([a-z]+\))?\s+)?mod\s+(\w+)\s*;"));
+
+static TOKEN: LazyLock<Regex> = LazyLock::new(|| {
+    pattern(
+        r#"(?xs)
+        //[^\n]* | /\*.*?\*/                                                # comments
+        | \b(?:b|c)?r\#\#".*?"\#\# | \b(?:b|c)?r\#".*?"\#  | \b(?:b|c)?r".*?" # raw texts
+        | "(?:\\.|[^"\\])*"                                                 # texts
+        | '(?:\\.[^']*|[^'\\])'                                             # characters
+        "#,
+    )
+});
+
+static PATH: LazyLock<Regex> = LazyLock::new(|| pattern(r"\b(crate|plimsoll|(?:self::)?super(?:\s*::\s*super)*)\s*::\s*"));
 
 /// The root of the repository.
 pub(super) fn root() -> &'static Path {
@@ -54,34 +74,40 @@ fn relative(path: &Path) -> String {
     path.to_string_lossy().into_owned()
 }
 
-/// Every Rust file under `src/`.
+/// Every Rust file under `src/`. Files that only tests have (`#[cfg(test)] mod tests;`) are without code: they may name what they like.
 pub(super) fn sources() -> Vec<Source> {
     let load = |path: String| {
         let text = read(&path);
         let code = code_only(before_unit_tests(&text));
         Source { path, text, code }
     };
-    files("src", ".rs").into_iter().map(load).collect()
+    let mut sources: Vec<Source> = files("src", ".rs").into_iter().map(load).collect();
+    let tests: BTreeSet<Vec<String>> = sources.iter().flat_map(test_modules).collect();
+    for source in &mut sources {
+        let module = module_of(&source.path);
+        if (1..=module.len()).any(|depth| tests.contains(&module[..depth])) {
+            source.code.clear();
+        }
+    }
+    assert!(sources.iter().filter(|source| source.code.is_empty()).count() * 2 < sources.len(), "most files count as tests");
+    sources
+}
+
+/// The modules in files of their own that a file has for tests only.
+fn test_modules(source: &Source) -> Vec<Vec<String>> {
+    let declared = TEST_FILES.captures_iter(&source.code);
+    declared.map(|hit| module_of(&source.path).into_iter().chain([hit[1].to_owned()]).collect()).collect()
 }
 
 /// The part of a file before its inline module of unit tests.
 pub(super) fn before_unit_tests(text: &str) -> &str {
-    let tests = pattern(r"(?m)^\s*#\[cfg\(test\)\]\s*(#\[[^\n]*\]\s*)*(pub(\([a-z]+\))?\s+)?mod\s+\w+\s*\{");
-    tests.find(text).map_or(text, |found| &text[..found.start()])
+    UNIT_TESTS.find(text).map_or(text, |found| &text[..found.start()])
 }
 
 /// The code with comments and the contents of texts blanked; line breaks stay.
 pub(super) fn code_only(text: &str) -> String {
-    let token = pattern(
-        r#"(?xs)
-        //[^\n]* | /\*.*?\*/                                                # comments
-        | \b(?:b|c)?r\#\#".*?"\#\# | \b(?:b|c)?r\#".*?"\#  | \b(?:b|c)?r".*?" # raw texts
-        | "(?:\\.|[^"\\])*"                                                 # texts
-        | '(?:\\.[^']*|[^'\\])'                                             # characters
-        "#,
-    );
     let blank = |found: &regex::Captures<'_>| -> String { found[0].chars().filter(|letter| *letter == '\n').collect() };
-    token.replace_all(text, blank).into_owned()
+    TOKEN.replace_all(text, blank).into_owned()
 }
 
 /// The module that a file is: `src/engine/runner.rs` → `["engine", "runner"]`; the crate's root for `lib.rs`.
@@ -97,9 +123,8 @@ pub(super) fn module_of(path: &str) -> Vec<String> {
 /// The paths from the crate's root that the code of a module names, with their line: `crate::`, `plimsoll::` and `super::`, also in
 /// groups (`use crate::{clock, model::run}`), two segments deep.
 pub(super) fn references(module: &[String], code: &str) -> Vec<(usize, Vec<String>)> {
-    let start = pattern(r"\b(crate|plimsoll|(?:self::)?super(?:\s*::\s*super)*)\s*::\s*");
     let mut found = Vec::new();
-    for hit in start.captures_iter(code) {
+    for hit in PATH.captures_iter(code) {
         let (Some(whole), Some(word)) = (hit.get(0), hit.get(1)) else { continue };
         let line = code[..whole.start()].lines().count().max(1);
         let ups = word.as_str().matches("super").count();
@@ -159,7 +184,10 @@ fn members(text: &str) -> Vec<&str> {
 fn comments_texts_and_unit_tests_are_not_code() {
     let text = "use a; // crate::x\n/* crate::y\n */ let s = \"crate::z \\\" //\"; let c = '\"'; r#\"crate::w\"#;\n#[cfg(test)]\nmod tests { crate::v }";
     assert_eq!(code_only(before_unit_tests(text)), "use a; \n\n let s = ; let c = ; ;\n");
-    assert_eq!(before_unit_tests("#[cfg(test)]\nmod testing;\nuse a;"), "#[cfg(test)]\nmod testing;\nuse a;");
+    let with_file = "#[cfg(test)]\nmod testing;\nuse a;";
+    assert_eq!(before_unit_tests(with_file), with_file);
+    let source = Source { path: "src/report/mod.rs".into(), text: String::new(), code: with_file.into() };
+    assert_eq!(test_modules(&source), [["report", "testing"]]);
 }
 
 #[test]
