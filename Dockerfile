@@ -1,5 +1,5 @@
 # One static program in an empty image. Build: docker build -t plimsoll .
-# (or, without a daemon: buildah bud -t plimsoll .)
+# (or, without a daemon: buildah bud --format docker -t plimsoll .)
 
 FROM docker.io/library/rust:1-alpine AS build
 RUN apk add --no-cache musl-dev
