@@ -2,6 +2,19 @@
 //! Only `engine` writes; `server` and `cli` read. sqlx is named only here, in the database probes and in the demo.
 //! A new backend: one file here, its migrations beside, and the conformance suite passes.
 
+mod alerts;
+mod dialect;
+mod journal;
+mod postgres;
+mod readings;
+mod runs;
+mod schema;
+mod series;
+mod shared;
+mod sql;
+mod sqlite;
+
+use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -136,31 +149,46 @@ pub struct OutboxStats {
     pub oldest: Option<Timestamp>,
 }
 
+/// Opens the store at `url`, `sqlite://PATH`, `sqlite::memory:` or `postgres://USER:PASSWORD@HOST:PORT/DATABASE`, and makes its
+/// schema current. Errors never show the password.
+pub async fn open(url: &str) -> StoreResult<Arc<dyn Store>> {
+    let (scheme, rest) = url.split_once(':').unwrap_or(("", url));
+    match scheme {
+        "sqlite" => sqlite::open(rest.strip_prefix("//").unwrap_or(rest)).await,
+        "postgres" | "postgresql" => postgres::open(url).await,
+        _ => Err(StoreError::Unusable("the address must begin with `sqlite://` (a file) or `postgres://` (a server)".into())),
+    }
+}
+
 /// The memory of the daemon. Every call is one transaction; every promise is a test of the conformance suite.
+/// A `limit` of 0 means 50.
 #[async_trait]
 pub trait Store: Send + Sync {
     /// Succeeds when the store can be written.
     async fn ping(&self) -> StoreResult<()>;
+    /// Waits for the work under way and ends all connections; later calls fail. What was acknowledged is kept without it, too.
+    async fn close(&self) {}
 
     /// Writes a run that begins. `Duplicate` when the id exists.
     async fn start_run(&self, run: &Run) -> StoreResult<()>;
-    /// Replaces everything about a run but its id.
+    /// Replaces everything about a run but its id and its start, from which its series are counted. Fails when it is not stored.
     async fn update_run(&self, run: &Run) -> StoreResult<()>;
     /// Marks every run that is stored as running as interrupted (`ended_by` crash, ended at its last interval or `at`), and returns their ids.
     async fn interrupt_orphans(&self, at: Timestamp) -> StoreResult<Vec<RunId>>;
-    /// The run with this id, or the only run whose id starts or ends with it; `last` is the newest.
+    /// The run with this id, or the only run whose id starts or ends with it; `last` is the newest. `None` also when several fit.
     async fn run(&self, id: &str) -> StoreResult<Option<Run>>;
     /// Runs, newest first.
     async fn runs(&self, filter: &RunFilter) -> StoreResult<Vec<Run>>;
 
-    /// Adds intervals and readings. The same second of a run again replaces it.
+    /// Adds intervals and readings. The same second of a run again replaces it, so does the same moment of a probe. All or nothing:
+    /// fails when a run is not stored. Points that are not finite are left out.
     async fn append(&self, batch: &SeriesBatch) -> StoreResult<()>;
     /// Intervals of a run with `from <= second < to`, ascending.
     async fn intervals(&self, run: &RunId, from: u32, to: u32) -> StoreResult<Vec<Interval>>;
-    /// Readings, ascending in time. Failed readings are included unless a metric is asked for.
+    /// Readings, ascending in time. Failed readings are included unless a metric is asked for; then only its points are.
     async fn readings(&self, filter: &ReadingFilter) -> StoreResult<Vec<Reading>>;
 
-    /// Adds findings; those of the same run and method are replaced.
+    /// Adds findings; those of the same run and method are replaced. Fails when the run is not stored.
     async fn save_findings(&self, run: &RunId, findings: &[Finding]) -> StoreResult<()>;
     /// Findings, newest first; of one run or of all.
     async fn findings(&self, run: Option<&RunId>, limit: u32) -> StoreResult<Vec<Finding>>;
@@ -180,7 +208,8 @@ pub trait Store: Send + Sync {
     /// Takes up to `limit` waiting messages that are due and not leased, and leases them to the caller. Of one incident and channel
     /// only the earliest that is not done is ever given out, so that a resolve never overtakes its fire.
     async fn lease_messages(&self, now: Timestamp, lease: Duration, limit: u32) -> StoreResult<Vec<Outgoing>>;
-    /// Records the outcome of an attempt (counts it) and gives the lease back.
+    /// Records the outcome of an attempt (counts it, but for `merged`) and gives the lease back. A message that is done stays as it is.
+    /// Fails when it is not stored.
     async fn settle_message(&self, settlement: &Settlement) -> StoreResult<()>;
     /// Messages, newest first; in one state or all.
     async fn messages(&self, state: Option<OutboxState>, limit: u32) -> StoreResult<Vec<Outgoing>>;

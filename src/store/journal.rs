@@ -1,0 +1,62 @@
+//! What is written once and read as lists: findings of analysis, and what became of each instant of a schedule.
+
+use std::collections::BTreeSet;
+
+use super::dialect::{Columns, Dialect, Value, params};
+use super::runs::Key;
+use super::shared::{Tx, json, limit_or_default};
+use super::{StoreResult, sql};
+use crate::model::alerting::Severity;
+use crate::model::finding::Finding;
+use crate::model::run::RunId;
+use crate::model::schedule::{Tick, TickOutcome};
+
+pub(super) async fn save_findings<D: Dialect>(tx: &mut Tx<'_, D>, run: &RunId, findings: &[Finding]) -> StoreResult<()> {
+    let run = Key::of(tx, run).await?.num;
+    for method in findings.iter().map(|finding| &finding.method).collect::<BTreeSet<_>>() {
+        tx.execute(sql::DELETE_FINDINGS, params![run, method]).await?;
+    }
+    for finding in findings {
+        let evidence = json(&finding.evidence)?;
+        let values = params![run, &finding.kind, finding.severity.as_str(), &finding.title, evidence, &finding.method, finding.at];
+        tx.execute(sql::INSERT_FINDING, values).await?;
+    }
+    Ok(())
+}
+
+pub(super) async fn findings<D: Dialect>(tx: &mut Tx<'_, D>, run: Option<&RunId>, limit: u32) -> StoreResult<Vec<Finding>> {
+    let values = [Value::from(run.map(|run| run.0.as_str())), limit_or_default(limit)];
+    tx.list(sql::FINDINGS, &values, |row| {
+        Ok(Finding {
+            run: RunId(row.string()?),
+            kind: row.string()?,
+            severity: row.word(Severity::parse)?,
+            title: row.string()?,
+            evidence: row.json()?,
+            method: row.string()?,
+            at: row.time()?,
+        })
+    })
+    .await
+}
+
+pub(super) async fn record_tick<D: Dialect>(tx: &mut Tx<'_, D>, tick: &Tick) -> StoreResult<()> {
+    let values = params![&tick.schedule, tick.due, &tick.profile, tick.decided, tick.outcome.as_str(), &tick.reason, &tick.run];
+    tx.execute(sql::SAVE_TICK, values).await.map(drop)
+}
+
+pub(super) async fn ticks<D: Dialect>(tx: &mut Tx<'_, D>, schedule: Option<&str>, limit: u32) -> StoreResult<Vec<Tick>> {
+    tx.list(sql::TICKS, &[Value::from(schedule), limit_or_default(limit)], read_tick).await
+}
+
+fn read_tick<D: Dialect>(row: &mut Columns<'_, D>) -> StoreResult<Tick> {
+    Ok(Tick {
+        schedule: row.string()?,
+        profile: row.string()?,
+        due: row.time()?,
+        decided: row.time()?,
+        outcome: row.word(TickOutcome::parse)?,
+        reason: row.string()?,
+        run: row.opt_run()?,
+    })
+}

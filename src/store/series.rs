@@ -1,0 +1,171 @@
+//! Intervals: a row per second, one per step and one per scenario of the second. Counts are columns, histograms are blobs
+//! in HDR's V2 encoding, failures and checks compact JSON. Merging seconds exactly is the reader's business.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use super::dialect::{Columns, Dialect, Value, params};
+use super::runs::Key;
+use super::shared::{Tx, json};
+use super::{StoreResult, sql};
+use crate::model::measure::{Accounting, CheckCount, Interval, PhaseSums, ScenarioInterval, StepInterval};
+use crate::model::run::RunId;
+
+/// Writes one second of a run, replacing it if it was written before.
+pub(super) async fn save<D: Dialect>(tx: &mut Tx<'_, D>, run: Key, interval: &Interval) -> StoreResult<()> {
+    let at = run.at(interval.second);
+    let stall_us = u64::try_from(interval.generator_stall.as_micros()).unwrap_or(u64::MAX);
+    let head = params![run.num, at, interval.second, stall_us, interval.generator_cpu, interval.shards];
+    if tx.execute(sql::INSERT_INTERVAL, head).await? == 0 {
+        for delete in [sql::DELETE_STEPS, sql::DELETE_SCENARIOS, sql::DELETE_INTERVAL] {
+            tx.execute(delete, params![run.num, at]).await?;
+        }
+        tx.execute(sql::INSERT_INTERVAL, head).await?;
+    }
+    for (index, step) in &interval.steps {
+        tx.execute(sql::INSERT_STEP, &step_values(run, interval.second, *index, step)?).await?;
+    }
+    for (index, scenario) in &interval.scenarios {
+        tx.execute(sql::INSERT_SCENARIO, &scenario_values(run, interval.second, *index, scenario)).await?;
+    }
+    Ok(())
+}
+
+fn step_values(run: Key, second: u32, index: u16, step: &StepInterval) -> StoreResult<Vec<Value<'static>>> {
+    let failures = if step.failures.is_empty() { None } else { Some(json(&step.failures)?) };
+    let messages = if step.messages.is_empty() { None } else { Some(json(&step.messages)?) };
+    let checks = if step.checks.is_empty() {
+        None
+    } else {
+        Some(json(&step.checks.iter().map(|check| (check.passed, check.failed)).collect::<Vec<_>>())?)
+    };
+    let mut values = params![run.num, run.at(second), second, index, step.ok, step.failed(), failures, messages].to_vec();
+    let histograms = [&step.response_ok, &step.response_failed, &step.service_ok, &step.service_failed, &step.waiting];
+    values.extend(histograms.map(Value::histogram));
+    let phases = &step.phases;
+    values.extend_from_slice(params![
+        phases.blocked_us,
+        phases.dns_us,
+        phases.connecting_us,
+        phases.tls_us,
+        phases.sending_us,
+        phases.waiting_us,
+        phases.receiving_us,
+        step.bytes_sent,
+        step.bytes_received,
+        step.connections,
+        checks,
+    ]);
+    Ok(values)
+}
+
+fn scenario_values(run: Key, second: u32, index: u16, scenario: &ScenarioInterval) -> Vec<Value<'static>> {
+    let counts = &scenario.counts;
+    let mut values = params![
+        run.num,
+        run.at(second),
+        second,
+        index,
+        counts.scheduled,
+        counts.started,
+        counts.completed,
+        counts.failed,
+        counts.interrupted,
+        counts.dropped,
+        counts.unsent,
+        scenario.vus,
+        scenario.vus_busy,
+        scenario.with_failed_check,
+    ]
+    .to_vec();
+    values.extend([&scenario.iteration_duration, &scenario.dropped_wait, &scenario.start_lag].map(Value::histogram));
+    values
+}
+
+/// Seconds `from <= second < to` of a run, ascending; none when the run is not stored.
+pub(super) async fn list<D: Dialect>(tx: &mut Tx<'_, D>, run: &RunId, from: u32, to: u32) -> StoreResult<Vec<Interval>> {
+    let Some(run) = Key::find(tx, run).await? else { return Ok(Vec::new()) };
+    let span = params![run.num, run.at(from), run.at(to)];
+    let heads = tx.list(sql::INTERVALS, span, read_head).await?;
+    let mut seconds: BTreeMap<u32, Interval> = heads.into_iter().map(|interval| (interval.second, interval)).collect();
+    tx.list(sql::STEPS, span, |row| {
+        let (second, step) = (row.number()?, read_step(row)?);
+        if let Some(interval) = seconds.get_mut(&second) {
+            interval.steps.insert(step.step, step);
+        }
+        Ok(())
+    })
+    .await?;
+    tx.list(sql::SCENARIOS, span, |row| {
+        let (second, scenario) = (row.number()?, read_scenario(row)?);
+        if let Some(interval) = seconds.get_mut(&second) {
+            interval.scenarios.insert(scenario.scenario, scenario);
+        }
+        Ok(())
+    })
+    .await?;
+    Ok(seconds.into_values().collect())
+}
+
+fn read_head<D: Dialect>(row: &mut Columns<'_, D>) -> StoreResult<Interval> {
+    Ok(Interval {
+        second: row.number()?,
+        generator_stall: Duration::from_micros(row.number()?),
+        generator_cpu: row.opt_real()?,
+        shards: row.number()?,
+        ..Interval::default()
+    })
+}
+
+fn read_step<D: Dialect>(row: &mut Columns<'_, D>) -> StoreResult<StepInterval> {
+    Ok(StepInterval {
+        step: row.number()?,
+        ok: row.number()?,
+        failures: row.opt_json()?.unwrap_or_default(),
+        messages: row.opt_json()?.unwrap_or_default(),
+        response_ok: row.histogram()?,
+        response_failed: row.histogram()?,
+        service_ok: row.histogram()?,
+        service_failed: row.histogram()?,
+        waiting: row.histogram()?,
+        phases: PhaseSums {
+            blocked_us: row.number()?,
+            dns_us: row.number()?,
+            connecting_us: row.number()?,
+            tls_us: row.number()?,
+            sending_us: row.number()?,
+            waiting_us: row.number()?,
+            receiving_us: row.number()?,
+        },
+        bytes_sent: row.number()?,
+        bytes_received: row.number()?,
+        connections: row.number()?,
+        checks: row
+            .opt_json::<Vec<(u64, u64)>>()?
+            .unwrap_or_default()
+            .into_iter()
+            .map(|(passed, failed)| CheckCount { passed, failed })
+            .collect(),
+    })
+}
+
+fn read_scenario<D: Dialect>(row: &mut Columns<'_, D>) -> StoreResult<ScenarioInterval> {
+    Ok(ScenarioInterval {
+        scenario: row.number()?,
+        counts: Accounting {
+            scheduled: row.number()?,
+            started: row.number()?,
+            completed: row.number()?,
+            failed: row.number()?,
+            interrupted: row.number()?,
+            dropped: row.number()?,
+            unsent: row.number()?,
+        },
+        vus: row.number()?,
+        vus_busy: row.number()?,
+        with_failed_check: row.number()?,
+        iteration_duration: row.histogram()?,
+        dropped_wait: row.histogram()?,
+        start_lag: row.histogram()?,
+    })
+}
