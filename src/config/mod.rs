@@ -1,1 +1,6 @@
-//! To be built.
+//! The configuration.
+
+mod diagnostics;
+mod environment;
+mod sources;
+mod yaml;

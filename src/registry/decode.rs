@@ -8,7 +8,7 @@ use serde_json::{Value as Json, json};
 
 use super::diagnostic::{Diagnostics, suggest};
 use super::node::{Named, Node, Secret, Span, Spanned, Value};
-use crate::model::units::{Rate, UnitError, parse_bytes, parse_duration, parse_percent, parse_rate};
+use crate::model::units::{Rate, UnitError, format_duration, parse_bytes, parse_duration, parse_percent, parse_rate, trim_decimal};
 
 /// What decoding needs of the world outside the file.
 pub trait Surroundings {
@@ -24,12 +24,14 @@ pub struct Context<'a> {
     pub diagnostics: Diagnostics,
     /// Secret files and paths.
     pub surroundings: &'a dyn Surroundings,
+    /// The user's name for the section that is opened next; it completes the section's title.
+    pub name: Option<String>,
 }
 
 impl<'a> Context<'a> {
     /// A context without mistakes.
     pub fn new(surroundings: &'a dyn Surroundings) -> Self {
-        Self { diagnostics: Diagnostics::default(), surroundings }
+        Self { diagnostics: Diagnostics::default(), surroundings, name: None }
     }
 
     /// Reports that `node` is not `expected`, and returns `None`.
@@ -68,9 +70,14 @@ pub struct Section<'n> {
 
 impl<'n> Section<'n> {
     /// Opens a mapping; reports and returns `None` when the node is none. Nothing at all counts as an empty mapping.
+    /// Below a mapping from names the title is completed by the name: "profile `soak`".
     pub fn open(node: &'n Node, title: impl Into<String>, cx: &mut Context<'_>) -> Option<Self> {
+        let title = match cx.name.take() {
+            Some(name) => format!("{} `{name}`", title.into()),
+            None => title.into(),
+        };
         match node.value {
-            Value::Map(_) | Value::Null => Some(Self { node, known: Vec::new(), title: title.into() }),
+            Value::Map(_) | Value::Null => Some(Self { node, known: Vec::new(), title }),
             Value::Bool(_) | Value::Number(..) | Value::Text(_) | Value::List(_) => cx.wrong_type(node, "a mapping"),
         }
     }
@@ -347,7 +354,10 @@ impl<T: Decode> Decode for Named<T> {
         let Value::Map(entries) = &node.value else { return cx.wrong_type(node, "a mapping from names") };
         let mut named = Vec::new();
         for entry in entries {
-            if let Some(value) = T::decode(&entry.node, cx) {
+            cx.name = Some(entry.key.clone());
+            let value = T::decode(&entry.node, cx);
+            cx.name = None;
+            if let Some(value) = value {
                 named.push((Spanned { value: entry.key.clone(), span: entry.span }, value));
             }
         }
@@ -380,7 +390,7 @@ pub fn object_schema(doc: &str, keys: &[KeyDoc]) -> Json {
         let mut schema = key.schema.clone();
         if let Json::Object(map) = &mut schema {
             let text = match key.default {
-                Some(default) => format!("{} Default: {default}.", key.doc),
+                Some(default) => format!("{} Default: {}.", key.doc, readable_default(default)),
                 None => key.doc.clone(),
             };
             map.insert("description".into(), text.into());
@@ -393,6 +403,24 @@ pub fn object_schema(doc: &str, keys: &[KeyDoc]) -> Json {
         schema["required"] = json!(required);
     }
     schema
+}
+
+/// A default as people write it in the file: `Duration::from_secs(30)` is `30s`, `"utf-8".into()` is `utf-8`.
+pub fn readable_default(code: &str) -> String {
+    let inner = |prefix: &str| code.strip_prefix(prefix).and_then(|rest| rest.strip_suffix(')'));
+    if let Some(seconds) = inner("Duration::from_secs(").and_then(|text| text.replace('_', "").parse().ok()) {
+        return format_duration(Duration::from_secs(seconds));
+    }
+    if let Some(millis) = inner("Duration::from_millis(").and_then(|text| text.replace('_', "").parse().ok()) {
+        return format_duration(Duration::from_millis(millis));
+    }
+    if let Some(share) = inner("Share(").and_then(|text| text.parse::<f64>().ok()) {
+        return format!("{}%", trim_decimal(share * 100.0, 2));
+    }
+    match code.strip_prefix('"').and_then(|rest| rest.split_once('"')) {
+        Some((text, _)) => text.to_owned(),
+        None => code.rsplit("::").next().unwrap_or(code).to_lowercase(),
+    }
 }
 
 /// Joins the lines of a doc comment into one paragraph.

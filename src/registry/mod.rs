@@ -6,7 +6,9 @@ mod decode;
 mod diagnostic;
 mod node;
 
-pub use decode::{ByteSize, Context, Decode, FilePath, KeyDoc, NOWHERE, Section, Share, Surroundings, WebUrl, join_doc, object_schema};
+pub use decode::{
+    ByteSize, Context, Decode, FilePath, KeyDoc, NOWHERE, Section, Share, Surroundings, WebUrl, join_doc, object_schema, readable_default,
+};
 pub use diagnostic::{Diagnostic, Diagnostics, nearest, suggest};
 pub use node::{Entry, Named, Node, Secret, Span, Spanned, Value};
 

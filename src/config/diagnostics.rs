@@ -1,0 +1,224 @@
+//! What was wrong with a configuration, for people: every mistake with file, line, the offending text and what to do.
+//! Values of secret keys in the lines that are shown are covered. The codes are listed in docs/configuration.md.
+
+use std::fmt;
+use std::sync::LazyLock;
+
+use regex::Regex;
+
+use super::sources::Source;
+use crate::registry::{Diagnostic, Span};
+
+/// Why a configuration cannot be used: all its mistakes, sorted by place, with the lines at fault.
+#[derive(Clone)]
+pub struct Report {
+    mistakes: Vec<Diagnostic>,
+    files: Vec<Source>,
+}
+
+impl Report {
+    pub(crate) fn new(mut mistakes: Vec<Diagnostic>, files: Vec<Source>) -> Self {
+        mistakes.sort_by(|a, b| place(a).cmp(&place(b)));
+        mistakes.dedup();
+        Self { mistakes, files }
+    }
+
+    /// The mistakes, sorted by place.
+    pub fn mistakes(&self) -> &[Diagnostic] {
+        &self.mistakes
+    }
+
+    /// Number of mistakes.
+    pub fn count(&self) -> usize {
+        self.mistakes.len()
+    }
+
+    /// The report as text, with colours for a terminal when `colour` is true.
+    pub fn render(&self, colour: bool) -> String {
+        let paint = Paint(colour);
+        let mut text = String::new();
+        for mistake in &self.mistakes {
+            let head = format!("error[{}]", mistake.code);
+            text.push_str(&format!("{}: {}\n", paint.red(&head), paint.bold(&mistake.message)));
+            self.place(&mut text, mistake.span, &mistake.hint, &paint);
+            if let Some((span, note)) = &mistake.other {
+                self.place(&mut text, *span, note, &paint);
+            }
+        }
+        let plural = if self.mistakes.len() == 1 { "mistake" } else { "mistakes" };
+        text.push_str(&format!("{} {plural}\n", self.mistakes.len()));
+        text
+    }
+
+    fn place(&self, text: &mut String, span: Span, hint: &str, paint: &Paint) {
+        let Some(file) = self.files.get(span.file) else {
+            text.push_str(&format!("   = {hint}\n"));
+            return;
+        };
+        let Some(line) = file.line(span.line) else {
+            text.push_str(&format!("   {} {}\n   {} {hint}\n", paint.blue("┌─"), file.name, paint.blue("=")));
+            return;
+        };
+        let shown = cover(line).replace('\t', " ");
+        let number = span.line.to_string();
+        let gutter = number.len().max(2);
+        let left = line.chars().count() + 1;
+        let length = span.len.min(left.saturating_sub(span.column)).max(1);
+        let (shown, column) = crop(&shown, span.column, length);
+        let indent = " ".repeat(column.saturating_sub(1));
+        text.push_str(&format!(
+            "{:gutter$} {} {}:{}:{}\n{} {} {}\n{:gutter$} {} {indent}{} {hint}\n",
+            "",
+            paint.blue("┌─"),
+            file.name,
+            span.line,
+            span.column,
+            paint.blue(&format!("{number:>gutter$}")),
+            paint.blue("│"),
+            shown.trim_end(),
+            "",
+            paint.blue("│"),
+            paint.red(&"^".repeat(length)),
+        ));
+    }
+}
+
+impl fmt::Display for Report {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.render(false))
+    }
+}
+
+impl fmt::Debug for Report {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.render(false))
+    }
+}
+
+impl std::error::Error for Report {}
+
+fn place(mistake: &Diagnostic) -> (usize, usize, usize) {
+    (mistake.span.file, mistake.span.line, mistake.span.column)
+}
+
+/// Longest line that is shown whole, in characters.
+const WIDEST: usize = 160;
+
+/// A window of a very long line around the place, and the column of the place within it.
+fn crop(line: &str, column: usize, length: usize) -> (String, usize) {
+    if line.chars().count() <= WIDEST {
+        return (line.to_owned(), column);
+    }
+    let start = column.saturating_sub(1 + WIDEST / 3);
+    let window: String = line.chars().skip(start).take(WIDEST.max(length)).collect();
+    let mark = if start > 0 { "…" } else { "" };
+    (format!("{mark}{window}"), column - start + mark.chars().count())
+}
+
+static SECRET_VALUE: LazyLock<Option<Regex>> = LazyLock::new(|| {
+    Regex::new(
+        r#"(?ix) (?: \b(?:password|passwd|secret|token|bearer|authorization|cookie|api_?key|x-api-key|routing_key|webhook_url|sha256)
+        ["']? \s* : \s* ( "(?:[^"\\]|\\.)*" | '[^']*' | [^\s,}\#][^,}\#]* ) ) | (?: :// [^\s:/@"']* : ([^\s@/"']+) @ )"#,
+    )
+    .ok()
+});
+
+/// The line with the values of secret keys covered, character by character, so that columns stay true.
+fn cover(line: &str) -> String {
+    let Some(pattern) = SECRET_VALUE.as_ref() else { return line.to_owned() };
+    let mut covered = String::with_capacity(line.len());
+    let mut from = 0;
+    for found in pattern.captures_iter(line) {
+        let Some(value) = found.get(1).or_else(|| found.get(2)) else { continue };
+        // A variable is no secret, its name helps.
+        if value.as_str().trim_matches(['"', '\'']).starts_with("${") {
+            continue;
+        }
+        covered.push_str(&line[from..value.start()]);
+        covered.push_str(&"*".repeat(value.as_str().trim_end().chars().count()));
+        from = value.start() + value.as_str().trim_end().len();
+    }
+    covered.push_str(&line[from..]);
+    covered
+}
+
+struct Paint(bool);
+
+impl Paint {
+    fn wrap(&self, code: &str, text: &str) -> String {
+        if self.0 { format!("\u{1b}[{code}m{text}\u{1b}[0m") } else { text.to_owned() }
+    }
+    fn red(&self, text: &str) -> String {
+        self.wrap("1;31", text)
+    }
+    fn blue(&self, text: &str) -> String {
+        self.wrap("1;34", text)
+    }
+    fn bold(&self, text: &str) -> String {
+        self.wrap("1", text)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn report(text: &str, spans: &[(Span, &str)]) -> Report {
+        let mistakes = spans
+            .iter()
+            .map(|(span, hint)| Diagnostic { code: "x", message: "wrong".into(), span: *span, hint: (*hint).into(), other: None })
+            .collect();
+        Report::new(mistakes, vec![Source { name: "shop.yaml".into(), text: text.into() }])
+    }
+
+    fn at(line: usize, column: usize, len: usize) -> Span {
+        Span { file: 0, line, column, len }
+    }
+
+    #[test]
+    fn shows_the_line_and_what_to_do() {
+        let text = "a:\n\tthersholds: é\n";
+        let shown = report(text, &[(at(2, 2, 10), "did you mean `thresholds`?"), (at(1, 1, 99), "first")]).to_string();
+        insta::assert_snapshot!(shown, @r"
+        error[x]: wrong
+           ┌─ shop.yaml:1:1
+         1 │ a:
+           │ ^^ first
+        error[x]: wrong
+           ┌─ shop.yaml:2:2
+         2 │  thersholds: é
+           │  ^^^^^^^^^^ did you mean `thresholds`?
+        2 mistakes
+        ");
+    }
+
+    #[test]
+    fn secrets_in_a_shown_line_are_covered() {
+        for (line, covered) in [
+            ("smtp: { password: hunter2, prot: 1 }", "smtp: { password: *******, prot: 1 }"),
+            ("  password: \"a b # c\" # note", "  password: ********* # note"),
+            ("url: postgres://u:pw@db/x", "url: postgres://u:**@db/x"),
+            ("headers: { Authorization: Bearer abc }", "headers: { Authorization: ********** }"),
+            ("password_file: /run/x", "password_file: /run/x"),
+            ("password: ${PW}", "password: ${PW}"),
+        ] {
+            assert_eq!(cover(line), covered);
+        }
+    }
+
+    #[test]
+    fn a_very_long_line_is_cropped_around_the_place() {
+        let line = format!("{}X{}", "a".repeat(500), "b".repeat(500));
+        let shown = report(&line, &[(at(1, 501, 1), "here")]).to_string();
+        let lines: Vec<&str> = shown.lines().collect();
+        let mark = lines[3].chars().position(|c| c == '^').unwrap();
+        assert_eq!(lines[2].chars().nth(mark), Some('X'));
+        assert!(lines[2].chars().count() < 200);
+    }
+
+    #[test]
+    fn colours_only_when_asked_for() {
+        let report = report("a: 1\n", &[(at(1, 1, 1), "x")]);
+        assert!(report.render(true).contains("\u{1b}[1;31m") && !report.render(false).contains('\u{1b}'));
+    }
+}

@@ -1,0 +1,181 @@
+//! `${NAME}` in the values of a configuration: replaced by environment variables before anything is decoded, so that a value
+//! can never change the structure of the file. `$${` stands for a literal `${`. Lower-case names are kept free for flow variables.
+
+use super::sources::Sources;
+use crate::registry::{Diagnostics, Node, Value};
+
+/// Looks up environment variables; the one place where configuration meets the process.
+pub(crate) type Lookup<'a> = &'a dyn Fn(&str) -> Option<String>;
+
+/// What was put in, to keep it out of messages: value and name.
+#[derive(Debug, Default)]
+pub(crate) struct Substituted(Vec<(String, String)>);
+
+/// Values shorter than this are no secrets, and putting names in their place would only garble messages.
+const SHORTEST_SECRET: usize = 4;
+
+impl Substituted {
+    /// `text` with every value replaced by the name that it came from.
+    pub(crate) fn hide(&self, text: &str) -> String {
+        let mut hidden = text.to_owned();
+        for (value, name) in &self.0 {
+            hidden = hidden.replace(value, &format!("${{{name}}}"));
+        }
+        hidden
+    }
+}
+
+/// Replaces all variables in the values below `node`.
+pub(crate) fn substitute(node: &mut Node, lookup: Lookup<'_>, sources: &Sources, diagnostics: &mut Diagnostics) -> Substituted {
+    let mut pass = Pass { lookup, sources, diagnostics, done: Substituted::default() };
+    pass.walk(node);
+    // Longest first, so that a value that contains another is hidden as a whole.
+    pass.done.0.sort_by_key(|(value, _)| std::cmp::Reverse(value.len()));
+    pass.done
+}
+
+struct Pass<'a> {
+    lookup: Lookup<'a>,
+    sources: &'a Sources,
+    diagnostics: &'a mut Diagnostics,
+    done: Substituted,
+}
+
+impl Pass<'_> {
+    fn walk(&mut self, node: &mut Node) {
+        match &mut node.value {
+            Value::Map(entries) => entries.iter_mut().for_each(|entry| self.walk(&mut entry.node)),
+            Value::List(items) => items.iter_mut().for_each(|item| self.walk(item)),
+            Value::Text(text) if text.contains("${") => {
+                let written = self.sources.file(node.span).and_then(|source| source.written(node.span));
+                let plain = written.is_some_and(|written| !written.starts_with(['"', '\'', '|', '>', '!']));
+                let text = text.clone();
+                let filled = self.fill(&text, node);
+                node.value = if plain { typed(filled) } else { Value::Text(filled) };
+            }
+            Value::Text(_) | Value::Null | Value::Bool(_) | Value::Number(..) => {}
+        }
+    }
+
+    fn fill(&mut self, text: &str, node: &Node) -> String {
+        let mut filled = String::with_capacity(text.len());
+        let mut rest = text;
+        while let Some(at) = rest.find("${") {
+            let (before, from) = rest.split_at(at);
+            if let Some(before) = before.strip_suffix('$') {
+                filled.push_str(before);
+                filled.push_str("${");
+                rest = &from[2..];
+                continue;
+            }
+            filled.push_str(before);
+            let Some(end) = from.find('}') else {
+                let span = self.sources.find(node.span, from, 0);
+                self.diagnostics.push("unknown-variable", span, "a `${` is not closed", "add `}`, or write `$${` for a literal `${`");
+                return filled;
+            };
+            filled.push_str(&self.value(&from[2..end], text, text.len() - rest.len() + at, node));
+            rest = &from[end + 1..];
+        }
+        filled.push_str(rest);
+        filled
+    }
+
+    fn value(&mut self, name: &str, text: &str, at: usize, node: &Node) -> String {
+        let whole = format!("${{{name}}}");
+        let span = self.sources.find(node.span, &whole, text[..at].matches(&whole).count());
+        if !is_environment_name(name) {
+            let message = format!("`{whole}` cannot be used: only environment variables, written in capitals, can be used so far");
+            self.diagnostics.push("unknown-variable", span, message, "write `${NAME}` in capitals, or `$${` for a literal `${`");
+            return String::new();
+        }
+        let Some(value) = (self.lookup)(name) else {
+            let message = format!("the environment variable `{name}` is not set");
+            self.diagnostics.push("unset-variable", span, message, "set it, or write `$${` for a literal `${`");
+            return String::new();
+        };
+        if value.len() >= SHORTEST_SECRET && !self.done.0.iter().any(|(known, _)| *known == value) {
+            self.done.0.push((value.clone(), name.to_owned()));
+        }
+        value
+    }
+}
+
+fn is_environment_name(name: &str) -> bool {
+    name.starts_with(|c: char| c.is_ascii_uppercase() || c == '_')
+        && name.chars().all(|c| c.is_ascii_uppercase() || c.is_ascii_digit() || c == '_')
+}
+
+/// What the text would be, had it been written plainly in the file.
+fn typed(text: String) -> Value {
+    match text.as_str() {
+        "true" => return Value::Bool(true),
+        "false" => return Value::Bool(false),
+        _ => {}
+    }
+    let numeric = text.starts_with(|c: char| c.is_ascii_digit() || c == '-' || c == '.') && !text.ends_with('.');
+    match text.parse::<f64>() {
+        Ok(number) if numeric && number.is_finite() => Value::Number(number, text),
+        _ => Value::Text(text),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn run(text: &str) -> (Node, Diagnostics, Substituted) {
+        let mut diagnostics = Diagnostics::default();
+        let mut sources = Sources::default();
+        let mut node = sources.add("x.yaml".into(), text.into(), &mut diagnostics).unwrap();
+        let lookup = |name: &str| match name {
+            "VUS" => Some("50".into()),
+            "PASSWORD" => Some("hunter22".into()),
+            "EMPTY" => Some(String::new()),
+            "EVIL" => Some("x: [1, 2]\ny: ${PASSWORD}".into()),
+            _ => None,
+        };
+        let substituted = substitute(&mut node, &lookup, &sources, &mut diagnostics);
+        (node, diagnostics, substituted)
+    }
+
+    #[test]
+    fn values_are_filled_in_and_typed_as_if_written() {
+        for (text, value) in [
+            ("${VUS}", Value::Number(50.0, "50".into())),
+            ("\"${VUS}\"", Value::Text("50".into())),
+            ("${VUS}s", Value::Text("50s".into())),
+            ("\"a ${PASSWORD} b ${VUS}\"", Value::Text("a hunter22 b 50".into())),
+            ("x$${VUS}", Value::Text("x${VUS}".into())),
+            ("\"${EMPTY}\"", Value::Text(String::new())),
+            ("${EVIL}", Value::Text("x: [1, 2]\ny: ${PASSWORD}".into())),
+            ("\"$VUS $ {VUS}\"", Value::Text("$VUS $ {VUS}".into())),
+        ] {
+            let (node, diagnostics, _) = run(&format!("k: {text}\n"));
+            assert!(diagnostics.is_empty(), "{text}: {:?}", diagnostics.0);
+            assert_eq!(node.get("k").unwrap().value, value, "{text}");
+        }
+    }
+
+    #[test]
+    fn what_cannot_be_filled_in_is_shown_where_it_stands() {
+        let (_, diagnostics, _) = run("a: \"${NOPE} ${NOPE}\"\nb: ${token}\nc: |\n  x\n  y ${OTHER}\nd: \"open ${VUS\"\n");
+        let found: Vec<_> = diagnostics.0.iter().map(|m| (m.code, m.span.line, m.span.column, m.span.len)).collect();
+        assert_eq!(
+            found,
+            [
+                ("unset-variable", 1, 5, 7),
+                ("unset-variable", 1, 13, 7),
+                ("unknown-variable", 2, 4, 8),
+                ("unset-variable", 5, 5, 8),
+                ("unknown-variable", 6, 10, 5)
+            ]
+        );
+    }
+
+    #[test]
+    fn values_never_reach_a_message() {
+        let (_, _, substituted) = run("a: \"${PASSWORD}\"\nb: ${VUS}\n");
+        assert_eq!(substituted.hide("`postgres://u:hunter22@db` is wrong, 50"), "`postgres://u:${PASSWORD}@db` is wrong, 50");
+    }
+}
