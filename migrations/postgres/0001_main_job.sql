@@ -161,6 +161,8 @@ CREATE TABLE alert_instances (
     value        DOUBLE PRECISION,
     shown        TEXT    NOT NULL,
     incident     TEXT,
+    opened_at    BIGINT,
+    told         TEXT    NOT NULL,
     messages     BIGINT NOT NULL,
     last_message BIGINT,
     run          TEXT

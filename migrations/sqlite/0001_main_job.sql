@@ -159,6 +159,8 @@ CREATE TABLE alert_instances (
     value        REAL,
     shown        TEXT    NOT NULL,
     incident     TEXT,
+    opened_at    INTEGER,
+    told         TEXT    NOT NULL,
     messages     INTEGER NOT NULL,
     last_message INTEGER,
     run          TEXT

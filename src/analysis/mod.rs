@@ -1,1 +1,3 @@
-//! To be built.
+//! Numbers in, findings out. Pure: no clock, no I/O, no logging; each method names its source and the data it needs.
+
+pub mod pool;

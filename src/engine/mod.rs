@@ -1,11 +1,22 @@
 //! The daemon's life: decides what runs when, runs it, folds, stores, judges and tells. The only writer of the store.
 //! Knows parts through their traits only; `app` puts the concrete ones together.
 
+pub mod admission;
+pub mod alerting;
+pub mod calendar;
 pub mod catalog;
+pub mod daemon;
+pub mod findings;
 pub mod handle;
 pub mod load;
+pub mod prober;
 pub mod recorder;
+pub mod runner;
+pub mod scheduler;
 pub mod setup;
 pub mod summary;
+pub mod taps;
 pub mod verdict;
+pub mod watchers;
 pub mod workload;
+pub mod writer;

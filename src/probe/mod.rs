@@ -2,6 +2,8 @@
 //! A new probe: one file, its `mod` line, one line in `KINDS`, an example, a test on a captured page or a real server.
 //! A number that could not be read is absent or an error, never 0. A probe never holds more than one connection.
 
+pub mod version;
+
 use std::fmt::Debug;
 use std::sync::Arc;
 

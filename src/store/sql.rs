@@ -114,12 +114,13 @@ pub(super) const TICKS: &str = "SELECT schedule, profile, due, decided, outcome,
     WHERE ($1 IS NULL OR schedule = $1) ORDER BY due DESC, schedule LIMIT $2";
 
 pub(super) const ALERTS: &str = "SELECT fingerprint, rule, labels, state, since, active_since, clear_since, last_data, value, shown, \
-    incident, messages, last_message, run FROM alert_instances ORDER BY fingerprint";
+    incident, opened_at, told, messages, last_message, run FROM alert_instances ORDER BY fingerprint";
 pub(super) const SAVE_ALERT: &str = "INSERT INTO alert_instances (fingerprint, rule, labels, state, since, active_since, clear_since, \
-    last_data, value, shown, incident, messages, last_message, run) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14) \
+    last_data, value, shown, incident, opened_at, told, messages, last_message, run) \
+    VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16) \
     ON CONFLICT (fingerprint) DO UPDATE SET rule = excluded.rule, labels = excluded.labels, state = excluded.state, \
     since = excluded.since, active_since = excluded.active_since, clear_since = excluded.clear_since, last_data = excluded.last_data, \
-    value = excluded.value, shown = excluded.shown, incident = excluded.incident, messages = excluded.messages, \
+    value = excluded.value, shown = excluded.shown, incident = excluded.incident, opened_at = excluded.opened_at, told = excluded.told, messages = excluded.messages, \
     last_message = excluded.last_message, run = excluded.run";
 pub(super) const FORGET_ALERT: &str = "DELETE FROM alert_instances WHERE fingerprint = $1";
 pub(super) const INSERT_TRANSITION: &str = "INSERT INTO alert_transitions (fingerprint, rule, incident, from_state, to_state, at, reason, \

@@ -1,0 +1,78 @@
+//! Whether a run may start now: one run at a time per target, and the schedule's policy when the target is taken. Pure.
+
+use crate::model::run::RunId;
+use crate::model::schedule::{Overlap, TickOutcome};
+
+/// What is done with a wish for a run.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Admission {
+    /// Start it.
+    Start,
+    /// Let it wait until the target is free.
+    Queue(String),
+    /// Do not run it.
+    Skip(String),
+    /// Cancel this run, then start.
+    Replace(RunId, String),
+}
+
+impl Admission {
+    /// How the instant of the schedule is recorded.
+    pub fn outcome(&self) -> TickOutcome {
+        match self {
+            Self::Start | Self::Replace(..) => TickOutcome::Started,
+            Self::Queue(_) => TickOutcome::Queued,
+            Self::Skip(_) => TickOutcome::Skipped,
+        }
+    }
+}
+
+/// How the target is taken.
+#[derive(Debug, Clone, Default)]
+pub struct Occupancy {
+    /// The run that is going on.
+    pub running: Option<RunId>,
+    /// The same profile waits already.
+    pub queued_already: bool,
+    /// The daemon was told to stop.
+    pub stopping: bool,
+}
+
+/// Decides by the policy; the reason is stored with the instant.
+pub fn admit(overlap: Overlap, target: &str, occupancy: &Occupancy) -> Admission {
+    if occupancy.stopping {
+        return Admission::Skip("the daemon is stopping".into());
+    }
+    let Some(running) = &occupancy.running else { return Admission::Start };
+    let busy = format!("run {running} is loading target `{target}`");
+    match overlap {
+        Overlap::Skip => Admission::Skip(busy),
+        Overlap::Queue if occupancy.queued_already => Admission::Skip(format!("{busy}, and this profile waits already")),
+        Overlap::Queue => Admission::Queue(busy),
+        Overlap::Replace => Admission::Replace(running.clone(), format!("replaced run {running}")),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn one_run_at_a_time_per_target() {
+        let free = Occupancy::default();
+        let busy = Occupancy { running: Some(RunId("r1".into())), ..Occupancy::default() };
+        let waiting = Occupancy { queued_already: true, ..busy.clone() };
+        let stopping = Occupancy { stopping: true, ..Occupancy::default() };
+        let reason = "run r1 is loading target `shop`".to_owned();
+        for (overlap, occupancy, expected) in [
+            (Overlap::Skip, &free, Admission::Start),
+            (Overlap::Skip, &busy, Admission::Skip(reason.clone())),
+            (Overlap::Queue, &busy, Admission::Queue(reason.clone())),
+            (Overlap::Queue, &waiting, Admission::Skip(format!("{reason}, and this profile waits already"))),
+            (Overlap::Replace, &busy, Admission::Replace(RunId("r1".into()), "replaced run r1".into())),
+            (Overlap::Replace, &stopping, Admission::Skip("the daemon is stopping".into())),
+        ] {
+            assert_eq!(admit(overlap, "shop", occupancy), expected);
+        }
+    }
+}

@@ -1,0 +1,164 @@
+//! The task that judges alert rules: hears runs and readings, decides once a second, and stores each decision with its messages in
+//! one transaction before anyone is told. A decision that the store does not take is kept and written first when it does.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::{broadcast, mpsc, watch};
+use tokio::time::{MissedTickBehavior, interval};
+use tokio_util::sync::CancellationToken;
+
+use super::handle::Event;
+use super::prober::Taken;
+use super::runner::RunNews;
+use super::setup::Setup;
+use crate::alert::{Alerts, Channel, Policy, RunContext, outgoing};
+use crate::clock::SharedClock;
+use crate::metrics::Metrics;
+use crate::model::alerting::{AlertInstance, AlertState};
+use crate::model::series::Point;
+use crate::store::{AlertChange, RunFilter, Store, StoreResult};
+
+/// What the task works with.
+pub struct AlertingParts {
+    /// Where decisions are kept.
+    pub store: Arc<dyn Store>,
+    /// The wall clock.
+    pub clock: SharedClock,
+    /// For alert states.
+    pub metrics: Arc<Metrics>,
+    /// For everyone who looks on.
+    pub events: broadcast::Sender<Event>,
+    /// What runs do.
+    pub news: mpsc::Receiver<RunNews>,
+    /// What probes read.
+    pub readings: mpsc::Receiver<Taken>,
+    /// The configuration in force.
+    pub setup: watch::Receiver<Arc<Setup>>,
+    /// Alerts that are not inactive, for status and pages.
+    pub active: watch::Sender<Vec<AlertInstance>>,
+    /// Start of the links in messages.
+    pub link_base: watch::Receiver<Option<String>>,
+}
+
+/// Who is told what, by the configuration.
+pub fn policy_of(setup: &Setup) -> Policy {
+    let channel =
+        |(name, spec): (&String, &crate::notify::ChannelSpec)| Channel { name: name.clone(), send_resolved: spec.settings.send_resolved() };
+    Policy { routes: setup.routes.clone(), channels: setup.channels.iter().map(channel).collect(), repeat_interval: setup.repeat_interval }
+}
+
+/// Where people read more: the page of the alert's run, or the start page.
+fn link_to(base: Option<&str>, instance: &AlertInstance) -> Option<String> {
+    let base = base?.trim_end_matches('/');
+    Some(instance.run.as_ref().map_or_else(|| format!("{base}/"), |run| format!("{base}/runs/{run}")))
+}
+
+/// The alerting task.
+pub struct Alerting {
+    parts: AlertingParts,
+    alerts: Alerts,
+    unsaved: VecDeque<AlertChange>,
+}
+
+impl Alerting {
+    /// Restores the state of alerts and the history of verdicts from the store.
+    pub async fn restore(parts: AlertingParts) -> StoreResult<Self> {
+        let setup = parts.setup.borrow().clone();
+        let stored = parts.store.alerts().await?;
+        let mut alerts = Alerts::new(setup.rules.clone(), stored, policy_of(&setup));
+        let recent = parts.store.runs(&RunFilter { limit: 200, ..RunFilter::default() }).await?;
+        alerts.seed_history(&recent);
+        Ok(Self { parts, alerts, unsaved: VecDeque::new() })
+    }
+
+    /// Judges until `stop`, then stores what is left.
+    pub async fn run(mut self, stop: CancellationToken) {
+        let mut every_second = interval(Duration::from_secs(1));
+        every_second.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        loop {
+            tokio::select! {
+                biased;
+                Some(news) = self.parts.news.recv() => self.hear(&news),
+                Some((_, reading)) = self.parts.readings.recv() => self.read(&reading),
+                Ok(()) = self.parts.setup.changed() => self.reconfigure(),
+                _ = every_second.tick() => self.decide().await,
+                () = stop.cancelled() => break,
+            }
+        }
+        while let Ok(news) = self.parts.news.try_recv() {
+            self.hear(&news);
+        }
+        self.decide().await;
+    }
+
+    fn hear(&mut self, news: &RunNews) {
+        let now = self.parts.clock.now();
+        match news {
+            RunNews::Started(run) => self.alerts.run_started(&RunContext::of(run), now),
+            RunNews::Second(run, interval) => self.alerts.observe_interval(&RunContext::of(run), interval, now),
+            RunNews::Ended(run) => self.alerts.run_ended(run, now),
+        }
+    }
+
+    fn read(&mut self, reading: &crate::model::series::Reading) {
+        let up = Point::new("probe_up", f64::from(u8::from(reading.points.is_ok())))
+            .with("target", &reading.target)
+            .with("probe", &reading.probe);
+        self.alerts.observe_points(&reading.target, &[up], reading.at);
+        if let Ok(points) = &reading.points {
+            self.alerts.observe_points(&reading.target, points, reading.at);
+        }
+    }
+
+    fn reconfigure(&mut self) {
+        let setup = self.parts.setup.borrow_and_update().clone();
+        self.alerts.replace_rules(setup.rules.clone(), policy_of(&setup));
+    }
+
+    async fn decide(&mut self) {
+        let now = self.parts.clock.now();
+        let decision = self.alerts.judge(now);
+        if !decision.is_empty() {
+            let base = self.parts.link_base.borrow().clone();
+            let link = |instance: &AlertInstance| link_to(base.as_deref(), instance);
+            let messages = outgoing(&decision, now, &link);
+            for transition in &decision.transitions {
+                tracing::info!(rule = transition.rule, from = %transition.from, to = %transition.to, reason = transition.reason, "alert changed");
+            }
+            self.unsaved.push_back(AlertChange {
+                instances: decision.instances,
+                forgotten: decision.forgotten,
+                transitions: decision.transitions,
+                messages,
+            });
+        }
+        self.save().await;
+        let active: Vec<AlertInstance> =
+            self.alerts.instances().filter(|instance| instance.state != AlertState::Inactive).cloned().collect();
+        self.parts.metrics.alerts(&active);
+        self.parts.active.send_replace(active);
+    }
+
+    /// Stores decisions in the order in which they were made.
+    async fn save(&mut self) {
+        while let Some(change) = self.unsaved.front() {
+            if let Err(error) = self.parts.store.commit_alerts(change).await {
+                tracing::error!(%error, waiting = self.unsaved.len(), "an alert decision is not stored yet; nobody is told before it is");
+                self.parts.metrics.storage_error("commit_alerts");
+                return;
+            }
+            let change = self.unsaved.pop_front().unwrap_or_default();
+            let mut told: Option<(String, u32)> = None;
+            for message in change.messages.into_iter().map(|outgoing| outgoing.message) {
+                let key = (message.incident.clone(), message.seq);
+                if told.as_ref() != Some(&key) {
+                    told = Some(key);
+                    // Nobody may be looking on; that is fine.
+                    let _ = self.parts.events.send(Event::Decided(Box::new(message)));
+                }
+            }
+        }
+    }
+}

@@ -1,0 +1,559 @@
+//! The event loop: ticks, commands and ended runs come in; runs are admitted, started, queued, replaced; nothing blocks it.
+//! What became of every instant of every schedule is stored with its reason.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::sync::{Arc, PoisonError};
+use std::time::Duration;
+
+use tokio::sync::{broadcast, mpsc, oneshot, watch};
+use tokio::task::JoinSet;
+use tokio_util::sync::CancellationToken;
+
+use super::admission::{Admission, Occupancy, admit};
+use super::calendar;
+use super::catalog::catalog_of;
+use super::handle::{Command, EngineStatus, Event, LiveRun, NextFire, Refusal};
+use super::prober::{ActiveRun, ActiveRuns, Prober, ProberParts};
+use super::runner::{EndRequest, Order, RunnerParts, execute};
+use super::scheduler::Ticker;
+use super::setup::Setup;
+use super::taps::Taps;
+use super::writer::Writer;
+use crate::clock::SharedClock;
+use crate::metrics::Metrics;
+use crate::model::alerting::AlertInstance;
+use crate::model::run::{EndedBy, Run, RunId, RunStatus, Trigger};
+use crate::model::schedule::{Schedule, Tick, TickOutcome};
+use crate::model::units::Timestamp;
+use crate::probe::{ProbeParts, version};
+use crate::store::{OutboxStats, Store};
+
+/// Instants that are looked for after downtime.
+const MISSED_LIMIT: usize = 10_000;
+/// An instant that comes up later than this (the machine slept) counts as missed.
+const LATE: Duration = Duration::from_secs(120);
+
+/// Reads the configuration again.
+pub type Loader = Box<dyn Fn() -> Result<Setup, String> + Send + Sync>;
+
+/// What the daemon works with.
+pub struct DaemonParts {
+    /// The memory.
+    pub store: Arc<dyn Store>,
+    /// The wall clock.
+    pub clock: SharedClock,
+    /// Figures.
+    pub metrics: Arc<Metrics>,
+    /// Writer of series.
+    pub writer: Writer,
+    /// What runs are given.
+    pub runner: RunnerParts,
+    /// For opening probes and asking versions.
+    pub probe: ProbeParts,
+    /// Where probe tasks deliver.
+    pub prober: ProberParts,
+    /// Which targets are loaded.
+    pub active: watch::Sender<ActiveRuns>,
+    /// Readings for runs.
+    pub taps: Taps,
+    /// For reloads.
+    pub loader: Loader,
+    /// The configuration in force.
+    pub setup: watch::Sender<Arc<Setup>>,
+    /// Status for everyone.
+    pub status: watch::Sender<Arc<EngineStatus>>,
+    /// Events for everyone.
+    pub events: broadcast::Sender<Event>,
+    /// Alerts that are not inactive.
+    pub alerts: watch::Receiver<Vec<AlertInstance>>,
+    /// Figures of the outbox.
+    pub outbox: watch::Receiver<OutboxStats>,
+    /// Seeds of runs and jitter, 0 to 1 and whole.
+    pub random: Box<dyn FnMut() -> u64 + Send>,
+}
+
+struct Running {
+    id: RunId,
+    end: watch::Sender<Option<EndRequest>>,
+}
+
+/// A wish for a run that waits for its target.
+struct Waiting {
+    profile: String,
+    trigger: Trigger,
+    tick: Option<(String, Timestamp)>,
+}
+
+struct Planned {
+    due: Timestamp,
+    fires: Timestamp,
+}
+
+/// The daemon.
+pub struct Daemon {
+    parts: DaemonParts,
+    commands: mpsc::Receiver<Command>,
+    setup: Arc<Setup>,
+    planned: BTreeMap<String, Planned>,
+    running: BTreeMap<String, Running>,
+    queue: VecDeque<Waiting>,
+    runs: JoinSet<(String, Option<Run>)>,
+    records: JoinSet<()>,
+    prober: Option<Prober>,
+    started_at: Timestamp,
+    last_tick: Option<Timestamp>,
+    last_reload: Option<(Timestamp, Option<String>)>,
+    stopping: bool,
+}
+
+impl Daemon {
+    /// A daemon that follows `setup`.
+    pub fn new(parts: DaemonParts, commands: mpsc::Receiver<Command>) -> Self {
+        let setup = parts.setup.borrow().clone();
+        let started_at = parts.clock.now();
+        Self {
+            parts,
+            commands,
+            setup,
+            planned: BTreeMap::new(),
+            running: BTreeMap::new(),
+            queue: VecDeque::new(),
+            runs: JoinSet::new(),
+            records: JoinSet::new(),
+            prober: None,
+            started_at,
+            last_tick: None,
+            last_reload: None,
+            stopping: false,
+        }
+    }
+
+    /// Runs until `stop`, then lets runs end within the drain time; `stop_now` ends that wait.
+    pub async fn run(mut self, mut ticker: Ticker, stop: CancellationToken, stop_now: CancellationToken) {
+        self.prober = Some(Prober::start(self.setup.targets.values(), &self.parts.prober));
+        self.plan_after_start().await;
+        self.publish();
+        loop {
+            tokio::select! {
+                Some(()) = ticker.ticks.recv() => self.tick().await,
+                Some(command) = self.commands.recv() => self.command(command),
+                Some(ended) = self.runs.join_next() => self.run_ended(ended).await,
+                Some(_) = self.records.join_next() => {}
+                () = stop.cancelled() => break,
+            }
+            self.publish();
+        }
+        self.stop(&stop_now).await;
+        ticker.stop().await;
+    }
+
+    async fn stop(&mut self, stop_now: &CancellationToken) {
+        tracing::info!(running = self.running.len(), "stopping: no new runs; running ones are ended");
+        self.stopping = true;
+        let now = self.parts.clock.now();
+        for waiting in std::mem::take(&mut self.queue) {
+            self.record_waiting(&waiting, TickOutcome::Skipped, "the daemon stopped while it waited", now);
+        }
+        let drain = self.setup.load.drain;
+        for running in self.running.values() {
+            running.end.send_replace(Some(EndRequest { by: EndedBy::Signal, who: "the daemon was told to stop".into(), drain }));
+        }
+        self.publish();
+        while !self.running.is_empty() {
+            tokio::select! {
+                Some(ended) = self.runs.join_next() => self.run_ended(ended).await,
+                Some(command) = self.commands.recv() => self.command(command),
+                () = stop_now.cancelled() => {
+                    for running in self.running.values() {
+                        let who = "the daemon was told to stop at once".into();
+                        running.end.send_replace(Some(EndRequest { by: EndedBy::Signal, who, drain: Duration::ZERO }));
+                    }
+                    let all = async { while self.runs.join_next().await.is_some() {} };
+                    let _ = tokio::time::timeout(Duration::from_secs(3), all).await;
+                    break;
+                }
+            }
+            self.publish();
+        }
+        while self.records.join_next().await.is_some() {}
+        self.prober = None;
+    }
+
+    /// Plans every schedule; what passed while the daemon was down is recorded, and made up for where the schedule asks for it.
+    async fn plan_after_start(&mut self) {
+        let now = self.parts.clock.now();
+        let schedules: Vec<Schedule> = self.setup.schedules.values().cloned().collect();
+        for schedule in schedules {
+            let last = match self.parts.store.ticks(Some(&schedule.name), 1).await {
+                Ok(ticks) => ticks.into_iter().next().map(|tick| tick.due),
+                Err(error) => {
+                    tracing::error!(%error, schedule = schedule.name, "it is not known when this schedule last fired");
+                    None
+                }
+            };
+            if let Some((due, count)) = last.and_then(|last| calendar::missed_between(&schedule, last, now, MISSED_LIMIT)) {
+                self.missed(&schedule, due, count, now);
+            }
+            self.plan(&schedule, now);
+            if schedule.run_at_start {
+                self.fire(&schedule, now, "at the start of the daemon");
+            }
+        }
+    }
+
+    fn missed(&mut self, schedule: &Schedule, due: Timestamp, count: usize, now: Timestamp) {
+        let many = if count > 1 { format!(" ({count} instants passed)") } else { String::new() };
+        if calendar::runs_late(schedule.missed, due, now) {
+            self.fire(schedule, due, &format!("made up for: the daemon was down at {due}{many}"));
+        } else {
+            let reason = format!("the daemon was not running at {due}{many}");
+            self.record(schedule, due, TickOutcome::Missed, reason, None, now);
+        }
+    }
+
+    fn plan(&mut self, schedule: &Schedule, after: Timestamp) {
+        let Some(due) = calendar::next_after(schedule, after) else {
+            self.planned.remove(&schedule.name);
+            return;
+        };
+        let random = (self.parts.random)() as f64 / u64::MAX as f64;
+        let fires = calendar::with_jitter(schedule, due, random);
+        self.planned.insert(schedule.name.clone(), Planned { due, fires });
+    }
+
+    /// Once a second: fires what is due.
+    async fn tick(&mut self) {
+        let now = self.parts.clock.now();
+        self.last_tick = Some(now);
+        let due: Vec<(String, Timestamp, Timestamp)> = self
+            .planned
+            .iter()
+            .filter(|(_, planned)| planned.fires <= now)
+            .map(|(name, planned)| (name.clone(), planned.due, planned.fires))
+            .collect();
+        for (name, due, fires) in due {
+            let Some(schedule) = self.setup.schedules.get(&name).cloned() else {
+                self.planned.remove(&name);
+                continue;
+            };
+            let lag = now.since(fires);
+            self.parts.metrics.scheduler_lag(lag);
+            if lag > LATE {
+                let (last, count) = calendar::missed_between(&schedule, due, now, MISSED_LIMIT).unwrap_or((due, 0));
+                self.missed(&schedule, last, count + 1, now);
+            } else {
+                self.fire(&schedule, due, "on schedule");
+            }
+            self.plan(&schedule, now);
+        }
+        self.start_waiting();
+    }
+
+    /// A schedule fires: start, queue, skip or replace, and record which.
+    fn fire(&mut self, schedule: &Schedule, due: Timestamp, why: &str) {
+        let now = self.parts.clock.now();
+        let trigger = Trigger { by: "schedule".into(), name: Some(schedule.name.clone()) };
+        let waiting = Waiting { profile: schedule.profile.clone(), trigger, tick: Some((schedule.name.clone(), due)) };
+        let Some(target) = self.setup.profiles.get(&schedule.profile).map(|profile| profile.target.clone()) else {
+            self.record(schedule, due, TickOutcome::Refused, format!("there is no profile `{}`", schedule.profile), None, now);
+            return;
+        };
+        let occupancy = Occupancy {
+            running: self.running.get(&target).map(|running| running.id.clone()),
+            queued_already: self.queue.iter().any(|other| other.profile == schedule.profile),
+            stopping: self.stopping,
+        };
+        let admission = admit(schedule.overlap, &target, &occupancy);
+        let outcome = admission.outcome();
+        match admission {
+            Admission::Start => self.start(waiting, why.into(), None),
+            Admission::Skip(reason) => {
+                tracing::warn!(schedule = schedule.name, reason, "a run does not happen");
+                self.record(schedule, due, outcome, reason, None, now);
+            }
+            Admission::Queue(reason) => {
+                self.record(schedule, due, outcome, reason, None, now);
+                self.queue.push_back(waiting);
+            }
+            Admission::Replace(old, reason) => {
+                self.cancel(&old, &format!("schedule `{}` replaced it", schedule.name));
+                self.record(schedule, due, TickOutcome::Queued, reason, None, now);
+                self.queue.push_front(waiting);
+            }
+        }
+    }
+
+    /// Starts what waits for a target that is free now.
+    fn start_waiting(&mut self) {
+        let mut still = VecDeque::new();
+        while let Some(waiting) = self.queue.pop_front() {
+            let target = self.setup.profiles.get(&waiting.profile).map(|profile| profile.target.clone());
+            match target {
+                Some(target) if self.running.contains_key(&target) => still.push_back(waiting),
+                Some(_) => self.start(waiting, "the target is free".into(), None),
+                None => {
+                    let now = self.parts.clock.now();
+                    self.record_waiting(&waiting, TickOutcome::Refused, "its profile is no longer configured", now);
+                }
+            }
+        }
+        self.queue = still;
+    }
+
+    fn command(&mut self, command: Command) {
+        match command {
+            // Whoever asked may have gone; the deed is done all the same.
+            Command::Start(profile, trigger, answer) => self.start_by_command(profile, trigger, answer),
+            Command::Cancel(id, by, answer) => {
+                let found = self.cancel(&id, &format!("cancelled by {by}"));
+                let _ = answer.send(if found { Ok(()) } else { Err(Refusal::Unknown(format!("run {id} is not going on"))) });
+            }
+            Command::Reload(answer) => {
+                let _ = answer.send(self.reload());
+            }
+        }
+    }
+
+    fn start_by_command(&mut self, profile: String, trigger: Trigger, answer: oneshot::Sender<Result<RunId, Refusal>>) {
+        let refusal = match self.setup.profiles.get(&profile) {
+            None => Some(Refusal::Unknown(format!("there is no profile `{profile}`"))),
+            Some(_) if self.stopping => Some(Refusal::NotNow("the daemon is stopping".into())),
+            Some(found) => self
+                .running
+                .get(&found.target)
+                .map(|running| Refusal::NotNow(format!("run {} is loading target `{}`; cancel it or wait", running.id, found.target))),
+        };
+        match refusal {
+            Some(refusal) => {
+                let _ = answer.send(Err(refusal));
+            }
+            None => self.start(Waiting { profile, trigger, tick: None }, "on request".into(), Some(answer)),
+        }
+    }
+
+    fn cancel(&mut self, id: &RunId, who: &str) -> bool {
+        let Some(running) = self.running.values().find(|running| running.id == *id) else { return false };
+        let request = EndRequest { by: EndedBy::Cancelled, who: who.into(), drain: Duration::ZERO };
+        running.end.send_replace(Some(request));
+        true
+    }
+
+    /// Starts a run. Its row is written first; if that fails, nothing is loaded and the reason is recorded.
+    fn start(&mut self, wish: Waiting, why: String, answer: Option<oneshot::Sender<Result<RunId, Refusal>>>) {
+        let Some(profile) = self.setup.profiles.get(&wish.profile).cloned() else { return };
+        let Some(target) = self.setup.targets.get(&profile.target).cloned() else { return };
+        let now = self.parts.clock.now();
+        let id = RunId::new(now, &profile.name, (self.parts.random)() as u32);
+        let (end, end_receiver) = watch::channel(None);
+        self.running.insert(profile.target.clone(), Running { id: id.clone(), end });
+        let readings = self.parts.taps.open(&profile.target);
+        let run = new_run(&profile, id, wish.trigger, now);
+        let live =
+            LiveRun { id: run.id.clone(), profile: run.profile.clone(), target: run.target.clone(), started_at: now, progress: None };
+        self.parts.runner.live.lock().unwrap_or_else(PoisonError::into_inner).insert(run.id.clone(), live);
+        let (active, target_name, run_id) = (self.parts.active.clone(), profile.target.clone(), run.id.clone());
+        let began = Box::new(move |start| {
+            active.send_modify(|active| {
+                active.insert(target_name, ActiveRun { id: run_id, start });
+            });
+        });
+        let seed = (self.parts.random)();
+        let order =
+            Order { run, profile: Arc::new(profile), target, threads: self.setup.load.threads, seed, end: end_receiver, readings, began };
+        let launch = Launch {
+            store: self.parts.store.clone(),
+            clock: self.parts.clock.clone(),
+            metrics: self.parts.metrics.clone(),
+            probe: self.parts.probe.clone(),
+            runner: self.parts.runner.clone(),
+            tick: wish.tick,
+            why,
+            answer,
+        };
+        let key = order.profile.target.clone();
+        self.runs.spawn(async move { (key, launch.run(order).await) });
+    }
+
+    async fn run_ended(&mut self, ended: Result<(String, Option<Run>), tokio::task::JoinError>) {
+        let target = match ended {
+            Ok((target, run)) => {
+                if let Some(run) = &run {
+                    tracing::info!(run_id = %run.id, verdict = run.verdict.map_or("none", |verdict| verdict.as_str()), "run ended");
+                }
+                target
+            }
+            Err(error) => {
+                // Which run it was is not known any more: the one whose task is gone.
+                tracing::error!(%error, "a run's task broke off; this is a bug in Plimsoll");
+                let gone = self.running.iter().find(|(_, running)| running.end.is_closed()).map(|(target, _)| target.clone());
+                let Some(target) = gone else { return };
+                target
+            }
+        };
+        if let Some(running) = self.running.remove(&target) {
+            self.parts.runner.live.lock().unwrap_or_else(PoisonError::into_inner).remove(&running.id);
+        }
+        self.parts.taps.close(&target);
+        self.parts.active.send_modify(|active| {
+            active.remove(&target);
+        });
+        if !self.stopping {
+            self.start_waiting();
+        }
+    }
+
+    /// Reads the configuration again; running runs keep the profile they began with.
+    fn reload(&mut self) -> Result<(), Refusal> {
+        let now = self.parts.clock.now();
+        match (self.parts.loader)() {
+            Ok(setup) => {
+                let gone: Vec<String> = self.setup.targets.keys().filter(|name| !setup.targets.contains_key(*name)).cloned().collect();
+                gone.iter().for_each(|name| self.parts.metrics.forget_target(name));
+                self.setup = Arc::new(setup);
+                self.parts.setup.send_replace(self.setup.clone());
+                self.prober = Some(Prober::start(self.setup.targets.values(), &self.parts.prober));
+                self.planned.clear();
+                let schedules: Vec<Schedule> = self.setup.schedules.values().cloned().collect();
+                schedules.iter().for_each(|schedule| self.plan(schedule, now));
+                self.parts.metrics.config_reload(true, now);
+                self.last_reload = Some((now, None));
+                tracing::info!("the configuration was read again");
+                Ok(())
+            }
+            Err(error) => {
+                tracing::error!(error, "the configuration is invalid; the last good one stays in force");
+                self.parts.metrics.config_reload(false, now);
+                self.last_reload = Some((now, Some(error.clone())));
+                Err(Refusal::BadConfiguration(error))
+            }
+        }
+    }
+
+    fn record_waiting(&mut self, waiting: &Waiting, outcome: TickOutcome, reason: &str, now: Timestamp) {
+        let Some((name, due)) = &waiting.tick else { return };
+        let tick = Tick {
+            schedule: name.clone(),
+            profile: waiting.profile.clone(),
+            due: *due,
+            decided: now,
+            outcome,
+            reason: reason.into(),
+            run: None,
+        };
+        self.store_tick(tick);
+    }
+
+    fn record(&mut self, schedule: &Schedule, due: Timestamp, outcome: TickOutcome, reason: String, run: Option<RunId>, now: Timestamp) {
+        let (schedule, profile) = (schedule.name.clone(), schedule.profile.clone());
+        self.store_tick(Tick { schedule, profile, due, decided: now, outcome, reason, run });
+    }
+
+    /// Stores what became of an instant without holding up the loop.
+    fn store_tick(&mut self, tick: Tick) {
+        self.parts.metrics.tick(&tick);
+        let store = self.parts.store.clone();
+        self.records.spawn(async move { record_tick(&*store, &tick).await });
+    }
+
+    fn publish(&self) {
+        let live = self.parts.runner.live.lock().unwrap_or_else(PoisonError::into_inner).values().cloned().collect();
+        let mut next: Vec<NextFire> = self
+            .setup
+            .schedules
+            .values()
+            .map(|schedule| NextFire {
+                schedule: schedule.name.clone(),
+                profile: schedule.profile.clone(),
+                cron: format!("{} {}", schedule.cron, schedule.timezone),
+                at: self.planned.get(&schedule.name).map(|planned| planned.fires),
+            })
+            .collect();
+        next.sort_by_key(|fire| fire.at.unwrap_or(Timestamp(i64::MAX)));
+        self.parts.status.send_replace(Arc::new(EngineStatus {
+            setup: self.setup.clone(),
+            started_at: self.started_at,
+            running: live,
+            queued: self.queue.iter().map(|waiting| waiting.profile.clone()).collect(),
+            next,
+            alerts: self.parts.alerts.borrow().clone(),
+            storage_error: self.parts.writer.trouble(),
+            scheduler_tick: self.last_tick,
+            last_reload: self.last_reload.clone(),
+            outbox_waiting: self.parts.outbox.borrow().waiting,
+            stopping: self.stopping,
+        }));
+    }
+}
+
+/// The row of a run that begins.
+fn new_run(profile: &crate::model::profile::Profile, id: RunId, trigger: Trigger, now: Timestamp) -> Run {
+    Run {
+        id,
+        profile: profile.name.clone(),
+        target: profile.target.clone(),
+        trigger,
+        digest: profile.digest.clone(),
+        target_version: None,
+        started_at: now,
+        ended_at: None,
+        status: RunStatus::Running,
+        ended_by: None,
+        verdict: None,
+        reasons: Vec::new(),
+        catalog: catalog_of(profile),
+        summary: None,
+        thresholds: Vec::new(),
+    }
+}
+
+async fn record_tick(store: &dyn Store, tick: &Tick) {
+    if let Err(error) = store.record_tick(tick).await {
+        tracing::error!(%error, schedule = tick.schedule, outcome = %tick.outcome, reason = tick.reason, "what became of an instant could not be stored");
+    }
+}
+
+/// The part of a start that talks to the store and the target, away from the loop.
+struct Launch {
+    store: Arc<dyn Store>,
+    clock: SharedClock,
+    metrics: Arc<Metrics>,
+    probe: ProbeParts,
+    runner: RunnerParts,
+    tick: Option<(String, Timestamp)>,
+    why: String,
+    answer: Option<oneshot::Sender<Result<RunId, Refusal>>>,
+}
+
+impl Launch {
+    async fn run(self, mut order: Order) -> Option<Run> {
+        order.run.target_version = version::ask(&self.probe, &order.target.target).await;
+        let stored = self.store.start_run(&order.run).await;
+        let id = order.run.id.clone();
+        let (outcome, reason, run) = match &stored {
+            Ok(()) => (TickOutcome::Started, self.why.clone(), Some(id.clone())),
+            Err(error) => (TickOutcome::Refused, format!("the run could not be stored, so nothing was loaded: {error}"), None),
+        };
+        if let Some((schedule, due)) = &self.tick {
+            let tick = Tick {
+                schedule: schedule.clone(),
+                profile: order.run.profile.clone(),
+                due: *due,
+                decided: self.clock.now(),
+                outcome,
+                reason: reason.clone(),
+                run,
+            };
+            self.metrics.tick(&tick);
+            record_tick(&*self.store, &tick).await;
+        }
+        if let Some(answer) = self.answer {
+            // Whoever asked may have gone.
+            let _ = answer.send(stored.as_ref().map(|()| id).map_err(|_| Refusal::NotNow(reason.clone())));
+        }
+        if let Err(error) = stored {
+            tracing::error!(%error, profile = order.run.profile, "a run could not be stored, so nothing was loaded");
+            return None;
+        }
+        Some(execute(order, self.runner).await)
+    }
+}

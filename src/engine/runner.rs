@@ -1,0 +1,318 @@
+//! One run from its first row to its last: load threads and probes on one clock, folded, stored, shown, judged against thresholds
+//! and guards every second, summed up at the end.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use tokio::sync::{broadcast, mpsc, watch};
+use tokio::time::{Instant, sleep_until};
+
+use super::findings::Observed;
+use super::handle::{Event, LiveRun};
+use super::load::{Load, LoadPlan, start};
+use super::recorder::Recorder;
+use super::setup::TargetSetup;
+use super::summary::Fold;
+use super::verdict::judge;
+use super::watchers::Watchers;
+use super::writer::Writer;
+use crate::clock::SharedClock;
+use crate::metrics::Metrics;
+use crate::model::finding::Finding;
+use crate::model::measure::Interval;
+use crate::model::profile::Profile;
+use crate::model::progress::{PoolNow, Progress};
+use crate::model::run::{EndedBy, Run, RunId, RunStatus};
+use crate::model::series::Reading;
+use crate::protocol::guard::Guard;
+use crate::protocol::http::HttpShared;
+
+/// A wish to end a run early.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct EndRequest {
+    /// Cancelled or told to stop.
+    pub by: EndedBy,
+    /// Who, for the run's reasons.
+    pub who: String,
+    /// Longest time for iterations that are going on; zero: cut them off.
+    pub drain: Duration,
+}
+
+/// What alerting hears of runs.
+#[derive(Debug, Clone)]
+pub enum RunNews {
+    /// A run began.
+    Started(Arc<Run>),
+    /// One second of it.
+    Second(Arc<Run>, Arc<Interval>),
+    /// It ended.
+    Ended(Arc<Run>),
+}
+
+/// What a runner works with.
+#[derive(Clone)]
+pub struct RunnerParts {
+    /// The wall clock.
+    pub clock: SharedClock,
+    /// For live figures.
+    pub metrics: Arc<Metrics>,
+    /// For series and the end of the run.
+    pub writer: Writer,
+    /// For everyone who looks on.
+    pub events: broadcast::Sender<Event>,
+    /// For alert rules.
+    pub news: mpsc::Sender<RunNews>,
+    /// Runs going on, with their latest second.
+    pub live: Arc<Mutex<BTreeMap<RunId, LiveRun>>>,
+    /// TLS of the load.
+    pub tls: Arc<rustls::ClientConfig>,
+}
+
+/// What is to be run.
+pub struct Order {
+    /// The run as stored at its start.
+    pub run: Run,
+    /// Its profile.
+    pub profile: Arc<Profile>,
+    /// Its target.
+    pub target: TargetSetup,
+    /// Load threads.
+    pub threads: usize,
+    /// Seed of all random numbers.
+    pub seed: u64,
+    /// Wishes to end early.
+    pub end: watch::Receiver<Option<EndRequest>>,
+    /// Readings of the target's probes.
+    pub readings: mpsc::Receiver<Arc<Reading>>,
+    /// Called with offset 0 once the load begins.
+    pub began: Box<dyn FnOnce(Instant) + Send>,
+}
+
+/// Runs `order` to its end; the run that is returned has been handed to the writer.
+pub async fn execute(order: Order, parts: RunnerParts) -> Run {
+    let catalog = Arc::new(order.run.catalog.clone());
+    let guard = Arc::new(Guard::new(&order.target.target.allow, order.target.target.base_url.as_ref()));
+    let plan = LoadPlan {
+        profile: order.profile.clone(),
+        catalog,
+        http: HttpShared { guard, tls: parts.tls.clone() },
+        seed: order.seed,
+        threads: order.threads.max(1),
+    };
+    let run = Arc::new(order.run);
+    parts.metrics.run_started(&run);
+    // Nobody may be looking on; that is fine.
+    let _ = parts.events.send(Event::RunStarted(Box::new(Run::clone(&run))));
+    send_news(&parts, RunNews::Started(run.clone())).await;
+    let started = start(&plan);
+    let watchers = Watchers::new(&order.profile.thresholds, &order.target.guards);
+    let mut going = Going {
+        run,
+        profile: order.profile,
+        parts,
+        watchers,
+        fold: Fold::default(),
+        observed: Observed::default(),
+        pools: BTreeMap::new(),
+        ended: None,
+        lost_before: 0,
+    };
+    going.lost_before = going.parts.writer.lost();
+    match started {
+        Ok(load) => {
+            (order.began)(load.start);
+            going.follow(load, plan.threads, order.end, order.readings).await;
+        }
+        Err(error) => going.ended = Some((EndedBy::Cancelled, format!("the load could not be started: {error}"))),
+    }
+    going.finish().await
+}
+
+async fn send_news(parts: &RunnerParts, news: RunNews) {
+    if parts.news.send(news).await.is_err() {
+        tracing::debug!("alerting has ended; a run goes on without it");
+    }
+}
+
+/// A run that is going on.
+struct Going {
+    run: Arc<Run>,
+    profile: Arc<Profile>,
+    parts: RunnerParts,
+    watchers: Watchers,
+    fold: Fold,
+    observed: Observed,
+    pools: BTreeMap<String, PoolNow>,
+    /// Why it was ended early, and the reason in words.
+    ended: Option<(EndedBy, String)>,
+    lost_before: u64,
+}
+
+impl Going {
+    async fn follow(
+        &mut self,
+        mut load: Load,
+        threads: usize,
+        mut end: watch::Receiver<Option<EndRequest>>,
+        mut readings: mpsc::Receiver<Arc<Reading>>,
+    ) {
+        let mut recorder = Recorder::new(threads);
+        let mut kill_at: Option<Instant> = None;
+        let mut listening = true;
+        while !recorder.is_done() {
+            let far = Instant::now() + Duration::from_secs(3_600);
+            tokio::select! {
+                report = load.reports.recv() => {
+                    let Some(report) = report else { break };
+                    for interval in recorder.take(report) {
+                        self.second(Arc::new(interval)).await;
+                    }
+                }
+                Some(reading) = readings.recv() => self.reading(&reading),
+                changed = end.changed(), if listening => {
+                    listening = changed.is_ok();
+                    let request = end.borrow_and_update().clone();
+                    if let Some(request) = request {
+                        kill_at = Some(Instant::now() + request.drain);
+                        self.ended.get_or_insert((request.by, request.who));
+                    }
+                }
+                () = sleep_until(kill_at.unwrap_or(far)) => load.kill.cancel(),
+            }
+            if self.ended.is_some() {
+                load.stop.cancel();
+                kill_at.get_or_insert_with(Instant::now);
+            }
+        }
+        while let Ok(reading) = readings.try_recv() {
+            self.reading(&reading);
+        }
+        for error in recorder.errors {
+            tracing::error!(run_id = %self.run.id, error, "a load thread failed");
+            self.ended.get_or_insert((EndedBy::Cancelled, error));
+        }
+    }
+
+    /// Everything that happens once a second.
+    async fn second(&mut self, interval: Arc<Interval>) {
+        self.fold.interval(&self.run.catalog, &interval);
+        self.observed.interval(&interval);
+        self.parts.writer.interval(&self.run.id, interval.clone()).await;
+        let progress = self.progress(&interval);
+        self.parts.metrics.run_second(&self.run, &interval, &progress);
+        self.show(&progress);
+        let _ = self.parts.events.send(Event::Progress(self.run.id.clone(), Box::new(progress)));
+        send_news(&self.parts, RunNews::Second(self.run.clone(), interval.clone())).await;
+        self.watchers.interval(&self.run.catalog, &interval);
+        self.look_for_the_end();
+    }
+
+    fn reading(&mut self, reading: &Reading) {
+        self.fold.reading(reading);
+        self.observed.reading(reading);
+        if let Ok(points) = &reading.points {
+            for point in points {
+                self.pool_now(point);
+            }
+        }
+        self.watchers.reading(&self.run.catalog, reading);
+        self.look_for_the_end();
+    }
+
+    fn pool_now(&mut self, point: &crate::model::series::Point) {
+        let Some(pool) = point.labels.get("pool") else { return };
+        let now =
+            self.pools.entry(pool.clone()).or_insert_with(|| PoolNow { pool: pool.clone(), in_use: None, limit: None, waiting: None });
+        match point.metric.as_str() {
+            "pool_in_use" => now.in_use = Some(point.value),
+            "pool_limit" => now.limit = Some(point.value),
+            "pool_waiting" => now.waiting = Some(point.value),
+            _ => {}
+        }
+    }
+
+    /// Ends the run when a guard or an `abortOnFail` threshold says so.
+    fn look_for_the_end(&mut self) {
+        if self.ended.is_some() {
+            return;
+        }
+        if let Some(guard) = self.watchers.tripped_guard() {
+            self.ended = Some((EndedBy::Guard, format!("the target's guard `{guard}` ended the run")));
+        } else if let Some(threshold) = self.watchers.abort() {
+            self.ended = Some((EndedBy::Threshold, format!("`{threshold}` failed and has abortOnFail")));
+        }
+        if let Some((by, reason)) = &self.ended {
+            tracing::warn!(run_id = %self.run.id, by = by.as_str(), reason, "the run is ended early");
+        }
+    }
+
+    fn progress(&self, interval: &Interval) -> Progress {
+        let (requests_total, failed_total) = self.fold.requests();
+        let scenarios = &self.run.catalog.scenarios;
+        let phase = scenarios.iter().find_map(|scenario| scenario.phase_at(interval.second)).map(|phase| phase.name.clone());
+        let total = scenarios.iter().map(|scenario| scenario.start + scenario.duration).max().unwrap_or_default();
+        Progress {
+            second: interval.second,
+            total_seconds: total.as_secs_f64().ceil() as u32,
+            phase: phase.unwrap_or_else(|| "ending".into()),
+            vus: interval.scenarios.values().map(|scenario| scenario.vus).sum(),
+            requests: interval.steps.values().map(crate::model::measure::StepInterval::requests).sum(),
+            failed: interval.steps.values().map(crate::model::measure::StepInterval::failed).sum(),
+            p95_us: self.fold.recent().quantile(0.95).map(|time| time.as_micros() as u64),
+            requests_total,
+            failed_total,
+            dropped_total: self.fold.accounting().dropped,
+            pools: self.pools.values().cloned().collect(),
+        }
+    }
+
+    fn show(&self, progress: &Progress) {
+        let mut live = self.parts.live.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(live) = live.get_mut(&self.run.id) {
+            live.progress = Some(progress.clone());
+        }
+    }
+
+    /// Sums up, judges, stores.
+    async fn finish(mut self) -> Run {
+        let ended_at = self.parts.clock.now();
+        let ended_by = self.ended.as_ref().map_or(EndedBy::Completed, |(by, _)| *by);
+        self.fold.intervals_lost = self.parts.writer.lost().saturating_sub(self.lost_before);
+        let mut run = Run::clone(&self.run);
+        let summary = self.fold.summary(&run.catalog, ended_at.since(run.started_at).as_secs_f64());
+        let mut thresholds = self.watchers.results();
+        if ended_by == EndedBy::Cancelled || ended_by == EndedBy::Signal {
+            // What was not broken when the run was ended early has not been proven to hold.
+            thresholds.retain(|result| result.verdict != crate::model::run::Verdict::NoData);
+        }
+        let judged = judge(&summary, &thresholds, ended_by, self.watchers.tripped_guard(), self.profile.max_undelivered);
+        for scenario in &summary.scenarios {
+            if let Some(breach) = scenario.counts.breach() {
+                tracing::error!(run_id = %run.id, scenario = scenario.scenario, breach, "iterations do not add up; this is a bug in Plimsoll");
+            }
+        }
+        run.status = RunStatus::Finished;
+        run.ended_at = Some(ended_at);
+        run.ended_by = Some(ended_by);
+        run.verdict = judged.verdict;
+        run.reasons = judged.reasons;
+        run.reasons.extend(self.ended.take().map(|(_, reason)| reason));
+        run.summary = Some(summary);
+        run.thresholds = thresholds;
+        let findings = self.observed.findings(&run.id, ended_at);
+        self.publish(&run, findings).await;
+        run
+    }
+
+    async fn publish(&self, run: &Run, findings: Vec<Finding>) {
+        self.parts.writer.run_ended(run.clone(), findings).await;
+        if !self.parts.writer.flush(Duration::from_secs(5)).await {
+            tracing::warn!(run_id = %run.id, "the end of the run is not stored yet; it is kept in memory and tried again");
+        }
+        self.parts.metrics.run_ended(run);
+        send_news(&self.parts, RunNews::Ended(Arc::new(run.clone()))).await;
+        self.parts.live.lock().unwrap_or_else(PoisonError::into_inner).remove(&run.id);
+        let _ = self.parts.events.send(Event::RunEnded(Box::new(run.clone())));
+    }
+}
