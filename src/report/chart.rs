@@ -7,14 +7,14 @@ use std::fmt::Write;
 use crate::model::threshold::{Unit, show_unit};
 use crate::model::units::trim_decimal;
 
-const WIDTH: f64 = 720.0;
-const HEIGHT: f64 = 240.0;
-const LEFT: f64 = 64.0;
+const WIDTH: f64 = 560.0;
+const HEIGHT: f64 = 220.0;
+const LEFT: f64 = 60.0;
 const RIGHT: f64 = 12.0;
 const TOP: f64 = 34.0;
 const BOTTOM: f64 = 26.0;
 /// Most columns drawn; beyond that several seconds share one.
-const MAX_COLUMNS: usize = 640;
+const MAX_COLUMNS: usize = 480;
 /// Told apart also by people who do not see red and green alike (Okabe and Ito), readable on white and on near-black.
 const COLOURS: [&str; 6] = ["#0f83c9", "#d55e00", "#009e73", "#cc79a7", "#b8860b", "#6a6ad8"];
 
@@ -100,9 +100,9 @@ impl Chart {
             let y = axis.y(*limit);
             let _ = write!(
                 svg,
-                r##"<line x1="{LEFT}" x2="{}" y1="{y:.1}" y2="{y:.1}" stroke="#c0392b" stroke-dasharray="5 4"/><text x="{}" y="{:.1}" text-anchor="end" fill="#c0392b">{}</text>"##,
+                r##"<line x1="{LEFT}" x2="{}" y1="{y:.1}" y2="{y:.1}" stroke="#c0392b" stroke-dasharray="5 4"/><text x="{}" y="{:.1}" fill="#c0392b">{}</text>"##,
                 WIDTH - RIGHT,
-                WIDTH - RIGHT - 2.0,
+                LEFT + 4.0,
                 y - 4.0,
                 escape(label)
             );
@@ -198,10 +198,10 @@ fn shown(scale: Scale, value: f64) -> String {
     }
 }
 
-/// Seconds between marks of the time axis, for about eight marks.
+/// Seconds between marks of the time axis, for at most eight marks.
 fn time_step(seconds: usize) -> u32 {
     const STEPS: [u32; 15] = [1, 2, 5, 10, 15, 30, 60, 120, 300, 600, 900, 1800, 3600, 7200, 21_600];
-    STEPS.into_iter().find(|step| seconds as u32 / step <= 8).unwrap_or(86_400)
+    STEPS.into_iter().find(|step| seconds as u32 / step <= 7).unwrap_or(86_400)
 }
 
 fn x(second: f64, seconds: usize) -> f64 {

@@ -83,7 +83,7 @@ fn alerts(status: &EngineStatus, now: Timestamp) -> Markup {
                     } } }
                 } }
             }
-            @if status.outbox_waiting > 0 { p { (status.outbox_waiting) " messages wait to be sent." } }
+            @if status.outbox_waiting > 0 { p { (status.outbox_waiting) @if status.outbox_waiting == 1 { " message waits" } @else { " messages wait" } " to be sent." } }
         }
     }
 }

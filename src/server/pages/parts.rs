@@ -96,7 +96,7 @@ fn pool_now(pool: &PoolNow) -> Markup {
     html! {
         span { "Pool " strong { (pool.pool) } " "
             @if let (Some(in_use), Some(limit)) = (pool.in_use, pool.limit) {
-                @if limit > 0.0 { meter min="0" max=(limit) high=(limit * 0.8) optimum="0" value=(in_use) { } " " }
+                @if limit > 0.0 { meter min="0" max=(limit) low=(limit * 0.8) high=(limit * 0.99) optimum="0" value=(in_use) { } " " }
             }
             (shown(pool.in_use)) " of " (shown(pool.limit)) " in use"
             @if let Some(waiting) = pool.waiting.filter(|waiting| *waiting > 0.0) { ", " (trim_decimal(waiting, 0)) " waiting" }

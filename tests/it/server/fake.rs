@@ -1,0 +1,348 @@
+//! A store in memory that holds the sample run, an engine that answers by hand, and a client that shows every byte.
+
+use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use async_trait::async_trait;
+use plimsoll::clock::TestClock;
+use plimsoll::engine::handle::{Command, EngineHandle, EngineStatus, LiveRun, NextFire, Refusal};
+use plimsoll::engine::setup::{Setup, TargetSetup};
+use plimsoll::metrics::Metrics;
+use plimsoll::model::alerting::{AlertInstance, AlertState, OutboxState, Outgoing, Transition};
+use plimsoll::model::finding::Finding;
+use plimsoll::model::measure::Interval;
+use plimsoll::model::profile::{Executor, Limits, Profile, Scenario, Target};
+use plimsoll::model::run::{Run, RunId};
+use plimsoll::model::schedule::{Missed, Overlap, Schedule, Tick, TickOutcome};
+use plimsoll::model::series::Reading;
+use plimsoll::model::units::Timestamp;
+use plimsoll::probe::{Probe, ProbeParts, ProbeSettings, ProbeSpec};
+use plimsoll::server::{ServerParts, serve};
+use plimsoll::store::{AlertChange, OutboxStats, ReadingFilter, RunFilter, SeriesBatch, Settlement, Store, StoreError, StoreResult};
+use sha2::{Digest, Sha256};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::{broadcast, mpsc, watch};
+use tokio::task::JoinSet;
+use tokio_util::sync::CancellationToken;
+
+use super::sample;
+
+pub(crate) const TOKEN: &str = "a-token-for-tests";
+
+/// A store that holds what it is given and can be taken away.
+#[derive(Default)]
+pub(crate) struct FakeStore {
+    pub(crate) runs: Mutex<Vec<Run>>,
+    pub(crate) gone: AtomicBool,
+    pub(crate) filters: Mutex<Vec<RunFilter>>,
+}
+
+impl FakeStore {
+    fn here<T>(&self, value: T) -> StoreResult<T> {
+        if self.gone.load(Ordering::SeqCst) { Err(StoreError::Gone("postgres://user:hunter2@db is away".into())) } else { Ok(value) }
+    }
+}
+
+#[async_trait]
+impl Store for FakeStore {
+    async fn ping(&self) -> StoreResult<()> {
+        self.here(())
+    }
+    async fn start_run(&self, _run: &Run) -> StoreResult<()> {
+        unreachable!("the server never writes")
+    }
+    async fn update_run(&self, _run: &Run) -> StoreResult<()> {
+        unreachable!("the server never writes")
+    }
+    async fn interrupt_orphans(&self, _at: Timestamp) -> StoreResult<Vec<RunId>> {
+        unreachable!("the server never writes")
+    }
+    async fn run(&self, id: &str) -> StoreResult<Option<Run>> {
+        let runs = self.runs.lock().unwrap();
+        self.here(runs.iter().find(|run| run.id.0 == id || (id == "last") || run.id.0.ends_with(id)).cloned())
+    }
+    async fn runs(&self, filter: &RunFilter) -> StoreResult<Vec<Run>> {
+        self.filters.lock().unwrap().push(filter.clone());
+        let runs = self.runs.lock().unwrap();
+        let wanted = |run: &&Run| filter.profile.as_ref().is_none_or(|profile| *profile == run.profile);
+        self.here(runs.iter().filter(wanted).take(filter.limit as usize).cloned().collect())
+    }
+    async fn append(&self, _batch: &SeriesBatch) -> StoreResult<()> {
+        unreachable!("the server never writes")
+    }
+    async fn intervals(&self, _run: &RunId, from: u32, to: u32) -> StoreResult<Vec<Interval>> {
+        self.here((from..to.min(sample::SECONDS)).filter(|second| *second != 20).map(sample::interval).collect())
+    }
+    async fn readings(&self, filter: &ReadingFilter) -> StoreResult<Vec<Reading>> {
+        let mut all: Vec<Reading> = (0..sample::SECONDS).flat_map(sample::readings).collect();
+        for reading in &mut all {
+            if let (Some(metric), Ok(points)) = (&filter.metric, &mut reading.points) {
+                points.retain(|point| point.metric == *metric);
+            }
+        }
+        self.here(all)
+    }
+    async fn save_findings(&self, _run: &RunId, _findings: &[Finding]) -> StoreResult<()> {
+        unreachable!("the server never writes")
+    }
+    async fn findings(&self, _run: Option<&RunId>, _limit: u32) -> StoreResult<Vec<Finding>> {
+        self.here(sample::findings())
+    }
+    async fn record_tick(&self, _tick: &Tick) -> StoreResult<()> {
+        unreachable!("the server never writes")
+    }
+    async fn ticks(&self, schedule: Option<&str>, _limit: u32) -> StoreResult<Vec<Tick>> {
+        self.here(vec![Tick {
+            schedule: schedule.unwrap_or("nightly").into(),
+            profile: "checkout".into(),
+            due: sample::START,
+            decided: sample::START,
+            outcome: TickOutcome::Skipped,
+            reason: "shop was being loaded by another run".into(),
+            run: None,
+        }])
+    }
+    async fn alerts(&self) -> StoreResult<Vec<AlertInstance>> {
+        self.here(vec![sample::alert()])
+    }
+    async fn commit_alerts(&self, _change: &AlertChange) -> StoreResult<()> {
+        unreachable!("the server never writes")
+    }
+    async fn transitions(&self, _fingerprint: Option<&str>, _limit: u32) -> StoreResult<Vec<Transition>> {
+        self.here(vec![Transition {
+            fingerprint: sample::alert().fingerprint,
+            rule: "pool-nearly-full".into(),
+            incident: Some("inc-1".into()),
+            from: AlertState::Pending,
+            to: AlertState::Firing,
+            at: sample::START,
+            reason: "pool_utilization max 100 % > 80 % for 12s".into(),
+            value: Some(1.0),
+        }])
+    }
+    async fn lease_messages(&self, _now: Timestamp, _lease: Duration, _limit: u32) -> StoreResult<Vec<Outgoing>> {
+        unreachable!("the server never writes")
+    }
+    async fn settle_message(&self, _settlement: &Settlement) -> StoreResult<()> {
+        unreachable!("the server never writes")
+    }
+    async fn messages(&self, _state: Option<OutboxState>, _limit: u32) -> StoreResult<Vec<Outgoing>> {
+        self.here(Vec::new())
+    }
+    async fn outbox_stats(&self) -> StoreResult<OutboxStats> {
+        self.here(OutboxStats { waiting: 1, oldest: Some(sample::START) })
+    }
+}
+
+#[derive(Debug)]
+struct PageProbe;
+
+impl ProbeSettings for PageProbe {
+    fn open(&self, _parts: &ProbeParts) -> Box<dyn Probe> {
+        unreachable!("the server opens no probes")
+    }
+    fn describe(&self) -> String {
+        "http://127.0.0.1:8080/metrics".into()
+    }
+}
+
+/// A configuration with one of everything, and secrets that must not show.
+pub(crate) fn setup() -> Setup {
+    let target = Target {
+        name: "shop".into(),
+        base_url: Some("http://ops:hunter2@127.0.0.1:8080/api?key=hunter2".parse().unwrap()),
+        environment: "staging".into(),
+        allow: vec!["127.0.0.1:8080".into()],
+        limits: Limits { vus: Some(100), ..Limits::default() },
+        version: None,
+    };
+    let executor = Executor::ConstantVus { vus: 60, duration: Duration::from_secs(40) };
+    let scenario = Scenario {
+        name: "shoppers".into(),
+        executor,
+        start_time: Duration::ZERO,
+        graceful_stop: Duration::from_secs(5),
+        pace: None,
+        tags: BTreeMap::new(),
+        flow: Vec::new(),
+    };
+    let profile = Profile {
+        name: "checkout".into(),
+        target: "shop".into(),
+        description: Some("browse and buy".into()),
+        allow_production: false,
+        scenarios: vec![scenario],
+        thresholds: Vec::new(),
+        max_undelivered: 0.0,
+        digest: "5f1c".into(),
+    };
+    let schedule = Schedule {
+        name: "nightly".into(),
+        profile: "checkout".into(),
+        cron: "0 2 * * *".into(),
+        timezone: chrono_tz::Europe::Zurich,
+        jitter: Duration::ZERO,
+        overlap: Overlap::Skip,
+        missed: Missed::RunWithin(Duration::from_secs(3600)),
+        run_at_start: false,
+    };
+    let probes = vec![ProbeSpec { name: "metrics".into(), kind: "prometheus", settings: Arc::new(PageProbe) }];
+    let mut setup = Setup::default();
+    setup.targets.insert("shop".into(), TargetSetup { target, probes, guards: Vec::new(), idle_interval: Duration::from_secs(15) });
+    setup.profiles.insert("checkout".into(), profile);
+    setup.schedules.insert("nightly".into(), schedule);
+    setup.server.tokens = vec![("other".into(), [7; 32]), ("ci".into(), Sha256::digest(TOKEN.as_bytes()).into())];
+    setup
+}
+
+/// An engine in the middle of things: a run at second 25, an alert, a schedule.
+pub(crate) fn busy() -> EngineStatus {
+    let run = sample::running();
+    EngineStatus {
+        setup: Arc::new(setup()),
+        started_at: sample::START.minus(Duration::from_secs(7200)),
+        running: vec![LiveRun {
+            id: RunId("20261121-030000-checkout-m2q9".into()),
+            profile: run.profile,
+            target: run.target,
+            started_at: sample::START,
+            progress: Some(sample::progress(25)),
+        }],
+        queued: vec!["soak".into()],
+        next: vec![NextFire {
+            schedule: "nightly".into(),
+            profile: "checkout".into(),
+            cron: "0 2 * * * Europe/Zurich".into(),
+            at: Some(sample::START.plus(Duration::from_secs(86_400 - 3600))),
+        }],
+        alerts: vec![sample::alert()],
+        storage_error: None,
+        scheduler_tick: Some(sample::START.plus(Duration::from_secs(44))),
+        last_reload: None,
+        outbox_waiting: 1,
+        stopping: false,
+    }
+}
+
+/// A server on a free port with its parts in our hands; stops when dropped.
+pub(crate) struct Served {
+    pub(crate) address: std::net::SocketAddr,
+    pub(crate) store: Arc<FakeStore>,
+    pub(crate) metrics: Arc<Metrics>,
+    pub(crate) status: watch::Sender<Arc<EngineStatus>>,
+    /// What the engine was asked.
+    pub(crate) asked: Arc<Mutex<Vec<String>>>,
+    pub(crate) shutdown: CancellationToken,
+    pub(crate) tasks: JoinSet<()>,
+}
+
+impl Served {
+    pub(crate) async fn start() -> Self {
+        let store = Arc::new(FakeStore::default());
+        store.runs.lock().unwrap().push(sample::finished());
+        let metrics = Arc::new(Metrics::new());
+        let (status, watched) = watch::channel(Arc::new(busy()));
+        let (commands, mut asking) = mpsc::channel(8);
+        let (events, _) = broadcast::channel(8);
+        let asked = Arc::new(Mutex::new(Vec::new()));
+        let mut tasks = JoinSet::new();
+        let log = asked.clone();
+        tasks.spawn(async move {
+            while let Some(command) = asking.recv().await {
+                answer(command, &log);
+            }
+        });
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let clock = TestClock::at(sample::START.plus(Duration::from_secs(45)));
+        let engine = EngineHandle::new(commands, watched, events);
+        let parts = ServerParts { store: store.clone(), engine, metrics: metrics.clone(), clock };
+        let shutdown = CancellationToken::new();
+        let stop = shutdown.clone();
+        tasks.spawn(async move { serve(listener, parts, stop).await.unwrap() });
+        Self { address, store, metrics, status, asked, shutdown, tasks }
+    }
+
+    pub(crate) async fn get(&self, path: &str) -> Answer {
+        self.ask("GET", path, "", "").await
+    }
+
+    /// Sends a request with these further header lines (each with its line end) and shows the answer.
+    pub(crate) async fn ask(&self, method: &str, path: &str, headers: &str, body: &str) -> Answer {
+        let mut stream = TcpStream::connect(self.address).await.unwrap();
+        let length = body.len();
+        let request = format!(
+            "{method} {path} HTTP/1.1\r\nHost: {}\r\nConnection: close\r\nContent-Length: {length}\r\n{headers}\r\n{body}",
+            self.address
+        );
+        stream.write_all(request.as_bytes()).await.unwrap();
+        let mut bytes = Vec::new();
+        stream.read_to_end(&mut bytes).await.unwrap();
+        Answer::read(&String::from_utf8(bytes).unwrap())
+    }
+}
+
+fn answer(command: Command, log: &Mutex<Vec<String>>) {
+    match command {
+        Command::Start(profile, trigger, answer) => {
+            log.lock().unwrap().push(format!("start {profile} by {} {}", trigger.by, trigger.name.unwrap_or_default()));
+            let _ = answer.send(match profile.as_str() {
+                "checkout" => Ok(RunId("20261121-020100-checkout-aaaa".into())),
+                "busy" => Err(Refusal::NotNow("shop is being loaded".into())),
+                _ => Err(Refusal::Unknown(format!("there is no profile `{profile}`"))),
+            });
+        }
+        Command::Cancel(id, by, answer) => {
+            log.lock().unwrap().push(format!("cancel {id} by {by}"));
+            let _ = answer.send(Ok(()));
+        }
+        Command::Reload(answer) => {
+            log.lock().unwrap().push("reload".into());
+            let _ = answer.send(Err(Refusal::BadConfiguration("plimsoll.yaml:3:5: unknown key".into())));
+        }
+    }
+}
+
+/// An HTTP answer.
+#[derive(Debug)]
+pub(crate) struct Answer {
+    pub(crate) status: u16,
+    /// Names in lower case.
+    pub(crate) headers: BTreeMap<String, String>,
+    pub(crate) body: String,
+}
+
+impl Answer {
+    fn read(text: &str) -> Self {
+        let (head, body) = text.split_once("\r\n\r\n").unwrap();
+        let mut lines = head.lines();
+        let status = lines.next().unwrap().split(' ').nth(1).unwrap().parse().unwrap();
+        let headers: BTreeMap<String, String> =
+            lines.filter_map(|line| line.split_once(':')).map(|(name, value)| (name.to_lowercase(), value.trim().to_owned())).collect();
+        let body = if headers.get("transfer-encoding").is_some_and(|coding| coding == "chunked") { dechunk(body) } else { body.to_owned() };
+        Self { status, headers, body }
+    }
+
+    pub(crate) fn json(&self) -> serde_json::Value {
+        assert_eq!(self.headers["content-type"], "application/json", "{self:?}");
+        serde_json::from_str(&self.body).unwrap()
+    }
+
+    /// The stable code of an error.
+    pub(crate) fn code(&self) -> String {
+        self.json()["error"]["code"].as_str().unwrap().to_owned()
+    }
+}
+
+fn dechunk(mut body: &str) -> String {
+    let mut whole = String::new();
+    while let Some((size, rest)) = body.split_once("\r\n") {
+        let size = usize::from_str_radix(size, 16).unwrap();
+        whole.push_str(&rest[..size]);
+        body = &rest[size + 2..];
+    }
+    whole
+}
