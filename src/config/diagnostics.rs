@@ -9,6 +9,57 @@ use regex::Regex;
 use super::sources::Source;
 use crate::registry::{Diagnostic, Span};
 
+/// Every code that a mistake can have, and what it means; the table of docs/configuration.md.
+pub const CODES: &[(&str, &str)] = &[
+    ("bad-header", "a header that cannot be sent"),
+    ("bad-host", "not a host with a port"),
+    ("bad-json-path", "not a JSON path of RFC 9535"),
+    ("bad-log-level", "neither a level nor a filter"),
+    ("bad-name", "a name that cannot stand in labels and addresses"),
+    ("bad-threshold", "not a threshold, guard or rule"),
+    ("bad-token", "a token that is empty, or no SHA-256"),
+    ("bad-url", "not an address that can be used"),
+    ("conflicting-keys", "keys that exclude each other"),
+    ("cron-bad", "not a cron expression"),
+    ("cron-never-fires", "a cron expression that no date satisfies"),
+    ("duplicate-key", "a key given twice in one mapping"),
+    ("duplicate-name", "a name defined twice: in two files, or twice where it must be unique"),
+    ("host-not-allowed", "a request to a host that is neither the target's own nor in its `allow`"),
+    ("insecure-listen", "the server would be reachable for others without tokens"),
+    ("key-of-another-executor", "a key that another executor has"),
+    ("missing-base-url", "a path without a `base_url` to follow"),
+    ("missing-key", "a key that must be given"),
+    ("missing-limits", "a production target without limits"),
+    ("missing-unit", "a bare number where a unit is needed"),
+    ("no-probe", "a threshold on a reading, and no probe to read it"),
+    ("not-a-number", "a quantity that does not begin with a number"),
+    ("out-of-range", "a value that is too small, too large or impossible"),
+    ("over-limits", "a profile that asks for more than its target allows"),
+    ("plain-token", "a token of the API in the file itself"),
+    ("production-not-allowed", "a profile loads a production target without `allow_production: true`"),
+    ("unknown-channel", "a channel that is not defined"),
+    ("unknown-key", "a key that does not exist there"),
+    ("unknown-kind", "a `type` that does not exist"),
+    ("unknown-metric", "a metric that does not exist"),
+    ("unknown-phase", "a phase that no scenario has"),
+    ("unknown-preset", "a preset that does not exist"),
+    ("unknown-profile", "a profile that is not defined"),
+    ("unknown-rule", "a default rule that does not exist"),
+    ("unknown-scenario", "a scenario that the profile does not have"),
+    ("unknown-step", "a step that the profile does not have"),
+    ("unknown-tag", "a tag that the metric does not have"),
+    ("unknown-target", "a target that is not defined"),
+    ("unknown-timezone", "a time zone that does not exist"),
+    ("unknown-unit", "a unit that does not exist, or of another quantity"),
+    ("unknown-variable", "a `${…}` that is no environment variable"),
+    ("unknown-word", "a word that is not one of those allowed"),
+    ("unreadable-file", "a file of the configuration that cannot be read"),
+    ("unreadable-secret", "a secret file that cannot be read"),
+    ("unset-variable", "an environment variable that is not set"),
+    ("wrong-type", "a text, number, list or mapping where another is needed"),
+    ("yaml-syntax", "not YAML"),
+];
+
 /// Why a configuration cannot be used: all its mistakes, sorted by place, with the lines at fault.
 #[derive(Clone)]
 pub struct Report {

@@ -2,14 +2,19 @@
 //! can never change the structure of the file. `$${` stands for a literal `${`. Lower-case names are kept free for flow variables.
 
 use super::sources::Sources;
-use crate::registry::{Diagnostics, Node, Value};
+use crate::registry::{Diagnostic, Diagnostics, Node, Span, Value};
 
 /// Looks up environment variables; the one place where configuration meets the process.
 pub(crate) type Lookup<'a> = &'a dyn Fn(&str) -> Option<String>;
 
-/// What was put in, to keep it out of messages: value and name.
-#[derive(Debug, Default)]
-pub(crate) struct Substituted(Vec<(String, String)>);
+/// What was put in, to keep it out of messages, and where nothing could be.
+#[derive(Default)]
+pub(crate) struct Substituted {
+    /// Value and name.
+    values: Vec<(String, String)>,
+    /// Scalars with a variable that has no value: what else is wrong with them only follows from that.
+    unfilled: Vec<Span>,
+}
 
 /// Values shorter than this are no secrets, and putting names in their place would only garble messages.
 const SHORTEST_SECRET: usize = 4;
@@ -18,10 +23,18 @@ impl Substituted {
     /// `text` with every value replaced by the name that it came from.
     pub(crate) fn hide(&self, text: &str) -> String {
         let mut hidden = text.to_owned();
-        for (value, name) in &self.0 {
+        for (value, name) in &self.values {
             hidden = hidden.replace(value, &format!("${{{name}}}"));
         }
         hidden
+    }
+
+    /// True when the mistake speaks of a scalar that could not be filled in.
+    pub(crate) fn explains(&self, mistake: &Diagnostic) -> bool {
+        let at = mistake.span;
+        !matches!(mistake.code, "unset-variable" | "unknown-variable")
+            && self.unfilled.iter().any(|span| span.file == at.file && span.line == at.line && span.column <= at.column)
+            && self.unfilled.iter().any(|span| at.column < span.column + span.len)
     }
 }
 
@@ -30,7 +43,7 @@ pub(crate) fn substitute(node: &mut Node, lookup: Lookup<'_>, sources: &Sources,
     let mut pass = Pass { lookup, sources, diagnostics, done: Substituted::default() };
     pass.walk(node);
     // Longest first, so that a value that contains another is hidden as a whole.
-    pass.done.0.sort_by_key(|(value, _)| std::cmp::Reverse(value.len()));
+    pass.done.values.sort_by_key(|(value, _)| std::cmp::Reverse(value.len()));
     pass.done
 }
 
@@ -50,14 +63,18 @@ impl Pass<'_> {
                 let written = self.sources.file(node.span).and_then(|source| source.written(node.span));
                 let plain = written.is_some_and(|written| !written.starts_with(['"', '\'', '|', '>', '!']));
                 let text = text.clone();
-                let filled = self.fill(&text, node);
+                let before = self.diagnostics.0.len();
+                let filled = self.fill(&text, node.span);
+                if self.diagnostics.0.len() > before {
+                    self.done.unfilled.push(node.span);
+                }
                 node.value = if plain { typed(filled) } else { Value::Text(filled) };
             }
             Value::Text(_) | Value::Null | Value::Bool(_) | Value::Number(..) => {}
         }
     }
 
-    fn fill(&mut self, text: &str, node: &Node) -> String {
+    fn fill(&mut self, text: &str, place: Span) -> String {
         let mut filled = String::with_capacity(text.len());
         let mut rest = text;
         while let Some(at) = rest.find("${") {
@@ -70,20 +87,20 @@ impl Pass<'_> {
             }
             filled.push_str(before);
             let Some(end) = from.find('}') else {
-                let span = self.sources.find(node.span, from, 0);
+                let span = self.sources.find(place, from, 0);
                 self.diagnostics.push("unknown-variable", span, "a `${` is not closed", "add `}`, or write `$${` for a literal `${`");
                 return filled;
             };
-            filled.push_str(&self.value(&from[2..end], text, text.len() - rest.len() + at, node));
+            filled.push_str(&self.value(&from[2..end], text, text.len() - rest.len() + at, place));
             rest = &from[end + 1..];
         }
         filled.push_str(rest);
         filled
     }
 
-    fn value(&mut self, name: &str, text: &str, at: usize, node: &Node) -> String {
+    fn value(&mut self, name: &str, text: &str, at: usize, place: Span) -> String {
         let whole = format!("${{{name}}}");
-        let span = self.sources.find(node.span, &whole, text[..at].matches(&whole).count());
+        let span = self.sources.find(place, &whole, text[..at].matches(&whole).count());
         if !is_environment_name(name) {
             let message = format!("`{whole}` cannot be used: only environment variables, written in capitals, can be used so far");
             self.diagnostics.push("unknown-variable", span, message, "write `${NAME}` in capitals, or `$${` for a literal `${`");
@@ -94,8 +111,8 @@ impl Pass<'_> {
             self.diagnostics.push("unset-variable", span, message, "set it, or write `$${` for a literal `${`");
             return String::new();
         };
-        if value.len() >= SHORTEST_SECRET && !self.done.0.iter().any(|(known, _)| *known == value) {
-            self.done.0.push((value.clone(), name.to_owned()));
+        if value.len() >= SHORTEST_SECRET && !self.done.values.iter().any(|(known, _)| *known == value) {
+            self.done.values.push((value.clone(), name.to_owned()));
         }
         value
     }

@@ -458,7 +458,7 @@ macro_rules! settings {
             }
         }
 
-        #[allow(unreachable_pub, clippy::allow_attributes)]
+        #[allow(unreachable_pub, clippy::vec_init_then_push, clippy::allow_attributes)]
         impl $name {
             /// The keys of this section, for the schema and the reference.
             pub fn keys() -> Vec<$crate::registry::KeyDoc> {
@@ -503,6 +503,7 @@ macro_rules! choice {
         #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, serde::Serialize, serde::Deserialize)]
         $vis enum $name { $( $(#[doc = $doc])* #[serde(rename = $word)] $variant, )* }
 
+        #[allow(unreachable_pub, dead_code, clippy::allow_attributes)]
         impl $name {
             /// All variants, in order.
             pub const ALL: &'static [Self] = &[$(Self::$variant),*];

@@ -70,7 +70,8 @@ impl<'a> Reader<'a> {
 
     fn fail<T>(&self, code: &'static str, start: usize, end: usize, message: impl Into<String>, hint: impl Into<String>) -> Parsed<T> {
         let at = self.text[..start].chars().count();
-        let len = self.text[start..end.max(start)].chars().count().max(1);
+        // The end may lie behind the text (something is missing there) or within a character.
+        let len = self.text.get(start..end).map_or(1, |part| part.chars().count()).max(1);
         Err(ParseError { code, at, len, message: message.into(), hint: hint.into() })
     }
 }
@@ -348,6 +349,9 @@ mod tests {
             ("http_req_failed: rate < 1% during 5m", "unknown-unit", 24, "write `1%`"),
             ("http_req_failed: rate < 1% over 5m please", "bad-threshold", 35, "only `over TIME` and `for TIME` may follow the value"),
             ("http_req_failed: rate < 1% over 5", "missing-unit", 32, "write `5ms` or `5s`"),
+            ("http_req_failed: rate", "bad-threshold", 21, "use <, <=, >, >=, == or !="),
+            ("http_req_failed: rate é", "bad-threshold", 22, "use <, <=, >, >=, == or !="),
+            ("http_req_failed", "bad-threshold", 15, "write `http_req_failed: p(95) < 200ms`"),
         ] {
             let error = parse_series(text).unwrap_err();
             assert_eq!((error.code, error.at, error.hint.as_str()), (code, at, hint), "{text}");

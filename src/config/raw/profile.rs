@@ -1,0 +1,120 @@
+//! `profiles:` and `schedules:` as written, without the scenarios' executors and flows.
+
+use std::time::Duration;
+
+use serde_json::{Value as Json, json};
+
+use super::Attempt;
+use super::scenario::RawScenario;
+use crate::model::alerting::Severity;
+use crate::model::schedule::Overlap;
+use crate::registry::{Context, Decode, Named, Node, Share, Spanned, Value};
+use crate::settings;
+
+settings! {
+    /// A load profile.
+    pub(crate) struct RawProfile titled "profile" {
+        /// Target to load.
+        target: required Spanned<String>,
+        /// One line for people.
+        description: optional String,
+        /// Loads a production target on purpose.
+        allow_production: default bool = false,
+        /// What happens at the same time, by name.
+        scenarios: required Spanned<Named<Attempt<RawScenario>>>,
+        /// What must hold for the run to pass.
+        thresholds: default Vec<RawThreshold>,
+        /// Share of starts that may be dropped or unsent before the run is invalid.
+        max_undelivered: default Share = Share(0.01),
+    }
+}
+
+/// A threshold: its text alone, or a mapping with `expr`.
+#[derive(Debug, Clone)]
+pub(crate) struct RawThreshold(pub(crate) ThresholdKeys);
+
+settings! {
+    /// A threshold with options.
+    pub(crate) struct ThresholdKeys titled "the threshold" {
+        /// What must hold: `http_req_duration: p(95) < 200ms`.
+        expr: required Spanned<String>,
+        /// A breach ends the run.
+        abort_on_fail as "abortOnFail": default bool = false,
+        /// No abort before this time of the run.
+        delay_abort_eval as "delayAbortEval": default Duration = Duration::from_secs(0),
+        /// Seconds in which the load changes do not count.
+        exclude_ramp as "excludeRamp": default bool = false,
+        /// How bad a breach is.
+        severity: default Severity = Severity::High,
+    }
+}
+
+impl Decode for RawThreshold {
+    fn decode(node: &Node, cx: &mut Context<'_>) -> Option<Self> {
+        match node.value {
+            Value::Map(_) => ThresholdKeys::decode(node, cx).map(Self),
+            Value::Text(_) => Spanned::decode(node, cx).map(|expr| {
+                Self(ThresholdKeys {
+                    expr,
+                    abort_on_fail: false,
+                    delay_abort_eval: Duration::ZERO,
+                    exclude_ramp: false,
+                    severity: Severity::High,
+                })
+            }),
+            Value::Null | Value::Bool(_) | Value::Number(..) | Value::List(_) => {
+                cx.wrong_type(node, "a threshold such as `http_req_duration: p(95) < 200ms`, in quotes,")
+            }
+        }
+    }
+    fn schema() -> Json {
+        json!({"anyOf": [{"type": "string", "examples": ["http_req_duration: p(95) < 200ms"]}, ThresholdKeys::schema()]})
+    }
+}
+
+settings! {
+    /// When a profile runs.
+    pub(crate) struct RawSchedule titled "schedule" {
+        /// Profile to run.
+        profile: required Spanned<String>,
+        /// Cron expression of five fields (minute hour day month weekday), or six with seconds in front.
+        cron: required Spanned<String>,
+        /// IANA name of the time zone of `cron`: `Europe/Berlin`.
+        timezone: optional Spanned<String>,
+        /// Each instant is delayed by a random part of this.
+        jitter: default Duration = Duration::from_secs(0),
+        /// What happens when the target is being loaded already.
+        overlap: default Overlap = Overlap::Skip,
+        /// What happens with an instant that passed while the daemon was down: `skip`, or `{ run_within: 4h }`.
+        missed: optional RawMissed,
+        /// Also run once when the daemon starts.
+        run_at_start: default bool = false,
+    }
+}
+
+/// `skip` or `{ run_within: TIME }`.
+#[derive(Debug, Clone)]
+pub(crate) struct RawMissed(pub(crate) Option<Duration>);
+
+settings! {
+    /// Runs once when the daemon is back in time.
+    pub(crate) struct MissedKeys titled "`missed`" {
+        /// How late a run may still begin.
+        run_within: required Duration,
+    }
+}
+
+impl Decode for RawMissed {
+    fn decode(node: &Node, cx: &mut Context<'_>) -> Option<Self> {
+        if matches!(&node.value, Value::Text(word) if word == "skip") {
+            return Some(Self(None));
+        }
+        if matches!(node.value, Value::Map(_)) {
+            return MissedKeys::decode(node, cx).map(|keys| Self(Some(keys.run_within)));
+        }
+        cx.wrong_type(node, "`skip` or `{ run_within: 4h }`")
+    }
+    fn schema() -> Json {
+        json!({"anyOf": [{"const": "skip"}, MissedKeys::schema()]})
+    }
+}

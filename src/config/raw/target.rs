@@ -1,0 +1,51 @@
+//! `targets:` as written: addresses, limits, probes, guards. No checks across keys.
+
+use std::time::Duration;
+
+use crate::model::units::Rate;
+use crate::registry::{Named, Node, Spanned, WebUrl};
+use crate::settings;
+
+settings! {
+    /// A system that may be loaded.
+    pub(crate) struct RawTarget titled "target" {
+        /// Start of every address that begins with `/`.
+        base_url: optional Spanned<WebUrl>,
+        /// `production` needs `allow_production: true` in every profile that loads it, and limits.
+        environment: default String = "test".into(),
+        /// Hosts that load may reach besides the one of `base_url`: `host:port`.
+        allow: default Vec<Spanned<String>>,
+        /// Upper bounds on the load; a profile that exceeds them is refused.
+        limits: optional RawLimits,
+        /// Where the target tells its version, so that regressions can be tied to deploys.
+        version: optional RawVersion,
+        /// What to read while it is loaded, by name; `type` chooses the kind.
+        probes: default Named<Node>,
+        /// Conditions that stop the load, in the grammar of thresholds: what is bad.
+        guard: default Vec<Spanned<String>>,
+        /// Time between readings of the probes while no run is going on.
+        idle_interval: default Duration = Duration::from_secs(15),
+    }
+}
+
+settings! {
+    /// Upper bounds on the load of a target.
+    pub(crate) struct RawLimits titled "the limits" {
+        /// Starts of iterations a second, all scenarios together.
+        rate: optional Rate,
+        /// VUs at one time, all scenarios together.
+        vus: optional u64,
+        /// Length of a run.
+        duration: optional Duration,
+    }
+}
+
+settings! {
+    /// Where a target tells its version.
+    pub(crate) struct RawVersion titled "the version" {
+        /// Path to get.
+        path: required Spanned<String>,
+        /// Header that holds the version; without it the body does.
+        header: optional String,
+    }
+}

@@ -1,0 +1,192 @@
+//! Alerts: the default rules with the user's over them, channels by their kinds, routes to channels that exist.
+
+use std::time::Duration;
+
+use super::Resolver;
+use super::expression::Selectable;
+use crate::config::raw::alerts::{RawAlerts, RawRoute, RawRule, Switch};
+use crate::engine::setup::Setup;
+use crate::model::alerting::{NoData, Route, Rule, Severity};
+use crate::model::threshold::{Condition, Series, parse_bound, parse_condition};
+use crate::notify::ChannelSpec;
+use crate::registry::{Spanned, decode_kind, suggest};
+
+/// A rule that is on without being written.
+pub(crate) struct DefaultRule {
+    /// Name, by which it is switched off or replaced.
+    pub(crate) name: &'static str,
+    /// What is bad.
+    pub(crate) when: &'static str,
+    /// When it is over; empty: when `when` no longer holds.
+    pub(crate) recover: &'static str,
+    /// How bad.
+    pub(crate) severity: Severity,
+    /// What happens when nothing is measured.
+    pub(crate) no_data: NoData,
+}
+
+/// The default rules: what nearly everybody wants to know.
+pub(crate) const DEFAULT_RULES: [DefaultRule; 3] = [
+    DefaultRule {
+        name: "pool-nearly-full",
+        when: "pool_utilization: max > 80% over 1m for 3m",
+        recover: "< 70%",
+        severity: Severity::High,
+        no_data: NoData::Keep,
+    },
+    // Once the load is gone nothing fails any more: the verdict of the run has its own rule.
+    DefaultRule {
+        name: "requests-failing",
+        when: "http_req_failed: rate > 1% over 1m for 2m",
+        recover: "",
+        severity: Severity::High,
+        no_data: NoData::Ok,
+    },
+    DefaultRule { name: "runs-failing", when: "verdict == fail for 2 runs", recover: "", severity: Severity::High, no_data: NoData::Keep },
+];
+
+/// Least time between two messages about one open incident, unless configured.
+const REPEAT_INTERVAL: Duration = Duration::from_secs(14_400);
+/// How long there may be no data, for default rules.
+const NO_DATA_AFTER: Duration = Duration::from_secs(300);
+
+impl DefaultRule {
+    fn rule(&self) -> Option<Rule> {
+        let when = parse_condition(self.when).ok()?;
+        let recover = match &when {
+            Condition::Series(series) if !self.recover.is_empty() => parse_bound(self.recover, series).ok(),
+            Condition::Series(_) | Condition::Verdict { .. } => None,
+        };
+        Some(Rule {
+            name: self.name.into(),
+            when,
+            recover,
+            severity: self.severity,
+            runbook: None,
+            labels: crate::model::Labels::new(),
+            keep_firing_for: Duration::ZERO,
+            no_data: self.no_data,
+            no_data_after: NO_DATA_AFTER,
+        })
+    }
+}
+
+impl Resolver<'_> {
+    pub(super) fn alerts(&mut self, raw: Option<&RawAlerts>, setup: &mut Setup) {
+        setup.repeat_interval = raw.map_or(REPEAT_INTERVAL, |raw| raw.repeat_interval);
+        let off: Vec<&str> = raw.map(|raw| self.switched_off(raw)).unwrap_or_default();
+        let replaced = |name: &str| raw.is_some_and(|raw| raw.rules.get(name).is_some());
+        setup.rules =
+            DEFAULT_RULES.iter().filter(|rule| !off.contains(&rule.name) && !replaced(rule.name)).filter_map(DefaultRule::rule).collect();
+        let Some(raw) = raw else { return };
+        let mut known =
+            Selectable { profiles: self.declared.profiles.clone(), targets: self.declared.targets.clone(), ..Selectable::default() };
+        setup.profiles.values().flat_map(|profile| &profile.scenarios).for_each(|scenario| known.add(scenario));
+        // With a profile missing that is wrong, the names in it cannot be told.
+        let complete = setup.profiles.len() == self.declared.profiles.len();
+        for (name, rule) in raw.rules.iter() {
+            self.check_name(name, "rule");
+            setup.rules.extend(self.rule(name, rule, &known, complete));
+        }
+        for (name, node) in raw.channels.iter() {
+            self.check_name(name, "channel");
+            self.cx.name = Some(name.value.clone());
+            let decoded = decode_kind(node, "channel", self.kinds.channels, &mut self.cx);
+            self.cx.name = None;
+            if let Some((kind, settings)) = decoded {
+                setup.channels.insert(name.value.clone(), ChannelSpec { name: name.value.clone(), kind, settings });
+            }
+        }
+        setup.routes = raw.routes.iter().map(|route| self.route(route)).collect();
+        if setup.routes.is_empty() && !setup.channels.is_empty() {
+            let send = setup.channels.keys().cloned().collect();
+            setup.routes.push(Route { severities: Vec::new(), labels: crate::model::Labels::new(), send, carry_on: false });
+        }
+    }
+
+    fn switched_off<'r>(&mut self, raw: &'r RawAlerts) -> Vec<&'r str> {
+        let mut off = Vec::new();
+        for (name, switch) in raw.defaults.iter() {
+            if !DEFAULT_RULES.iter().any(|rule| rule.name == name.value) {
+                let hint = suggest(&name.value, DEFAULT_RULES.map(|rule| rule.name));
+                self.mistake("unknown-rule", name.span, format!("there is no default rule `{}`", name.value), hint);
+            }
+            if switch.value == Switch::Off {
+                off.push(name.value.as_str());
+            }
+        }
+        off
+    }
+
+    fn rule(&mut self, name: &Spanned<String>, raw: &RawRule, known: &Selectable, complete: bool) -> Option<Rule> {
+        let when = self.condition(&raw.when)?;
+        let recover = match &when {
+            Condition::Series(series) => {
+                if complete {
+                    self.check_selector(&raw.when, &series.selector, series.metric.source, known);
+                }
+                match &raw.recover {
+                    Some(text) => Some(self.recover(text, series)?),
+                    None => None,
+                }
+            }
+            Condition::Verdict { selector, .. } => {
+                self.check_verdict_selector(&raw.when, selector, known);
+                if let Some(text) = &raw.recover {
+                    let message = format!("rule `{}` looks at verdicts, which have no `recover`", name.value);
+                    self.mistake("conflicting-keys", text.span, message, "remove it: the rule recovers with the next run that is fine");
+                }
+                None
+            }
+        };
+        Some(Rule {
+            name: name.value.clone(),
+            when,
+            recover,
+            severity: raw.severity,
+            runbook: raw.runbook.clone(),
+            labels: raw.labels.iter().map(|(name, value)| (name.value.clone(), value.clone())).collect(),
+            keep_firing_for: raw.keep_firing_for,
+            no_data: raw.no_data,
+            no_data_after: raw.no_data_after,
+        })
+    }
+
+    /// The bound of the recovery; it may not hold where the rule would fire at the same time.
+    fn recover(&mut self, text: &Spanned<String>, series: &Series) -> Option<crate::model::threshold::Bound> {
+        let bound = self.bound(text, series)?;
+        if bound.op.holds(series.bound.value, bound.value) && series.bound.op.holds(bound.value, series.bound.value) {
+            let message = "the recovery begins where the rule still fires";
+            self.mistake("out-of-range", text.span, message, "recover on the other side of the limit, as in `> 80%` and `< 70%`");
+            return None;
+        }
+        Some(bound)
+    }
+
+    fn route(&mut self, raw: &RawRoute) -> Route {
+        let declared = self.declared.channels.clone();
+        for channel in &raw.send {
+            self.known("unknown-channel", "channel", channel, &declared);
+        }
+        let (severities, labels) = raw.matching.as_ref().map(|found| (found.severities.clone(), found.labels.clone())).unwrap_or_default();
+        Route {
+            severities,
+            labels: labels.into_iter().collect(),
+            send: raw.send.iter().map(|channel| channel.value.clone()).collect(),
+            carry_on: raw.carry_on,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_default_rule_can_be_read() {
+        for rule in &DEFAULT_RULES {
+            let read = rule.rule().unwrap();
+            assert_eq!(read.recover.is_some(), !rule.recover.is_empty(), "{}", rule.name);
+        }
+    }
+}

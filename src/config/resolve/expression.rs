@@ -1,0 +1,115 @@
+//! Thresholds, guards, rules: texts in the grammar of model::threshold, read with the place of every mistake within the text, and
+//! the names in their selectors looked up. What can be selected is only what the profile has.
+
+use super::Resolver;
+use crate::model::Labels;
+use crate::model::profile::{Executor, FlowNode, Scenario};
+use crate::model::threshold::{Bound, Condition, ParseError, Series, Source, parse_bound, parse_condition, parse_series};
+use crate::registry::{Span, Spanned, suggest};
+
+/// The names that selectors of one profile, or of all, may use.
+#[derive(Debug, Default)]
+pub(super) struct Selectable {
+    pub(super) steps: Vec<String>,
+    pub(super) scenarios: Vec<String>,
+    pub(super) phases: Vec<String>,
+    pub(super) profiles: Vec<String>,
+    pub(super) targets: Vec<String>,
+}
+
+impl Selectable {
+    /// Adds the names of a scenario.
+    pub(super) fn add(&mut self, scenario: &Scenario) {
+        self.scenarios.push(scenario.name.clone());
+        steps(&scenario.flow, &mut self.steps);
+        self.phases.extend(phases(&scenario.executor));
+    }
+
+    fn of(&self, tag: &str) -> Option<(&'static str, &[String])> {
+        Some(match tag {
+            "step" => ("unknown-step", &self.steps),
+            "scenario" => ("unknown-scenario", &self.scenarios),
+            "phase" => ("unknown-phase", &self.phases),
+            "profile" => ("unknown-profile", &self.profiles),
+            "target" => ("unknown-target", &self.targets),
+            _ => return None,
+        })
+    }
+}
+
+fn steps(flow: &[FlowNode], names: &mut Vec<String>) {
+    for node in flow {
+        match node {
+            FlowNode::Step(step) => names.push(step.name.clone()),
+            FlowNode::Choose(branches) => branches.iter().for_each(|(_, flow)| steps(flow, names)),
+            FlowNode::Pause(_) => {}
+        }
+    }
+}
+
+/// Names of the phases of an executor, as the catalog of a run has them.
+pub(super) fn phases(executor: &Executor) -> Vec<String> {
+    match executor {
+        Executor::ConstantVus { .. } | Executor::ConstantArrivalRate { .. } => vec!["main".into()],
+        Executor::RampingVus { stages, .. } | Executor::RampingArrivalRate { stages, .. } => {
+            let numbered = stages.iter().enumerate();
+            numbered.map(|(index, stage)| stage.name.clone().unwrap_or_else(|| format!("stage-{}", index + 1))).collect()
+        }
+    }
+}
+
+impl Resolver<'_> {
+    /// A series expression.
+    pub(super) fn series(&mut self, text: &Spanned<String>) -> Option<Series> {
+        parse_series(&text.value).map_err(|error| self.refuse(text, error)).ok()
+    }
+
+    /// A condition of a rule.
+    pub(super) fn condition(&mut self, text: &Spanned<String>) -> Option<Condition> {
+        parse_condition(&text.value).map_err(|error| self.refuse(text, error)).ok()
+    }
+
+    /// A bound such as `< 70%` for a series.
+    pub(super) fn bound(&mut self, text: &Spanned<String>, series: &Series) -> Option<Bound> {
+        parse_bound(&text.value, series).map_err(|error| self.refuse(text, error)).ok()
+    }
+
+    fn refuse(&mut self, text: &Spanned<String>, error: ParseError) {
+        let span = self.sources.within(text.span, &text.value, error.at, error.len);
+        self.mistake(error.code, span, error.message, error.hint);
+    }
+
+    /// Reports names in the selector that do not exist.
+    pub(super) fn check_selector(&mut self, text: &Spanned<String>, selector: &Labels, source: Source, known: &Selectable) {
+        for (tag, value) in selector {
+            let Some((code, names)) = known.of(tag) else { continue };
+            // Labels of probes are the probe's own, whatever they are called.
+            if source == Source::Probe || names.contains(value) {
+                continue;
+            }
+            let span = self.selector_value(text, tag, value);
+            self.mistake(code, span, format!("there is no {tag} `{value}`"), suggest(value, names.iter().map(String::as_str)));
+        }
+    }
+
+    /// Reports what a verdict cannot be selected by.
+    pub(super) fn check_verdict_selector(&mut self, text: &Spanned<String>, selector: &Labels, known: &Selectable) {
+        for tag in selector.keys().filter(|tag| !matches!(tag.as_str(), "profile" | "target")) {
+            let at = text.value.find(tag.as_str()).unwrap_or(0);
+            let span = self.sources.within(text.span, &text.value, text.value[..at].chars().count(), tag.chars().count());
+            self.mistake("unknown-tag", span, format!("verdicts have no tag `{tag}`"), suggest(tag, ["profile", "target"]));
+        }
+        self.check_selector(text, selector, Source::Scenario, known);
+    }
+
+    /// The place of `value` in `{tag:value}`.
+    fn selector_value(&self, text: &Spanned<String>, tag: &str, value: &str) -> Span {
+        let whole = &text.value;
+        let found = whole.find('{').and_then(|open| whole[open..].find(tag).map(|at| open + at + tag.len()));
+        let found = found.and_then(|after| whole[after..].find(value).map(|at| after + at));
+        match found {
+            Some(at) => self.sources.within(text.span, whole, whole[..at].chars().count(), value.chars().count()),
+            None => text.span,
+        }
+    }
+}

@@ -1,0 +1,135 @@
+//! Profiles: their scenarios together, the target's limits, thresholds with the names they select.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use super::Resolver;
+use super::digest::digest;
+use super::expression::Selectable;
+use crate::config::raw::profile::{RawProfile, RawThreshold};
+use crate::engine::setup::TargetSetup;
+use crate::model::profile::{Limits, Profile, Scenario};
+use crate::model::threshold::{Source, Threshold};
+use crate::model::units::{Rate, format_duration};
+use crate::registry::{Span, Spanned};
+
+impl Resolver<'_> {
+    pub(super) fn profile(&mut self, name: &Spanned<String>, raw: &RawProfile, targets: &BTreeMap<String, TargetSetup>) -> Option<Profile> {
+        let declared = self.declared.targets.clone();
+        let target = if self.known("unknown-target", "target", &raw.target, &declared) { targets.get(&raw.target.value) } else { None };
+        if raw.scenarios.value.0.is_empty() {
+            self.mistake("missing-key", raw.scenarios.span, "a profile needs at least one scenario", "add one below `scenarios:`");
+        }
+        let mut scenarios = Vec::new();
+        for (scenario_name, scenario) in raw.scenarios.value.iter() {
+            self.check_label(scenario_name, "scenario");
+            if let Some(scenario) = &scenario.0
+                && let Some(scenario) = self.scenario(scenario_name, scenario, target.map(|setup| &setup.target))
+            {
+                scenarios.push((scenario_name.span, scenario));
+            }
+        }
+        if let Some(setup) = target {
+            if setup.target.is_production() && !raw.allow_production {
+                let message = format!("profile `{}` loads the production target `{}`", name.value, raw.target.value);
+                self.mistake("production-not-allowed", raw.target.span, message, "if that is meant, add `allow_production: true`");
+            }
+            self.check_limits(name, &raw.target.value, setup.target.limits, &scenarios);
+        }
+        let complete = scenarios.len() == raw.scenarios.value.0.len();
+        let scenarios: Vec<Scenario> = scenarios.into_iter().map(|(_, scenario)| scenario).collect();
+        let mut known = Selectable { profiles: vec![name.value.clone()], targets: vec![raw.target.value.clone()], ..Selectable::default() };
+        scenarios.iter().for_each(|scenario| known.add(scenario));
+        let without_probes = target.filter(|setup| setup.probes.is_empty()).map(|setup| setup.target.name.clone());
+        let thresholds =
+            raw.thresholds.iter().filter_map(|raw| self.threshold(raw, complete.then_some(&known), without_probes.as_deref())).collect();
+        Some(Profile {
+            name: name.value.clone(),
+            target: raw.target.value.clone(),
+            description: raw.description.clone(),
+            allow_production: raw.allow_production,
+            digest: digest(&scenarios),
+            scenarios,
+            thresholds,
+            max_undelivered: raw.max_undelivered.0,
+        })
+    }
+
+    /// `known` is `None` when a scenario is wrong, so that names in it cannot be told; `without_probes` names a target that has none.
+    fn threshold(&mut self, raw: &RawThreshold, known: Option<&Selectable>, without_probes: Option<&str>) -> Option<Threshold> {
+        let keys = &raw.0;
+        let series = self.series(&keys.expr)?;
+        if let Some(known) = known {
+            self.check_selector(&keys.expr, &series.selector, series.metric.source, known);
+        }
+        if let Some(target) = without_probes
+            && series.metric.source == Source::Probe
+        {
+            let message = format!("`{}` is read by a probe, and the target `{target}` has none", series.metric.name);
+            self.mistake("no-probe", keys.expr.span, message, "add a probe to the target, or remove the threshold");
+        }
+        Some(Threshold {
+            text: keys.expr.value.clone(),
+            series,
+            abort_on_fail: keys.abort_on_fail,
+            delay_abort_eval: keys.delay_abort_eval,
+            exclude_ramp: keys.exclude_ramp,
+            severity: keys.severity,
+        })
+    }
+
+    fn check_limits(&mut self, profile: &Spanned<String>, target: &str, limits: Limits, scenarios: &[(Span, Scenario)]) {
+        if let Some(limit) = limits.rate {
+            let load = peak(scenarios, |scenario| scenario.executor.max_rate().unwrap_or(0.0));
+            let shown = |rate: f64| Rate { count: rate * limit.per.as_secs_f64(), per: limit.per }.to_string();
+            self.over(profile, target, &load, limit.as_per_second(), shown, "starts");
+        }
+        if let Some(limit) = limits.vus {
+            let load = peak(scenarios, |scenario| scenario.executor.max_vus() as f64);
+            self.over(profile, target, &load, limit as f64, |vus| format!("{vus} VUs"), "has up to");
+        }
+        if let Some(limit) = limits.duration {
+            let ends = scenarios.iter().map(|(span, scenario)| (*span, end(scenario)));
+            if let Some((span, longest)) = ends.max_by_key(|(_, end)| *end)
+                && longest > limit
+            {
+                let message = format!("profile `{}` takes {}", profile.value, format_duration(longest));
+                self.mistake("over-limits", span, message, format!("the target `{target}` allows {}", format_duration(limit)));
+            }
+        }
+    }
+
+    fn over(&mut self, profile: &Spanned<String>, target: &str, load: &Peak, limit: f64, shown: impl Fn(f64) -> String, verb: &str) {
+        if load.sum <= limit * (1.0 + 1e-9) {
+            return;
+        }
+        // One scenario alone is to blame, or all of them together.
+        let span = load.largest.filter(|(_, value)| *value > limit).map_or(profile.span, |(span, _)| span);
+        let message = format!("profile `{}` {verb} {}", profile.value, shown(load.sum));
+        self.mistake("over-limits", span, message, format!("the target `{target}` allows {}", shown(limit)));
+    }
+}
+
+/// The regular end of a scenario, after the start of the run.
+fn end(scenario: &Scenario) -> Duration {
+    scenario.start_time + scenario.executor.duration()
+}
+
+/// The greatest load of all scenarios at one time.
+struct Peak {
+    sum: f64,
+    /// The scenario with the greatest load of its own.
+    largest: Option<(Span, f64)>,
+}
+
+fn peak(scenarios: &[(Span, Scenario)], load: impl Fn(&Scenario) -> f64) -> Peak {
+    // The sum can only grow where a scenario starts.
+    let at = |time: Duration| {
+        let running = scenarios.iter().filter(|(_, scenario)| scenario.start_time <= time && time < end(scenario) + scenario.graceful_stop);
+        running.map(|(_, scenario)| load(scenario)).sum::<f64>()
+    };
+    Peak {
+        sum: scenarios.iter().map(|(_, scenario)| at(scenario.start_time)).fold(0.0, f64::max),
+        largest: scenarios.iter().map(|(span, scenario)| (*span, load(scenario))).max_by(|a, b| a.1.total_cmp(&b.1)),
+    }
+}

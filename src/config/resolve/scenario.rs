@@ -1,0 +1,175 @@
+//! Scenarios: executors with exact rates in one unit, stages with names, VU bounds that fit together.
+
+use std::time::Duration;
+
+use super::Resolver;
+use crate::config::raw::scenario::{ConstantRateKeys, ConstantVusKeys, RampingRateKeys, RampingVusKeys, RawExecutor, RawRate, RawScenario};
+use crate::model::profile::{Executor, Scenario, Stage, Target, VuPool};
+use crate::model::units::{Rate, trim_decimal};
+use crate::registry::{Span, Spanned};
+
+impl Resolver<'_> {
+    pub(super) fn scenario(&mut self, name: &Spanned<String>, raw: &RawScenario, target: Option<&Target>) -> Option<Scenario> {
+        let executor = match &raw.executor {
+            RawExecutor::ConstantVus(keys) => self.constant_vus(name, keys),
+            RawExecutor::RampingVus(keys) => self.ramping_vus(keys),
+            RawExecutor::ConstantRate(keys) => self.constant_rate(keys),
+            RawExecutor::RampingRate(keys) => self.ramping_rate(keys),
+        };
+        let flow = self.flow(name, &raw.common.flow, target);
+        let executor = executor?;
+        if let Some(pace) = &raw.common.pace
+            && executor.is_open()
+        {
+            let message = format!("`{}` has no key `pace`: its starts are paced by the rate", executor.name());
+            self.mistake("key-of-another-executor", pace.span, message, "it belongs to `constant-vus` and `ramping-vus`");
+        }
+        Some(Scenario {
+            name: name.value.clone(),
+            executor,
+            start_time: raw.common.start_time,
+            graceful_stop: raw.common.graceful_stop,
+            pace: raw.common.pace.as_ref().map(|pace| pace.value),
+            tags: raw.common.tags.iter().map(|(name, value)| (name.value.clone(), value.clone())).collect(),
+            flow: flow?,
+        })
+    }
+
+    fn constant_vus(&mut self, name: &Spanned<String>, keys: &ConstantVusKeys) -> Option<Executor> {
+        let some = keys.vus > 0;
+        if !some {
+            self.mistake("out-of-range", name.span, format!("scenario `{}` has no VUs", name.value), "write `vus: 1` or more");
+        }
+        let duration = self.positive(&keys.duration, "a duration")?;
+        some.then_some(Executor::ConstantVus { vus: keys.vus, duration })
+    }
+
+    fn ramping_vus(&mut self, keys: &RampingVusKeys) -> Option<Executor> {
+        let stages: Vec<Stage> = keys
+            .stages
+            .value
+            .iter()
+            .map(|stage| Stage {
+                duration: stage.duration,
+                target: stage.target as f64,
+                name: stage.name.as_ref().map(|name| name.value.clone()),
+            })
+            .collect();
+        let names: Vec<Option<&Spanned<String>>> = keys.stages.value.iter().map(|stage| stage.name.as_ref()).collect();
+        self.stages(keys.stages.span, &stages, &names)?;
+        if keys.start_vus == 0 && stages.iter().all(|stage| stage.target <= 0.0) {
+            self.mistake("out-of-range", keys.stages.span, "there is never a VU", "give a stage a `target` above 0");
+            return None;
+        }
+        Some(Executor::RampingVus { start_vus: keys.start_vus, stages, graceful_ramp_down: keys.graceful_ramp_down })
+    }
+
+    fn constant_rate(&mut self, keys: &ConstantRateKeys) -> Option<Executor> {
+        let rate = self.rate(&keys.rate, keys.time_unit.as_ref());
+        let vus = self.vu_pool(&keys.pre_allocated_vus, keys.max_vus.as_ref());
+        let duration = self.positive(&keys.duration, "a duration")?;
+        let rate = rate?;
+        if rate.count <= 0.0 {
+            self.mistake("out-of-range", keys.rate.span, "a constant rate must be above 0", "write a rate such as `50/s`");
+            return None;
+        }
+        Some(Executor::ConstantArrivalRate { rate, duration, vus: vus? })
+    }
+
+    fn ramping_rate(&mut self, keys: &RampingRateKeys) -> Option<Executor> {
+        let unit = keys.time_unit.as_ref();
+        let start = keys.start_rate.as_ref().map(|rate| self.rate(rate, unit));
+        let rates: Vec<Option<Rate>> = keys.stages.value.iter().map(|stage| self.rate(&stage.target, unit)).collect();
+        let vus = self.vu_pool(&keys.pre_allocated_vus, keys.max_vus.as_ref());
+        let rates: Vec<Rate> = rates.into_iter().collect::<Option<_>>()?;
+        let first_unit = rates.iter().find(|rate| rate.count > 0.0).map_or(Duration::from_secs(1), |rate| rate.per);
+        let start_rate = match start {
+            Some(rate) => rate.map(|rate| if rate.count > 0.0 { rate } else { Rate { count: 0.0, per: first_unit } })?,
+            None => Rate { count: 0.0, per: first_unit },
+        };
+        let stages: Vec<Stage> = keys
+            .stages
+            .value
+            .iter()
+            .zip(&rates)
+            .map(|(stage, rate)| Stage {
+                duration: stage.duration,
+                target: per(*rate, start_rate.per),
+                name: stage.name.as_ref().map(|name| name.value.clone()),
+            })
+            .collect();
+        let names: Vec<Option<&Spanned<String>>> = keys.stages.value.iter().map(|stage| stage.name.as_ref()).collect();
+        self.stages(keys.stages.span, &stages, &names)?;
+        if start_rate.count <= 0.0 && stages.iter().all(|stage| stage.target <= 0.0) {
+            self.mistake("out-of-range", keys.stages.span, "nothing is ever started", "give a stage a `target` above `0/s`");
+            return None;
+        }
+        Some(Executor::RampingArrivalRate { start_rate, stages, vus: vus? })
+    }
+
+    fn stages(&mut self, span: Span, stages: &[Stage], names: &[Option<&Spanned<String>>]) -> Option<()> {
+        for name in names.iter().flatten() {
+            self.check_label(name, "stage");
+        }
+        // A name that another stage has by its number would be two phases under one name.
+        let automatic = names
+            .iter()
+            .enumerate()
+            .filter(|(_, name)| name.is_none())
+            .map(|(index, _)| Spanned { value: format!("stage-{}", index + 1), span });
+        let automatic: Vec<Spanned<String>> = automatic.collect();
+        self.check_unique("stage", automatic.iter().chain(names.iter().flatten().copied()));
+        if stages.iter().map(|stage| stage.duration).sum::<Duration>().is_zero() {
+            self.mistake("out-of-range", span, "the stages take no time", "give a stage a `duration` above 0");
+            return None;
+        }
+        Some(())
+    }
+
+    fn rate(&mut self, raw: &Spanned<RawRate>, unit: Option<&Spanned<Duration>>) -> Option<Rate> {
+        match (raw.value, unit) {
+            (RawRate::Whole(rate), None) => Some(rate),
+            (RawRate::Whole(_), Some(unit)) => {
+                let message = "the rates have their unit already";
+                self.mistake("conflicting-keys", unit.span, message, "remove `timeUnit`, or write the rates as bare numbers");
+                None
+            }
+            (RawRate::Bare(count), Some(unit)) => self.positive(unit, "a unit of time").map(|per| Rate { count, per }),
+            (RawRate::Bare(count), None) if count <= 0.0 => Some(Rate::per_second(0.0)),
+            (RawRate::Bare(count), None) => {
+                let count = trim_decimal(count, 3);
+                self.mistake("missing-unit", raw.span, "a rate needs a unit", format!("write `{count}/s` or `{count}/min`"));
+                None
+            }
+        }
+    }
+
+    fn vu_pool(&mut self, pre_allocated: &Spanned<u64>, max: Option<&Spanned<u64>>) -> Option<VuPool> {
+        let pool = VuPool { pre_allocated: pre_allocated.value, max: max.map_or(pre_allocated.value, |max| max.value) };
+        if pool.max == 0 {
+            let span = max.map_or(pre_allocated.span, |max| max.span);
+            self.mistake("out-of-range", span, "there is never a VU", "write 1 or more");
+            return None;
+        }
+        if pool.pre_allocated > pool.max {
+            let span = max.map_or(pre_allocated.span, |max| max.span);
+            let message = format!("`maxVUs` {} is less than `preAllocatedVUs` {}", pool.max, pool.pre_allocated);
+            self.mistake("out-of-range", span, message, format!("write {} or more", pool.pre_allocated));
+            return None;
+        }
+        Some(pool)
+    }
+
+    fn positive(&mut self, time: &Spanned<Duration>, what: &str) -> Option<Duration> {
+        if time.value.is_zero() {
+            self.mistake("out-of-range", time.span, format!("{what} must be above 0"), "write a time such as `30s`");
+            return None;
+        }
+        Some(time.value)
+    }
+}
+
+/// `rate` counted per `unit`; exact when it is counted so already.
+fn per(rate: Rate, unit: Duration) -> f64 {
+    if rate.per == unit { rate.count } else { rate.count * unit.as_secs_f64() / rate.per.as_secs_f64() }
+}

@@ -1,0 +1,84 @@
+//! Targets: hosts that may be reached, limits, probes by their kinds, guards.
+
+use super::Resolver;
+use crate::config::raw::target::RawTarget;
+use crate::engine::setup::TargetSetup;
+use crate::model::profile::{Limits, Target, VersionSource};
+use crate::probe::ProbeSpec;
+use crate::registry::{Spanned, decode_kind};
+
+/// `host:port` of an address, as allow lists have it.
+pub(super) fn host_of(url: &url::Url) -> Option<String> {
+    Some(format!("{}:{}", url.host_str()?, url.port_or_known_default()?))
+}
+
+impl Resolver<'_> {
+    pub(super) fn target(&mut self, name: &Spanned<String>, raw: &RawTarget) -> TargetSetup {
+        let limits = raw.limits.as_ref().map_or_else(Limits::default, |limits| Limits {
+            rate: limits.rate,
+            vus: limits.vus,
+            duration: limits.duration,
+        });
+        let target = Target {
+            name: name.value.clone(),
+            base_url: raw.base_url.as_ref().map(|url| url.value.0.clone()),
+            environment: raw.environment.clone(),
+            allow: raw.allow.iter().filter_map(|host| self.allowed_host(host)).collect(),
+            limits,
+            version: raw.version.as_ref().map(|version| VersionSource { path: version.path.value.clone(), header: version.header.clone() }),
+        };
+        if let Some(url) = &raw.base_url
+            && (url.value.0.query().is_some() || url.value.0.fragment().is_some())
+        {
+            self.mistake("bad-url", url.span, "a base address has no query and no fragment", "end it after the path");
+        }
+        if let Some(version) = &raw.version {
+            self.version(&version.path, target.base_url.is_some());
+        }
+        if target.is_production() && limits.rate.is_none() && limits.vus.is_none() {
+            let message = format!("the production target `{}` has no limits", name.value);
+            self.mistake("missing-limits", name.span, message, "add `limits: { rate: 100/s, vus: 50, duration: 30m }`");
+        }
+        let guards = raw.guard.iter().filter_map(|text| self.series(text).map(|series| (text.value.clone(), series))).collect();
+        TargetSetup { target, probes: self.probes(raw), guards, idle_interval: raw.idle_interval }
+    }
+
+    fn version(&mut self, path: &Spanned<String>, has_base: bool) {
+        if !path.value.starts_with('/') {
+            self.mistake("bad-url", path.span, format!("`{}` is not a path", path.value), "begin it with `/`");
+        } else if !has_base {
+            self.mistake("missing-base-url", path.span, "the target has no `base_url` that the path could follow", "add `base_url:`");
+        }
+    }
+
+    fn allowed_host(&mut self, host: &Spanned<String>) -> Option<String> {
+        let port = host.value.rsplit_once(':').and_then(|(_, port)| port.parse::<u16>().ok()).filter(|port| *port > 0);
+        // The scheme only serves to read the host; an explicit port that happens to be its default is kept by the check above.
+        let url = url::Url::parse(&format!("http://{}/", host.value)).ok();
+        let plain = url.as_ref().is_some_and(|url| url.path() == "/" && url.username().is_empty() && url.query().is_none());
+        if plain && port.is_some() {
+            return url.as_ref().and_then(host_of);
+        }
+        let hint = if plain && port.is_none() && !host.value.contains(':') {
+            format!("write `{0}:80` or `{0}:443`", host.value)
+        } else {
+            "write `shop.internal:8080`".to_owned()
+        };
+        self.mistake("bad-host", host.span, format!("`{}` is not a host with a port", host.value), hint);
+        None
+    }
+
+    fn probes(&mut self, raw: &RawTarget) -> Vec<ProbeSpec> {
+        let mut probes = Vec::new();
+        for (name, node) in raw.probes.iter() {
+            self.check_name(name, "probe");
+            self.cx.name = Some(name.value.clone());
+            let decoded = decode_kind(node, "probe", self.kinds.probes, &mut self.cx);
+            self.cx.name = None;
+            if let Some((kind, settings)) = decoded {
+                probes.push(ProbeSpec { name: name.value.clone(), kind, settings });
+            }
+        }
+        probes
+    }
+}
