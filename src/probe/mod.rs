@@ -2,6 +2,12 @@
 //! A new probe: one file, its `mod` line, one line in `KINDS`, an example, a test on a captured page or a real server.
 //! A number that could not be read is absent or an error, never 0. A probe never holds more than one connection.
 
+pub mod exposition;
+pub mod pools;
+pub mod presets;
+pub mod process;
+pub mod prometheus;
+pub mod selector;
 pub mod version;
 
 use std::fmt::Debug;
@@ -11,6 +17,12 @@ use async_trait::async_trait;
 
 use crate::clock::SharedClock;
 use crate::model::series::Point;
+use crate::model::threshold::{find_metric, show_unit};
+use crate::model::units::trim_decimal;
+use crate::registry::Kind;
+
+/// Every kind of probe, in the order of the reference.
+pub static KINDS: &[Kind<dyn ProbeSettings>] = &[prometheus::KIND, process::KIND];
 
 /// Why a reading failed.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -55,4 +67,29 @@ pub struct ProbeSpec {
     pub kind: &'static str,
     /// Its settings.
     pub settings: Arc<dyn ProbeSettings>,
+}
+
+/// One line per number, for people who try a probe: `pool_utilization{pool="main"}  75 %`.
+pub fn describe_points(points: &[Point]) -> String {
+    let lines: Vec<(String, String)> = points.iter().map(|point| (series_name(point), shown(point))).collect();
+    let width = lines.iter().map(|(name, _)| name.chars().count()).max().unwrap_or(0);
+    let padded: Vec<String> = lines.iter().map(|(name, value)| format!("{name:<width$}  {value}")).collect();
+    padded.join("\n")
+}
+
+fn series_name(point: &Point) -> String {
+    let labels: Vec<String> = point.labels.iter().map(|(label, value)| format!("{label}={value:?}")).collect();
+    if labels.is_empty() { point.metric.clone() } else { format!("{}{{{}}}", point.metric, labels.join(",")) }
+}
+
+fn shown(point: &Point) -> String {
+    let value = match find_metric(&point.metric) {
+        Some(metric) => show_unit(metric.unit, point.value),
+        None => trim_decimal(point.value, 3),
+    };
+    match point.metric.as_str() {
+        "pool_limit" if point.value <= 0.0 => "none (the pool is not bounded, so there is no utilization)".into(),
+        "pool_waits" | "pool_timeouts" => format!("{value} /s"),
+        _ => value,
+    }
 }

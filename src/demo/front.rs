@@ -1,0 +1,133 @@
+//! What every request of the demo target passes: counting, the version header, and the faults that act on whole requests.
+//! `/faults` itself is never hit by a fault, so that every fault can be switched off.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::Json;
+use axum::body::{Body, Bytes, to_bytes};
+use axum::extract::{ConnectInfo, Request, State};
+use axum::http::{HeaderName, HeaderValue, StatusCode, header};
+use axum::middleware::Next;
+use axum::response::{IntoResponse, Response};
+use futures_util::stream;
+use serde_json::{Value, json};
+
+use super::api::{App, ROUTES};
+use super::faults::{Active, Faults};
+use super::wire::Wire;
+
+/// Pieces that a slow body is sent in.
+const PIECES: u32 = 10;
+/// No answer of ours is larger.
+const LARGEST_BODY: usize = 128 << 20;
+
+/// Decides what becomes of a request.
+pub(super) async fn front(State(app): State<Arc<App>>, request: Request, next: Next) -> Response {
+    let method = request.method().clone();
+    let path = request.uri().path().to_owned();
+    let in_flight = InFlight::begin(&app);
+    let mut answer = if path == "/faults" { next.run(request).await } else { troubled(&app, &path, request, next).await };
+    drop(in_flight);
+    app.metrics.answered(method.as_str(), route(&path), answer.status().as_u16());
+    if let Ok(version) = HeaderValue::from_str(&app.settings.version) {
+        answer.headers_mut().insert(HeaderName::from_static("x-version"), version);
+    }
+    answer
+}
+
+/// Counts a request as in flight, also when its client goes away in the middle.
+struct InFlight(Arc<App>);
+
+impl InFlight {
+    fn begin(app: &Arc<App>) -> Self {
+        app.metrics.in_flight.inc();
+        Self(app.clone())
+    }
+}
+
+impl Drop for InFlight {
+    fn drop(&mut self) {
+        self.0.metrics.in_flight.dec();
+    }
+}
+
+/// The route of a path, for counting: never more names than there are routes.
+fn route(path: &str) -> &'static str {
+    let known = ROUTES.iter().find(|route| **route == path).copied();
+    known.unwrap_or(if path.starts_with("/status/") { "/status/{code}" } else { "other" })
+}
+
+async fn troubled(app: &Arc<App>, path: &str, request: Request, next: Next) -> Response {
+    app.stall().await;
+    let active = app.board.active();
+    if active.refuses() {
+        if let Some(ConnectInfo(wire)) = request.extensions().get::<ConnectInfo<Wire>>() {
+            wire.cut();
+        }
+        return StatusCode::SERVICE_UNAVAILABLE.into_response();
+    }
+    if let Some(status) = active.error_for(path) {
+        let status = StatusCode::from_u16(status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+        return (status, Json(json!({"error": "a fault is switched on"}))).into_response();
+    }
+    app.board.leak_memory(active.faults.memory_leak_bytes);
+    let answer = next.run(request).await;
+    // A stall that began meanwhile holds back what is ready, too.
+    app.stall().await;
+    spoil_body(app, &active, answer).await
+}
+
+/// Sends the body slowly, or only half of it.
+async fn spoil_body(app: &Arc<App>, active: &Active, answer: Response) -> Response {
+    let slow = Duration::from_millis(active.faults.slow_body_ms);
+    let truncate = active.truncates();
+    if slow.is_zero() && !truncate {
+        return answer;
+    }
+    let (mut parts, body) = answer.into_parts();
+    let Ok(whole) = to_bytes(body, LARGEST_BODY).await else { return StatusCode::INTERNAL_SERVER_ERROR.into_response() };
+    parts.headers.insert(header::CONTENT_LENGTH, HeaderValue::from(whole.len()));
+    let sent = if truncate { whole.slice(..whole.len() / 2) } else { whole };
+    let step = sent.len().div_ceil(PIECES as usize).max(1);
+    let app = app.clone();
+    let pieces = stream::unfold((sent, truncate), move |(mut left, truncate)| {
+        let app = app.clone();
+        async move {
+            if left.is_empty() {
+                // An error ends the connection here; hyper would otherwise wait for the rest.
+                return truncate.then(|| (Err(std::io::Error::from(std::io::ErrorKind::ConnectionAborted)), (left, false)));
+            }
+            app.pause(slow / PIECES).await;
+            let piece: Bytes = left.split_to(step.min(left.len()));
+            Some((Ok(piece), (left, truncate)))
+        }
+    });
+    Response::from_parts(parts, Body::from_stream(pieces))
+}
+
+/// `GET /faults`.
+pub(super) async fn show_faults(State(app): State<Arc<App>>) -> Json<Faults> {
+    Json(app.board.shown())
+}
+
+/// `POST /faults`: replaces the keys that are named.
+pub(super) async fn change_faults(State(app): State<Arc<App>>, Json(change): Json<Value>) -> Response {
+    match app.board.shown().changed(&change) {
+        Ok(faults) => {
+            app.database.resize(faults.pool.unwrap_or(app.settings.pool));
+            app.board.set(faults);
+            Json(app.board.shown()).into_response()
+        }
+        Err(error) => (StatusCode::BAD_REQUEST, Json(json!({"error": error}))).into_response(),
+    }
+}
+
+/// `DELETE /faults`: everything is well again, and what leaked comes back, as after a restart.
+pub(super) async fn clear_faults(State(app): State<Arc<App>>) -> Json<Faults> {
+    app.board.set(Faults::default());
+    app.board.free_memory();
+    app.database.resize(app.settings.pool);
+    app.database.mend_leak();
+    Json(app.board.shown())
+}
