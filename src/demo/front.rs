@@ -19,6 +19,8 @@ use super::wire::Wire;
 
 /// Pieces that a slow body is sent in.
 const PIECES: u32 = 10;
+/// Time for hyper to send what it holds.
+const FLUSH: Duration = Duration::from_millis(20);
 /// No answer of ours is larger.
 const LARGEST_BODY: usize = 128 << 20;
 
@@ -95,8 +97,12 @@ async fn spoil_body(app: &Arc<App>, active: &Active, answer: Response) -> Respon
         let app = app.clone();
         async move {
             if left.is_empty() {
-                // An error ends the connection here; hyper would otherwise wait for the rest.
-                return truncate.then(|| (Err(std::io::Error::from(std::io::ErrorKind::ConnectionAborted)), (left, false)));
+                if !truncate {
+                    return None;
+                }
+                // What was written must be out before the connection ends, or the client sees no answer at all.
+                app.pause(FLUSH).await;
+                return Some((Err(std::io::Error::from(std::io::ErrorKind::ConnectionAborted)), (left, false)));
             }
             app.pause(slow / PIECES).await;
             let piece: Bytes = left.split_to(step.min(left.len()));

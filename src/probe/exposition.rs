@@ -218,7 +218,8 @@ mod tests {
     fn what_is_no_page_is_refused_with_its_line() {
         for (text, line, what) in [
             ("<!DOCTYPE html>\n<p>", 1, "not a metric name"),
-            ("a 1\n{\"error\": \"x\"}", 2, "a label without a value"),
+            ("a 1\n{\"error\": \"x\"}", 2, "no `}` or `,` after a label"),
+            ("{\"error\", \"x\"}", 1, "a label without a value"),
             ("name", 1, "a name without a value"),
             ("name one", 1, "the value is not a number"),
             ("name 1 soon", 1, "the timestamp is not a number"),

@@ -93,3 +93,108 @@ fn shown(point: &Point) -> String {
         _ => value,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use serde_json::{Value as Json, json};
+
+    use super::*;
+    use crate::registry::{Context, Decode, Entry, Node, Span, Surroundings, Value, decode_kind};
+
+    struct Nothing;
+    impl Surroundings for Nothing {
+        fn read_secret_file(&self, _path: &str) -> Result<String, String> {
+            Err("there are no files here".into())
+        }
+        fn resolve_path(&self, path: &str) -> String {
+            path.into()
+        }
+    }
+
+    /// A configuration node from JSON, as the YAML loader would make it.
+    fn node(json: &Json) -> Node {
+        let value = match json {
+            Json::Null => Value::Null,
+            Json::Bool(value) => Value::Bool(*value),
+            Json::Number(number) => Value::Number(number.as_f64().unwrap(), number.to_string()),
+            Json::String(text) => Value::Text(text.clone()),
+            Json::Array(items) => Value::List(items.iter().map(node).collect()),
+            Json::Object(map) => {
+                let entry = |(key, value): (&String, &Json)| Entry { key: key.clone(), span: Span::default(), node: node(value) };
+                Value::Map(map.iter().map(entry).collect())
+            }
+        };
+        Node { span: Span::default(), value }
+    }
+
+    /// Settings that are right.
+    pub(super) fn decode<T: Decode>(keys: &Json) -> T {
+        let mut cx = Context::new(&Nothing);
+        let settings = T::decode(&node(keys), &mut cx);
+        assert!(cx.diagnostics.is_empty(), "{:?}", cx.diagnostics);
+        settings.unwrap()
+    }
+
+    /// What is wrong with settings: `code: message (hint)`.
+    pub(super) fn diagnostics<T: Decode>(keys: &Json) -> Vec<String> {
+        let mut cx = Context::new(&Nothing);
+        assert!(T::decode(&node(keys), &mut cx).is_none() || !cx.diagnostics.is_empty(), "{keys} is right");
+        cx.diagnostics.0.iter().map(|mistake| format!("{}: {} ({})", mistake.code, mistake.message, mistake.hint)).collect()
+    }
+
+    #[test]
+    fn a_probe_is_found_by_its_kind_and_shows_no_secret() {
+        let mut cx = Context::new(&Nothing);
+        let keys = json!({
+            "type": "prometheus",
+            "url": "http://user:geheim@127.0.0.1:9/metrics?token=geheim",
+            "headers": {"X-Key": "geheim"},
+            "bearer": "geheim",
+        });
+        let (kind, settings) = decode_kind(&node(&keys), "probe", KINDS, &mut cx).unwrap();
+        assert_eq!((kind, settings.describe().as_str()), ("prometheus", "http://127.0.0.1:9/metrics"));
+        assert!(!format!("{settings:?}").contains("geheim"), "{settings:?}");
+    }
+
+    #[test]
+    fn numbers_are_shown_with_their_units() {
+        let points = [
+            Point::new("pool_utilization", 0.75).with("pool", "main"),
+            Point::new("pool_limit", 0.0).with("pool", "main"),
+            Point::new("pool_waits", 12.5).with("pool", "main"),
+            Point::new("pool_wait_time", 0.0042).with("pool", "main"),
+            Point::new("process_memory", 52_428_800.0),
+            Point::new("custom", 3.0).with("name", "queue \"a\""),
+        ];
+        insta::assert_snapshot!(describe_points(&points), @r#"
+        pool_utilization{pool="main"}  75 %
+        pool_limit{pool="main"}        none (the pool is not bounded, so there is no utilization)
+        pool_waits{pool="main"}        12.5 /s
+        pool_wait_time{pool="main"}    4.2ms
+        process_memory                 50 MiB
+        custom{name="queue \"a\""}     3
+        "#);
+    }
+
+    #[test]
+    fn every_figure_of_a_probe_is_a_metric_that_thresholds_know() {
+        for name in [
+            "pool_utilization",
+            "pool_in_use",
+            "pool_idle",
+            "pool_limit",
+            "pool_waiting",
+            "pool_waits",
+            "pool_wait_time",
+            "pool_timeouts",
+            "process_memory",
+            "process_cpu",
+            "process_descriptors",
+            "process_descriptors_ratio",
+            "process_threads",
+            "custom",
+        ] {
+            assert!(find_metric(name).is_some(), "{name}");
+        }
+    }
+}

@@ -199,14 +199,14 @@ impl Decode for Pool {
 /// Every preset that may be looked for without being asked.
 static AUTO: LazyLock<Vec<Pool>> = LazyLock::new(|| PRESETS.iter().filter(|preset| preset.auto).filter_map(Pool::from_preset).collect());
 
-/// Counters of one pool at one reading.
+/// Counters of one pool at the former reading.
 #[derive(Debug, Clone, Copy)]
 struct Counters {
     at: Instant,
     waits: Option<f64>,
-    wait_seconds: Option<f64>,
-    acquires: Option<f64>,
     timeouts: Option<f64>,
+    /// Waits (or acquisitions) and seconds waited when a mean was last told.
+    mean_from: (Option<f64>, Option<f64>),
 }
 
 /// How much a counter grew. One that went down was reset (the process began anew): it grew by what it shows now.
@@ -289,30 +289,27 @@ impl PoolReader {
 
     fn rates(&mut self, pool: &Pool, page: &Page<'_>, group: &[(String, String)], at: Instant, name: &str, points: &mut Vec<Point>) {
         let read = |selector: &Option<Selector>| selector.as_ref().and_then(|selector| selector.value(page, group));
-        let now = Counters {
-            at,
-            waits: read(&pool.waits),
-            wait_seconds: read(&pool.wait_seconds),
-            acquires: read(&pool.acquires),
-            timeouts: read(&pool.timeouts),
-        };
+        let (waits, timeouts, waited) = (read(&pool.waits), read(&pool.timeouts), read(&pool.wait_seconds));
+        let count = waits.or_else(|| read(&pool.acquires));
+        let now = Counters { at, waits, timeouts, mean_from: (count, waited) };
         let Some(former) = self.former.insert(name.to_owned(), now) else { return };
         let seconds = at.saturating_duration_since(former.at).as_secs_f64();
-        if seconds <= 0.0 {
-            return;
-        }
         let mut push = |metric: &str, value: f64| points.push(Point::new(metric, value).with("pool", name));
-        let waits = increase(former.waits, now.waits);
-        if let Some(waits) = waits {
+        if let Some(waits) = increase(former.waits, waits).filter(|_| seconds > 0.0) {
             push("pool_waits", waits / seconds);
         }
-        if let Some(waited) = increase(former.wait_seconds, now.wait_seconds)
-            && let Some(count) = waits.or_else(|| increase(former.acquires, now.acquires))
-            && count > 0.0
-        {
-            push("pool_wait_time", waited / count);
+        // Libraries count a wait when it begins and its time when it ends, often in different readings: the mean is over all
+        // that came since the last mean, and there is none before both have grown.
+        match (increase(former.mean_from.0, count), increase(former.mean_from.1, waited)) {
+            (Some(count), Some(waited)) if count > 0.0 && waited > 0.0 => push("pool_wait_time", waited / count),
+            (Some(_), Some(_)) => {
+                if let Some(kept) = self.former.get_mut(name) {
+                    kept.mean_from = former.mean_from;
+                }
+            }
+            (None, _) | (_, None) => {}
         }
-        if let Some(timeouts) = increase(former.timeouts, now.timeouts) {
+        if let Some(timeouts) = increase(former.timeouts, timeouts).filter(|_| seconds > 0.0) {
             push("pool_timeouts", timeouts / seconds);
         }
     }
@@ -334,5 +331,146 @@ fn gauges(pool: &Pool, page: &Page<'_>, group: &[(String, String)], in_use: f64,
     }
     if let Some(waiting) = pool.waiting.as_ref().and_then(|selector| selector.value(page, group)) {
         push("pool_waiting", waiting);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use serde_json::json;
+
+    use super::*;
+    use crate::probe::tests::{decode, diagnostics};
+
+    fn pool(keys: &Json) -> Pool {
+        decode(keys)
+    }
+
+    /// What a reader makes of pages that were read a second apart: the figures of the last one.
+    fn read(reader: &mut PoolReader, pages: &[&str]) -> Result<Vec<String>, ProbeError> {
+        let start = Instant::now();
+        let mut last = Ok(Vec::new());
+        for (second, page) in (0_u64..).zip(pages) {
+            let page = Page::parse(page).unwrap();
+            last = reader.read(&page, start + Duration::from_secs(second)).map(|reading| {
+                let shown = reading.points.iter().map(|point| format!("{} {} {}", point.metric, point.labels["pool"], point.value));
+                shown.collect()
+            });
+        }
+        last
+    }
+
+    fn go(in_use: f64, limit: f64, waits: f64, waited: f64) -> String {
+        format!(
+            "go_sql_in_use_connections{{db_name=\"main\"}} {in_use}\ngo_sql_max_open_connections{{db_name=\"main\"}} {limit}\n\
+             go_sql_wait_count_total{{db_name=\"main\"}} {waits}\ngo_sql_wait_duration_seconds_total{{db_name=\"main\"}} {waited}\n"
+        )
+    }
+
+    #[test]
+    fn counters_become_rates_and_the_first_reading_has_none() {
+        let (first, second) = (go(3.0, 4.0, 10.0, 1.0), go(4.0, 4.0, 16.0, 2.5));
+        let gauges = ["pool_utilization main 0.75", "pool_in_use main 3", "pool_limit main 4"];
+        assert_eq!(read(&mut PoolReader::new(None), &[&first]).unwrap(), gauges);
+        let both = read(&mut PoolReader::new(None), &[&first, &second]).unwrap();
+        assert_eq!(both[3..], ["pool_waits main 6", "pool_wait_time main 0.25"]);
+    }
+
+    #[test]
+    fn a_counter_that_went_down_began_anew() {
+        let restarted = read(&mut PoolReader::new(None), &[&go(1.0, 4.0, 900.0, 50.0), &go(1.0, 4.0, 2.0, 0.5)]).unwrap();
+        assert_eq!(restarted[3..], ["pool_waits main 2", "pool_wait_time main 0.25"]);
+    }
+
+    #[test]
+    fn nobody_waited_is_a_rate_of_0_and_no_mean() {
+        let quiet = read(&mut PoolReader::new(None), &[&go(1.0, 4.0, 9.0, 1.0), &go(1.0, 4.0, 9.0, 1.0)]).unwrap();
+        assert_eq!(quiet[3..], ["pool_waits main 0"]);
+    }
+
+    #[test]
+    fn waits_that_end_in_a_later_reading_are_not_lost() {
+        let pages = [go(1.0, 4.0, 0.0, 0.0), go(4.0, 4.0, 10.0, 0.0), go(1.0, 4.0, 10.0, 5.0)];
+        let pages: Vec<&str> = pages.iter().map(String::as_str).collect();
+        let mut reader = PoolReader::new(None);
+        assert_eq!(read(&mut reader, &pages[..2]).unwrap()[3..], ["pool_waits main 10"]);
+        assert_eq!(read(&mut PoolReader::new(None), &pages).unwrap()[3..], ["pool_waits main 0", "pool_wait_time main 0.5"]);
+    }
+
+    #[test]
+    fn a_pool_without_limit_shows_that_and_has_no_utilization() {
+        let unbounded = read(&mut PoolReader::new(None), &[&go(7.0, 0.0, 0.0, 0.0)]).unwrap();
+        assert_eq!(unbounded, ["pool_in_use main 7", "pool_limit main 0"]);
+    }
+
+    #[test]
+    fn what_is_not_a_number_is_absent() {
+        let page = "a 3\nb NaN\n";
+        let keys = json!({"name": "x", "in_use": "a", "idle": "b", "limit": 6, "waiting": "gone"});
+        let figures = read(&mut PoolReader::new(Some(vec![pool(&keys)])), &[page]).unwrap();
+        assert_eq!(figures, ["pool_utilization x 0.5", "pool_in_use x 3", "pool_limit x 6"]);
+    }
+
+    #[test]
+    fn a_pool_that_was_asked_for_or_was_there_must_be_there() {
+        let error = read(&mut PoolReader::new(Some(vec![pool(&json!({"preset": "hikaricp"}))])), &["up 1\n"]).unwrap_err();
+        assert_eq!(error.to_string(), "missing: the page has no finite number for `hikaricp_connections_active` (pool `hikaricp`)");
+        let error = read(&mut PoolReader::new(None), &[&go(1.0, 2.0, 0.0, 0.0), "up 1\n"]).unwrap_err();
+        assert_eq!(error.reason, "missing");
+        assert_eq!(read(&mut PoolReader::new(None), &["up 1\n"]).unwrap(), Vec::<String>::new());
+    }
+
+    #[test]
+    fn pools_are_named_by_label_or_by_hand_and_chosen_by_label() {
+        let page = "pgxpool_acquired_conns{db_name=\"a\"} 1\npgxpool_acquired_conns{db_name=\"b\"} 2\n\
+                    pgxpool_max_conns{db_name=\"a\"} 10\npgxpool_max_conns{db_name=\"b\"} 10\n";
+        for (keys, names) in [
+            (json!({"preset": "pgxpool"}), vec!["a", "b"]),
+            (json!({"preset": "pgxpool", "name": "main"}), vec!["main/a", "main/b"]),
+            (json!({"preset": "pgxpool", "name": "main", "match": {"db_name": "b"}}), vec!["main"]),
+            (json!({"preset": "pgxpool", "match": {"db_name": "b"}, "limit": 4}), vec!["b"]),
+        ] {
+            let figures = read(&mut PoolReader::new(Some(vec![pool(&keys)])), &[page]).unwrap();
+            let of: Vec<&str> = figures.iter().filter_map(|line| line.strip_prefix("pool_in_use ")?.split(' ').next()).collect();
+            assert_eq!(of, names, "{keys}");
+        }
+    }
+
+    #[test]
+    fn one_pool_shown_twice_counts_once() {
+        let page = "hikaricp_connections_active{pool=\"p\"} 2\nhikaricp_connections_max{pool=\"p\"} 4\n\
+                    hikaricp_active_connections{pool=\"p\"} 3\nhikaricp_max_connections{pool=\"p\"} 4\n";
+        let figures = read(&mut PoolReader::new(None), &[page]).unwrap();
+        assert_eq!(figures, ["pool_utilization p 0.5", "pool_in_use p 2", "pool_limit p 4"]);
+    }
+
+    #[test]
+    fn a_limit_may_stand_in_a_label() {
+        let page = "vertx_pool_in_use{pool_type=\"datasource\",pool_name=\"x\",max_pool_size=\"16\"} 4\n";
+        let figures = read(&mut PoolReader::new(None), &[page]).unwrap();
+        assert_eq!(figures[0], "pool_utilization datasource/x 0.25");
+    }
+
+    #[test]
+    fn mistakes_in_the_settings_are_named() {
+        for (keys, found) in [
+            (json!({"preset": "hikarcp"}), "unknown-preset: `hikarcp` is not a preset (did you mean `hikaricp`?)"),
+            (
+                json!({"name": "x"}),
+                "missing-key: the pool lacks the key `preset` or `in_use` (add `preset: go-sql` (or another), or `name:` and `in_use:` with a selector)",
+            ),
+            (
+                json!({"preset": "prisma"}),
+                "missing-key: the pool `prisma` lacks the key `limit` (add `limit:` with the configured maximum of the pool, or a selector for it)",
+            ),
+            (
+                json!({"in_use": "a{", "limit": 3}),
+                "bad-selector: `a{` is not a selector: a label name expected before `` \
+                 (write `metric{label=\"value\"}`, several joined by `+` or `-`, and `* 0.001` or `/ 1000` for another unit)",
+            ),
+        ] {
+            assert_eq!(diagnostics::<Pool>(&keys)[0], found, "{keys}");
+        }
     }
 }

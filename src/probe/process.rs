@@ -256,3 +256,27 @@ fn explain(error: &ProcError, what: &str) -> ProbeError {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+    use crate::probe::tests::{decode, diagnostics};
+
+    #[test]
+    fn exactly_one_way_to_find_the_process_is_given() {
+        assert_eq!(decode::<ProcessSettings>(&json!({"port": 8080})), ProcessSettings::Port(8080));
+        assert_eq!(decode::<ProcessSettings>(&json!({"name": "nginx"})), ProcessSettings::Name("nginx".into()));
+        for (keys, code) in [
+            (json!({}), "missing-key"),
+            (json!({"pid": 1, "port": 2}), "conflicting-keys"),
+            (json!({"pid": 4_000_000_000_u32}), "out-of-range"),
+            (json!({"port": 70000}), "out-of-range"),
+            (json!({"prot": 1}), "unknown-key"),
+        ] {
+            let found = diagnostics::<ProcessSettings>(&keys);
+            assert!(found[0].starts_with(code), "{keys}: {found:?}");
+        }
+    }
+}
