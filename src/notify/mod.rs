@@ -1,6 +1,14 @@
 //! Tells people. One file per kind of channel; each owns its settings and renders the same `Message` its own way.
 //! A notifier only says what became of one attempt; the engine's outbox retries. A new channel: one file, one line in `KINDS`.
 
+pub mod email;
+pub mod file;
+mod http;
+mod render;
+pub mod retry;
+pub mod slack;
+pub mod webhook;
+
 use std::fmt::Debug;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -10,6 +18,10 @@ use async_trait::async_trait;
 
 use crate::clock::SharedClock;
 use crate::model::alerting::Outgoing;
+use crate::registry::Kind;
+
+/// Every kind of channel, by the word behind `type:`.
+pub static KINDS: &[Kind<dyn ChannelSettings>] = &[email::KIND, slack::KIND, webhook::KIND, file::KIND];
 
 /// What became of one attempt.
 #[derive(Debug, Clone, PartialEq)]
