@@ -276,7 +276,8 @@ mod tests {
     #[test]
     fn signs_as_standard_webhooks_does() {
         let key = STANDARD.decode("MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw").unwrap();
-        let signature = sign(std::slice::from_ref(&key), "msg_p5jXN8AQM9LWM0D4loKWxJek", 1_614_265_330, br#"{"test": 2432232314}"#).unwrap();
+        let signature =
+            sign(std::slice::from_ref(&key), "msg_p5jXN8AQM9LWM0D4loKWxJek", 1_614_265_330, br#"{"test": 2432232314}"#).unwrap();
         assert_eq!(signature, "v1,g0hM9SsE+OTPJTGt/tmIKtSyZlE3uFJELVlNIOLJ1OE=");
         assert_eq!(sign(&[key.clone(), key], "a", 1, b"").unwrap().to_str().unwrap().split(' ').count(), 2);
         assert_eq!(sign(&[], "a", 1, b""), None);

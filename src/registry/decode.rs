@@ -461,6 +461,7 @@ macro_rules! settings {
         #[allow(unreachable_pub, clippy::vec_init_then_push, clippy::allow_attributes)]
         impl $name {
             /// The keys of this section, for the schema and the reference.
+            #[allow(clippy::vec_init_then_push, clippy::allow_attributes)]
             pub fn keys() -> Vec<$crate::registry::KeyDoc> {
                 #[allow(unused_mut, clippy::allow_attributes)]
                 let mut keys: Vec<$crate::registry::KeyDoc> = Vec::new();

@@ -418,6 +418,8 @@ pub(crate) fn alert() -> AlertInstance {
         value: Some(1.0),
         shown: "100 %".into(),
         incident: Some("inc-1".into()),
+        opened_at: Some(START.plus(Duration::from_secs(24))),
+        told: vec!["ops".into()],
         messages: 1,
         last_message: Some(START.plus(Duration::from_secs(24))),
         run: Some(running().id),
