@@ -1,1 +1,114 @@
-//! To be built.
+//! The conformance suite: every promise of `Store`, as a named test against SQLite and against a real PostgreSQL, and what
+//! a person reads when a store cannot be opened. A new backend adds one line to `promises!` and a `Bed`.
+
+mod alerts;
+mod faults;
+mod journal;
+mod life;
+mod readings;
+mod runs;
+mod samples;
+mod series;
+
+use std::sync::Arc;
+
+use plimsoll::store::{Store, open};
+use sqlx::{AssertSqlSafe, Connection, Executor, PgConnection, SqliteConnection};
+use tempfile::TempDir;
+
+use crate::servers::postgres::Postgres;
+
+/// An open store on an empty database.
+struct Bed {
+    store: Arc<dyn Store>,
+    url: String,
+    _folder: Option<TempDir>,
+}
+
+impl Bed {
+    async fn sqlite() -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let url = format!("sqlite://{}/plimsoll.db", folder.path().display());
+        Self { store: open(&url).await.unwrap(), url, _folder: Some(folder) }
+    }
+
+    async fn postgres() -> Self {
+        let url = Postgres::fresh_database().await;
+        Self { store: open(&url).await.unwrap(), url, _folder: None }
+    }
+
+    /// The same database, opened once more, as another process would.
+    async fn opened_again(&self) -> Arc<dyn Store> {
+        open(&self.url).await.unwrap()
+    }
+
+    /// Runs a statement beside the store.
+    async fn sql(&self, sql: &str) {
+        let sql = AssertSqlSafe(sql.to_owned());
+        if self.url.starts_with("sqlite") {
+            SqliteConnection::connect(&self.url).await.unwrap().execute(sql).await.unwrap();
+        } else {
+            PgConnection::connect(&self.url).await.unwrap().execute(sql).await.unwrap();
+        }
+    }
+}
+
+macro_rules! promises {
+    ($($module:ident :: $name:ident),* $(,)?) => {
+        mod sqlite { $( #[tokio::test(flavor = "multi_thread", worker_threads = 2)] async fn $name() { super::$module::$name(super::Bed::sqlite().await).await; } )* }
+        mod postgres { $( #[tokio::test(flavor = "multi_thread", worker_threads = 2)] async fn $name() { super::$module::$name(super::Bed::postgres().await).await; } )* }
+    };
+}
+
+promises! {
+    runs::a_run_is_read_back_whole,
+    runs::starting_a_run_twice_is_a_duplicate,
+    runs::an_update_replaces_everything_but_id_and_start,
+    runs::updating_a_run_that_is_not_stored_fails,
+    runs::a_summary_that_could_not_be_read_back_is_refused,
+    runs::orphans_become_interrupted_at_the_end_of_their_last_second,
+    runs::an_orphan_without_seconds_ended_when_it_was_found,
+    runs::a_run_is_found_by_its_id_a_part_of_it_or_as_the_last,
+    runs::runs_are_filtered_and_come_newest_first,
+    runs::without_a_limit_fifty_runs_are_listed,
+    series::intervals_survive_exactly,
+    series::seconds_come_in_order_from_up_to,
+    series::the_same_second_again_replaces_it,
+    series::a_batch_with_an_unknown_run_changes_nothing,
+    series::a_run_that_is_not_stored_has_no_seconds,
+    series::histograms_are_stored_in_hdr_v2,
+    readings::readings_survive_exactly,
+    readings::failed_readings_keep_their_reason,
+    readings::readings_are_found_by_target_and_time,
+    readings::readings_are_found_by_run,
+    readings::of_a_metric_only_its_points_are_given,
+    readings::the_same_moment_of_a_probe_again_replaces_it,
+    readings::numbers_that_are_not_finite_are_left_out,
+    readings::series_of_a_batch_that_failed_are_made_again,
+    journal::findings_of_the_same_method_are_replaced,
+    journal::findings_come_newest_first,
+    journal::findings_of_an_unknown_run_are_refused,
+    journal::the_same_instant_of_a_schedule_again_replaces_it,
+    journal::ticks_come_newest_first,
+    alerts::an_alert_is_read_back_whole_replaced_and_forgotten,
+    alerts::transitions_come_newest_first,
+    alerts::a_decision_is_stored_whole_or_not_at_all,
+    alerts::a_message_that_exists_is_left_as_it_is,
+    alerts::only_due_messages_are_leased,
+    alerts::a_leased_message_is_not_given_out_again_until_the_lease_ends,
+    alerts::of_an_incident_and_channel_only_the_earliest_is_given_out,
+    alerts::a_message_waits_for_its_next_attempt,
+    alerts::settling_counts_attempts_and_ends_the_lease,
+    alerts::a_message_that_is_done_stays_as_it_is,
+    alerts::settling_an_unknown_message_fails,
+    alerts::two_senders_never_get_the_same_message,
+    alerts::messages_are_listed_by_state_newest_first,
+    alerts::the_outbox_tells_how_much_waits,
+    life::a_ping_writes,
+    life::what_was_acknowledged_survives_without_a_close,
+    life::a_closed_store_refuses,
+    life::a_newer_schema_is_refused,
+    life::damaged_rows_are_named,
+    life::texts_survive_whatever_they_hold,
+    life::a_lock_held_too_long_is_busy,
+}

@@ -1,0 +1,171 @@
+//! Promises about the seconds of a run.
+
+use std::time::Duration;
+
+use plimsoll::model::failure::{Phase, Reason};
+use plimsoll::model::histogram::{HIGHEST_US, LatencyHistogram};
+use plimsoll::model::measure::{Accounting, CheckCount, Interval, PhaseSums, ScenarioInterval, StepInterval};
+use plimsoll::model::run::RunId;
+use plimsoll::store::{ReadingFilter, SeriesBatch};
+use proptest::collection::{btree_map, vec};
+use proptest::prelude::*;
+use proptest::test_runner::{Config, TestRunner};
+use tokio::runtime::Handle;
+use tokio::task::block_in_place;
+
+use super::Bed;
+use super::samples::{at, interval, reading, run};
+
+/// What a database's whole numbers hold.
+fn count() -> impl Strategy<Value = u64> {
+    prop_oneof![0..1_000_u64, 0..=i64::MAX as u64, Just(0), Just(i64::MAX as u64)]
+}
+
+fn histogram() -> impl Strategy<Value = LatencyHistogram> {
+    vec(1..=HIGHEST_US, 0..40).prop_map(LatencyHistogram::from_us)
+}
+
+fn reason() -> impl Strategy<Value = Reason> {
+    prop_oneof![
+        Just(Reason::Reset),
+        Just(Reason::Timeout(Phase::Waiting)),
+        (100..600_u16).prop_map(Reason::Status),
+        "[ -~äöü:“]{0,12}".prop_map(Reason::Check),
+    ]
+}
+
+prop_compose! {
+    fn phases()(us in proptest::array::uniform7(0..1_u64 << 50)) -> PhaseSums {
+        let [blocked_us, dns_us, connecting_us, tls_us, sending_us, waiting_us, receiving_us] = us;
+        PhaseSums { blocked_us, dns_us, connecting_us, tls_us, sending_us, waiting_us, receiving_us }
+    }
+}
+
+prop_compose! {
+    fn step()(
+        ok in count(),
+        failures in btree_map(reason(), 1..1_000_000_u64, 0..4),
+        messages in btree_map(reason(), "\\PC{0,30}", 0..3),
+        histograms in proptest::array::uniform5(histogram()),
+        phases in phases(),
+        bytes in (count(), count(), count()),
+        checks in vec((count(), count()), 0..4),
+    ) -> StepInterval {
+        let [response_ok, response_failed, service_ok, service_failed, waiting] = histograms;
+        let (bytes_sent, bytes_received, connections) = bytes;
+        let checks = checks.into_iter().map(|(passed, failed)| CheckCount { passed, failed }).collect();
+        StepInterval { step: 0, ok, failures, messages, response_ok, response_failed, service_ok, service_failed, waiting, phases, bytes_sent, bytes_received, connections, checks }
+    }
+}
+
+prop_compose! {
+    fn scenario()(counts in proptest::array::uniform7(count()), vus in (count(), count(), count()), histograms in proptest::array::uniform3(histogram())) -> ScenarioInterval {
+        let [scheduled, started, completed, failed, interrupted, dropped, unsent] = counts;
+        let [iteration_duration, dropped_wait, start_lag] = histograms;
+        let counts = Accounting { scheduled, started, completed, failed, interrupted, dropped, unsent };
+        ScenarioInterval { scenario: 0, counts, vus: vus.0, vus_busy: vus.1, with_failed_check: vus.2, iteration_duration, dropped_wait, start_lag }
+    }
+}
+
+prop_compose! {
+    fn any_interval()(
+        steps in btree_map(any::<u16>(), step(), 0..4),
+        scenarios in btree_map(any::<u16>(), scenario(), 0..3),
+        stall_us in 0..1_u64 << 40,
+        cpu in proptest::option::of(prop::num::f64::POSITIVE | prop::num::f64::ZERO),
+        shards in any::<u32>(),
+    ) -> Interval {
+        Interval {
+            second: 0,
+            steps: steps.into_iter().map(|(index, step)| (index, StepInterval { step: index, ..step })).collect(),
+            scenarios: scenarios.into_iter().map(|(index, scenario)| (index, ScenarioInterval { scenario: index, ..scenario })).collect(),
+            generator_stall: Duration::from_micros(stall_us),
+            generator_cpu: cpu,
+            shards,
+        }
+    }
+}
+
+fn batch(run: &RunId, intervals: &[Interval]) -> SeriesBatch {
+    SeriesBatch { intervals: intervals.iter().map(|interval| (run.clone(), interval.clone())).collect(), readings: Vec::new() }
+}
+
+pub(super) async fn intervals_survive_exactly(bed: Bed) {
+    let random = btree_map(prop_oneof![0..1_000_u32, Just(u32::MAX - 1)], any_interval(), 1..5);
+    let id = std::cell::Cell::new(0);
+    let mut runner = TestRunner::new(Config { cases: 24, failure_persistence: None, ..Config::default() });
+    let outcome = runner.run(&random, |seconds| {
+        let run = run(&format!("run-{}", id.replace(id.get() + 1)), at(0));
+        let intervals: Vec<_> = seconds.into_iter().map(|(second, interval)| Interval { second, ..interval }).collect();
+        let found = block_in_place(|| {
+            Handle::current().block_on(async {
+                bed.store.start_run(&run).await.unwrap();
+                bed.store.append(&batch(&run.id, &intervals)).await.unwrap();
+                bed.store.intervals(&run.id, 0, u32::MAX).await.unwrap()
+            })
+        });
+        prop_assert_eq!(found, intervals);
+        Ok(())
+    });
+    outcome.unwrap();
+}
+
+pub(super) async fn seconds_come_in_order_from_up_to(bed: Bed) {
+    let (one, other) = (run("one", at(0)), run("other", at(3)));
+    for run in [&one, &other] {
+        bed.store.start_run(run).await.unwrap();
+    }
+    bed.store.append(&batch(&one.id, &[5, 3, 9, 4].map(interval))).await.unwrap();
+    bed.store.append(&batch(&other.id, &[0, 1, 2, 3, 4].map(interval))).await.unwrap();
+    bed.store.append(&batch(&one.id, &[interval(8)])).await.unwrap();
+    for (from, to, expected) in [(0, 100, vec![3, 4, 5, 8, 9]), (4, 8, vec![4, 5]), (4, 9, vec![4, 5, 8]), (6, 8, vec![]), (9, 3, vec![])] {
+        let found = bed.store.intervals(&one.id, from, to).await.unwrap();
+        assert_eq!(found, expected.into_iter().map(interval).collect::<Vec<_>>(), "from {from} to {to}");
+    }
+}
+
+pub(super) async fn the_same_second_again_replaces_it(bed: Bed) {
+    let run = run("a", at(0));
+    bed.store.start_run(&run).await.unwrap();
+    bed.store.append(&batch(&run.id, &[interval(0), interval(1)])).await.unwrap();
+    let mut smaller = interval(1);
+    smaller.steps.remove(&3);
+    smaller.scenarios.clear();
+    smaller.shards = 7;
+    smaller.generator_cpu = None;
+    bed.store.append(&batch(&run.id, &[smaller.clone()])).await.unwrap();
+    assert_eq!(bed.store.intervals(&run.id, 0, 10).await.unwrap(), [interval(0), smaller]);
+}
+
+pub(super) async fn a_batch_with_an_unknown_run_changes_nothing(bed: Bed) {
+    let known = run("known", at(0));
+    bed.store.start_run(&known).await.unwrap();
+    let mut mixed = batch(&known.id, &[interval(0)]);
+    mixed.readings.push((None, reading("shop", "app", at(0), 5.0)));
+    mixed.intervals.push((RunId("unknown".into()), interval(0)));
+    let error = bed.store.append(&mixed).await.unwrap_err();
+    assert_eq!(error.to_string(), "the database refused: run unknown is not stored");
+    assert_eq!(bed.store.intervals(&known.id, 0, 10).await.unwrap(), []);
+    assert_eq!(bed.store.readings(&ReadingFilter::default()).await.unwrap(), []);
+}
+
+pub(super) async fn a_run_that_is_not_stored_has_no_seconds(bed: Bed) {
+    let unknown = RunId("unknown".into());
+    assert_eq!(bed.store.intervals(&unknown, 0, 10).await.unwrap(), []);
+    assert_eq!(bed.store.readings(&ReadingFilter { run: Some(unknown), ..ReadingFilter::default() }).await.unwrap(), []);
+    bed.store.append(&SeriesBatch::default()).await.unwrap();
+}
+
+/// Other programs read the blobs: the bytes are those of HDR's V2 encoding, and an empty histogram is NULL.
+pub(super) async fn histograms_are_stored_in_hdr_v2(bed: Bed) {
+    let run = run("a", at(0));
+    bed.store.start_run(&run).await.unwrap();
+    bed.store.append(&batch(&run.id, &[interval(0)])).await.unwrap();
+    bed.sql("UPDATE step_intervals SET response_failed = response_ok, response_ok = NULL WHERE step = 3 AND waiting IS NULL").await;
+    let found = bed.store.intervals(&run.id, 0, 1).await.unwrap();
+    let expected = interval(0).steps[&3].response_ok.clone();
+    assert_eq!((&found[0].steps[&3].response_ok, &found[0].steps[&3].response_failed), (&LatencyHistogram::default(), &expected));
+    let reference: hdrhistogram::Histogram<u64> =
+        hdrhistogram::serialization::Deserializer::new().deserialize(&mut expected.to_v2().as_slice()).unwrap();
+    assert_eq!(reference.len(), 98);
+}
