@@ -1,1 +1,341 @@
-//! To be built.
+//! The composition root: puts concrete parts together and starts them in the right order; stops them in the reverse one.
+//! The only file that knows every part.
+
+use std::future::IntoFuture;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::Context;
+use rand::{Rng, SeedableRng};
+use tokio::net::TcpListener;
+use tokio::sync::{broadcast, mpsc, watch};
+use tokio::task::JoinSet;
+use tokio_util::sync::CancellationToken;
+
+use crate::clock::{SharedClock, SystemClock};
+use crate::config::Kinds;
+use crate::engine::alerting::{Alerting, AlertingParts};
+use crate::engine::daemon::{Daemon, DaemonParts, Loader};
+use crate::engine::handle::{EngineHandle, EngineStatus, Event};
+use crate::engine::known;
+use crate::engine::outbox::{Outbox, OutboxParts};
+use crate::engine::prober::{ActiveRuns, ProberParts};
+use crate::engine::runner::RunnerParts;
+use crate::engine::scheduler::Ticker;
+use crate::engine::setup::Setup;
+use crate::engine::taps::{Taps, hand_on};
+use crate::engine::writer::Writer;
+use crate::metrics::Metrics;
+use crate::notify::NotifyParts;
+use crate::probe::ProbeParts;
+use crate::protocol::http::default_tls;
+use crate::server::{self, ServerParts};
+use crate::store::{self, OutboxStats, Store};
+
+/// The tables of kinds that configurations choose from.
+pub const KINDS: Kinds = Kinds { probes: crate::probe::KINDS, channels: crate::notify::KINDS };
+
+/// Longest time for outgoing messages when the daemon stops.
+const OUTBOX_DRAIN: Duration = Duration::from_secs(8);
+
+/// What is started.
+pub struct Options {
+    /// The configuration.
+    pub setup: Setup,
+    /// Reads it again.
+    pub loader: Loader,
+    /// Serve HTTP.
+    pub serve: bool,
+    /// Judge alert rules and send messages. A single `plimsoll run` does not: the daemon's alerts are not its business.
+    pub alerting: bool,
+    /// Runs that are stored as running belong to a daemon that died. Only the one who owns the store may say so.
+    pub own_store: bool,
+}
+
+/// A running program.
+pub struct App {
+    /// Commands, status and events.
+    pub engine: EngineHandle,
+    /// The memory, for reading.
+    pub store: Arc<dyn Store>,
+    /// The address of the server, when it serves.
+    pub address: Option<SocketAddr>,
+    /// Stop gracefully.
+    pub stop: CancellationToken,
+    /// Stop now.
+    pub stop_now: CancellationToken,
+    /// Runs of a daemon that died, marked as interrupted.
+    pub orphans: usize,
+    tasks: Tasks,
+}
+
+/// Tasks in the order in which they stop.
+struct Tasks {
+    daemon: JoinSet<&'static str>,
+    alerting: JoinSet<&'static str>,
+    tail: JoinSet<&'static str>,
+    stop_alerting: CancellationToken,
+    stop_outbox: CancellationToken,
+    stop_server: CancellationToken,
+}
+
+/// Makes rustls use ring, once per process.
+pub fn install_crypto() {
+    // A second call finds it installed; that is fine.
+    let _ = rustls::crypto::ring::default_provider().install_default();
+}
+
+/// HTTP client for probes, webhooks and version questions: bounded in time, no redirects, public roots.
+pub fn http_client() -> anyhow::Result<reqwest::Client> {
+    install_crypto();
+    reqwest::Client::builder()
+        .tls_backend_preconfigured(rustls::ClientConfig::clone(&default_tls()))
+        .redirect(reqwest::redirect::Policy::none())
+        .connect_timeout(Duration::from_secs(5))
+        .timeout(Duration::from_secs(15))
+        .pool_idle_timeout(Duration::from_secs(30))
+        .user_agent(concat!("plimsoll/", env!("CARGO_PKG_VERSION")))
+        .build()
+        .context("the HTTP client cannot be made")
+}
+
+/// Opens the store of a configuration.
+pub async fn open_store(setup: &Setup) -> anyhow::Result<Arc<dyn Store>> {
+    install_crypto();
+    Ok(store::open(setup.storage.url.expose()).await?)
+}
+
+/// Everything between the store and the daemon that is made once.
+struct Wiring {
+    clock: SharedClock,
+    metrics: Arc<Metrics>,
+    setup: watch::Sender<Arc<Setup>>,
+    events: broadcast::Sender<Event>,
+    probe: ProbeParts,
+    notify: NotifyParts,
+}
+
+/// Starts everything; `Err` says what could not be started.
+pub async fn start(options: Options) -> anyhow::Result<App> {
+    let store = open_store(&options.setup).await.context("the store cannot be opened")?;
+    let clock: SharedClock = Arc::new(SystemClock);
+    let orphans = if options.own_store { store.interrupt_orphans(clock.now()).await?.len() } else { 0 };
+    let listener = listen(&options).await?;
+    let address = listener.as_ref().map(TcpListener::local_addr).transpose()?;
+    let http = http_client()?;
+    let wiring = Wiring {
+        metrics: Arc::new(Metrics::new()),
+        setup: watch::Sender::new(Arc::new(options.setup.clone())),
+        events: broadcast::Sender::new(1_024),
+        probe: ProbeParts { http: http.clone(), clock: clock.clone() },
+        notify: NotifyParts { http, clock: clock.clone(), hostname: hostname(), data_dir: data_dir(&options.setup) },
+        clock,
+    };
+    known::seed(&wiring.metrics, &options.setup);
+    wiring.metrics.config_reload(true, wiring.clock.now());
+    let link_base = watch::Sender::new(link_base(&options.setup, address));
+    let mut tasks = Tasks {
+        daemon: JoinSet::new(),
+        alerting: JoinSet::new(),
+        tail: JoinSet::new(),
+        stop_alerting: CancellationToken::new(),
+        stop_outbox: CancellationToken::new(),
+        stop_server: CancellationToken::new(),
+    };
+    let (stop, stop_now) = (CancellationToken::new(), CancellationToken::new());
+    let engine = assemble(options, &wiring, &store, link_base, &mut tasks, (&stop, &stop_now)).await?;
+    if let Some(listener) = listener {
+        let parts =
+            ServerParts { store: store.clone(), engine: engine.clone(), metrics: wiring.metrics.clone(), clock: wiring.clock.clone() };
+        let shutdown = tasks.stop_server.clone();
+        tasks.tail.spawn(async move {
+            if let Err(error) = server::serve(listener, parts, shutdown).await {
+                tracing::error!(%error, "the server broke off");
+            }
+            "server"
+        });
+    }
+    Ok(App { engine, store, address, stop, stop_now, orphans, tasks })
+}
+
+/// Makes channels and tasks of the engine and starts them.
+async fn assemble(
+    options: Options,
+    wiring: &Wiring,
+    store: &Arc<dyn Store>,
+    link_base: watch::Sender<Option<String>>,
+    tasks: &mut Tasks,
+    (stop, stop_now): (&CancellationToken, &CancellationToken),
+) -> anyhow::Result<EngineHandle> {
+    let Wiring { clock, metrics, setup, events, probe, .. } = wiring;
+    let writer = Writer::start(store.clone(), metrics.clone(), &mut tasks.tail);
+    let (readings, readings_in) = mpsc::channel(1_024);
+    let (alert_readings, alert_readings_in) = mpsc::channel(1_024);
+    let (news, news_in) = mpsc::channel(1_024);
+    let (active, active_in) = watch::channel(ActiveRuns::new());
+    let (alerts, alerts_in) = watch::channel(Vec::new());
+    let (stats, stats_in) = watch::channel(OutboxStats::default());
+    let (status, status_in) = watch::channel(Arc::new(EngineStatus { setup: setup.borrow().clone(), ..EngineStatus::default() }));
+    let (commands, commands_in) = mpsc::channel(64);
+    let taps = Taps::default();
+    tasks.tail.spawn({
+        let hand = hand_on(readings_in, taps.clone(), writer.clone(), metrics.clone(), alert_readings);
+        async move {
+            hand.await;
+            "readings"
+        }
+    });
+    if options.alerting {
+        let parts = AlertingParts {
+            store: store.clone(),
+            clock: clock.clone(),
+            metrics: metrics.clone(),
+            events: events.clone(),
+            news: news_in,
+            readings: alert_readings_in,
+            setup: setup.subscribe(),
+            active: alerts,
+            link_base: link_base.subscribe(),
+        };
+        let alerting = Alerting::restore(parts).await.context("the state of alerts cannot be read")?;
+        let stop = tasks.stop_alerting.clone();
+        tasks.alerting.spawn(async move {
+            alerting.run(stop).await;
+            "alerting"
+        });
+        spawn_outbox(wiring, store, stats, tasks);
+    } else {
+        tasks.tail.spawn(discard(news_in, alert_readings_in));
+    }
+    let live = Arc::default();
+    let parts = DaemonParts {
+        store: store.clone(),
+        clock: clock.clone(),
+        metrics: metrics.clone(),
+        writer: writer.clone(),
+        runner: RunnerParts {
+            clock: clock.clone(),
+            metrics: metrics.clone(),
+            writer,
+            events: events.clone(),
+            news,
+            live,
+            tls: default_tls(),
+        },
+        probe: probe.clone(),
+        prober: ProberParts { probe: probe.clone(), clock: clock.clone(), metrics: metrics.clone(), readings, active: active_in },
+        active,
+        taps,
+        loader: options.loader,
+        setup: setup.clone(),
+        status,
+        events: events.clone(),
+        alerts: alerts_in,
+        outbox: stats_in,
+        random: random_numbers(),
+    };
+    let ticker = Ticker::start().await.context("the scheduler cannot be started")?;
+    let daemon = Daemon::new(parts, commands_in);
+    let (stop, stop_now) = (stop.clone(), stop_now.clone());
+    tasks.daemon.spawn(async move {
+        // The links in messages need an address for as long as the daemon lives.
+        let _links = link_base;
+        daemon.run(ticker, stop, stop_now).await;
+        "daemon"
+    });
+    Ok(EngineHandle::new(commands, status_in, events.clone()))
+}
+
+fn spawn_outbox(wiring: &Wiring, store: &Arc<dyn Store>, stats: watch::Sender<OutboxStats>, tasks: &mut Tasks) {
+    let outbox = Outbox::new(OutboxParts {
+        store: store.clone(),
+        clock: wiring.clock.clone(),
+        metrics: wiring.metrics.clone(),
+        events: wiring.events.clone(),
+        notify: wiring.notify.clone(),
+        setup: wiring.setup.subscribe(),
+        stats,
+    });
+    let stop = tasks.stop_outbox.clone();
+    tasks.tail.spawn(async move {
+        outbox.run(stop, OUTBOX_DRAIN).await;
+        "outbox"
+    });
+}
+
+/// Takes what alerting would have taken.
+async fn discard<A: Send, B: Send>(mut news: mpsc::Receiver<A>, mut readings: mpsc::Receiver<B>) -> &'static str {
+    let news = async { while news.recv().await.is_some() {} };
+    let readings = async { while readings.recv().await.is_some() {} };
+    futures_util::future::join(news.into_future(), readings.into_future()).await;
+    "discard"
+}
+
+impl App {
+    /// Runs until it is told to stop and everything has ended. `Err`: a part ended by itself, which it never should.
+    pub async fn run(mut self) -> anyhow::Result<()> {
+        let unasked = tokio::select! {
+            Some(ended) = self.tasks.daemon.join_next() => ended,
+            Some(ended) = self.tasks.alerting.join_next() => ended,
+            Some(ended) = self.tasks.tail.join_next() => ended,
+        };
+        let broken = (!self.stop.is_cancelled()).then(|| match unasked {
+            Ok(name) => anyhow::anyhow!("the part `{name}` ended by itself"),
+            Err(error) => anyhow::anyhow!("a part broke off: {error}"),
+        });
+        self.stop.cancel();
+        while self.tasks.daemon.join_next().await.is_some() {}
+        self.tasks.stop_alerting.cancel();
+        while self.tasks.alerting.join_next().await.is_some() {}
+        self.tasks.stop_outbox.cancel();
+        self.tasks.stop_server.cancel();
+        // The writer ends when the last handle on it is gone; all of them were the daemon's.
+        drop(self.engine);
+        let rest = async { while self.tasks.tail.join_next().await.is_some() {} };
+        if tokio::time::timeout(Duration::from_secs(20), rest).await.is_err() {
+            tracing::warn!("some parts did not end in time; they are cut off");
+        }
+        broken.map_or(Ok(()), Err)
+    }
+}
+
+async fn listen(options: &Options) -> anyhow::Result<Option<TcpListener>> {
+    if !options.serve {
+        return Ok(None);
+    }
+    let server = &options.setup.server;
+    let listener = TcpListener::bind(&server.listen).await.with_context(|| {
+        format!("cannot listen on {}: is another program using this port? set `server: {{ listen: … }}`", server.listen)
+    })?;
+    let address = listener.local_addr()?;
+    if !address.ip().is_loopback() && server.tokens.is_empty() && !server.insecure {
+        anyhow::bail!(
+            "{address} can be reached from other machines and there are no tokens: set `server: {{ tokens_file: … }}`, or `insecure: true` if that is what you want"
+        );
+    }
+    Ok(Some(listener))
+}
+
+fn link_base(setup: &Setup, address: Option<SocketAddr>) -> Option<String> {
+    setup.server.external_url.as_ref().map(ToString::to_string).or_else(|| address.map(|address| format!("http://{address}")))
+}
+
+fn data_dir(setup: &Setup) -> PathBuf {
+    setup.storage.data_dir.clone()
+}
+
+fn hostname() -> String {
+    std::fs::read_to_string("/etc/hostname")
+        .map(|name| name.trim().to_owned())
+        .ok()
+        .filter(|name| !name.is_empty())
+        .unwrap_or_else(|| "localhost".into())
+}
+
+fn random_numbers() -> Box<dyn FnMut() -> u64 + Send> {
+    #[expect(clippy::disallowed_methods, reason = "the root of all random numbers of the program")]
+    let mut random = rand::rngs::SmallRng::from_rng(&mut rand::rng());
+    Box::new(move || random.next_u64())
+}

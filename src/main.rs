@@ -1,3 +1,5 @@
 //! The binary: calls the command line and turns its outcome into an exit code.
 
-fn main() {}
+fn main() -> std::process::ExitCode {
+    plimsoll::cli::run()
+}

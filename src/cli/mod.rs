@@ -1,1 +1,135 @@
-//! To be built.
+//! The command line: one file per command. What is printed here is for people; exit codes are in `exit`.
+#![expect(clippy::print_stdout, clippy::print_stderr, reason = "the command line speaks on the terminal")]
+
+mod check;
+mod demo;
+mod exit;
+mod healthcheck;
+mod logging;
+mod run;
+mod runs;
+mod serve;
+mod signals;
+mod watch;
+
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+use crate::app;
+use crate::config;
+use crate::engine::setup::Setup;
+pub use exit::Exit;
+
+/// Where the configuration is looked for.
+const DEFAULT_CONFIG: &str = "config/plimsoll.yaml";
+
+/// Plimsoll finds the load line of your services: it runs scheduled load, watches pools and resources on the same clock, and says when the line moves.
+#[derive(Debug, Parser)]
+#[command(name = "plimsoll", version, arg_required_else_help = true, after_help = EXAMPLES)]
+struct Arguments {
+    #[command(subcommand)]
+    command: Command,
+}
+
+const EXAMPLES: &str = "Examples:
+  plimsoll demo                                   a built-in target, a schedule, an alert: see it work
+  plimsoll check config/plimsoll.yaml             every mistake in the configuration, with its place
+  plimsoll run soak --config config/plimsoll.yaml one run now; the exit code is its verdict
+  plimsoll serve --config /etc/plimsoll           the daemon
+  plimsoll runs --config config/plimsoll.yaml     the last runs
+  plimsoll show last                              the last run in full
+
+Exit codes of `run`: 0 passed, 98 invalid or no data, 99 thresholds failed, 104 configuration invalid,
+105 interrupted, 108 ended by a guard or abortOnFail without a failed threshold, 1 anything else.";
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Show Plimsoll at work: starts a built-in target and runs load against it every minute
+    Demo(demo::DemoArguments),
+    /// Start the daemon: schedules, probes, alerts, API and pages
+    Serve(ConfigArguments),
+    /// Run one profile now and exit with its verdict
+    Run(run::RunArguments),
+    /// Check a configuration and report every mistake at once
+    Check(check::CheckArguments),
+    /// List runs
+    Runs(runs::RunsArguments),
+    /// Show one run in full
+    Show(runs::ShowArguments),
+    /// Start the built-in system under test alone
+    DemoTarget(demo::TargetArguments),
+    /// Print the JSON Schema of the configuration
+    Schema,
+    /// Ask a running daemon whether it is ready; for containers
+    Healthcheck(healthcheck::HealthArguments),
+}
+
+/// Which configuration.
+#[derive(Debug, clap::Args)]
+struct ConfigArguments {
+    /// Configuration: a file, or a folder of files
+    #[arg(short, long, value_name = "PATH", default_value = DEFAULT_CONFIG, env = "PLIMSOLL_CONFIG")]
+    config: PathBuf,
+}
+
+/// Why a command ended without doing what was asked, already explained to the user or about to be.
+enum Failure {
+    /// Explained already.
+    Exit(Exit),
+    /// To be explained.
+    Error(anyhow::Error),
+}
+
+impl From<anyhow::Error> for Failure {
+    fn from(error: anyhow::Error) -> Self {
+        Self::Error(error)
+    }
+}
+
+type Outcome = Result<Exit, Failure>;
+
+/// Runs the program with the process's arguments.
+pub fn run() -> ExitCode {
+    let arguments = Arguments::parse();
+    let runtime = match tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build() {
+        Ok(runtime) => runtime,
+        Err(error) => {
+            eprintln!("error: the runtime cannot be started: {error}");
+            return ExitCode::from(Exit::Failed.code());
+        }
+    };
+    let outcome = runtime.block_on(dispatch(arguments.command));
+    runtime.shutdown_timeout(std::time::Duration::from_secs(2));
+    let exit = match outcome {
+        Ok(exit) | Err(Failure::Exit(exit)) => exit,
+        Err(Failure::Error(error)) => {
+            eprintln!("error: {error:#}");
+            Exit::Failed
+        }
+    };
+    ExitCode::from(exit.code())
+}
+
+async fn dispatch(command: Command) -> Outcome {
+    match command {
+        Command::Demo(arguments) => demo::demo(arguments).await,
+        Command::Serve(arguments) => serve::serve(&arguments.config).await,
+        Command::Run(arguments) => run::run(arguments).await,
+        Command::Check(arguments) => check::check(&arguments),
+        Command::Runs(arguments) => runs::runs(arguments).await,
+        Command::Show(arguments) => runs::show(arguments).await,
+        Command::DemoTarget(arguments) => demo::target(arguments).await,
+        Command::Schema => check::schema(),
+        Command::Healthcheck(arguments) => healthcheck::healthcheck(arguments).await,
+    }
+}
+
+/// Loads a configuration; every mistake is printed.
+fn load(path: &Path) -> Result<Setup, Failure> {
+    config::load(path, &app::KINDS).map_err(|report| {
+        eprint!("{report}");
+        Failure::Exit(Exit::ConfigurationInvalid)
+    })
+}

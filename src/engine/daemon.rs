@@ -407,9 +407,8 @@ impl Daemon {
         let now = self.parts.clock.now();
         match (self.parts.loader)() {
             Ok(setup) => {
-                let gone: Vec<String> = self.setup.targets.keys().filter(|name| !setup.targets.contains_key(*name)).cloned().collect();
-                gone.iter().for_each(|name| self.parts.metrics.forget_target(name));
                 self.setup = Arc::new(setup);
+                super::known::seed(&self.parts.metrics, &self.setup);
                 self.parts.setup.send_replace(self.setup.clone());
                 self.prober = Some(Prober::start(self.setup.targets.values(), &self.parts.prober));
                 self.planned.clear();

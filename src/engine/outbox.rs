@@ -15,7 +15,7 @@ use super::handle::Event;
 use super::setup::Setup;
 use crate::clock::SharedClock;
 use crate::metrics::Metrics;
-use crate::model::alerting::{Outgoing, OutboxState};
+use crate::model::alerting::{OutboxState, Outgoing};
 use crate::notify::{Delivery, Notifier, NotifyParts, retry};
 use crate::store::{OutboxStats, Settlement, Store};
 
@@ -115,7 +115,11 @@ impl Outbox {
             let delivery = match notifier {
                 Some(Ok(notifier)) => match timeout(LONGEST_ATTEMPT, notifier.send(&message)).await {
                     Ok(delivery) => delivery,
-                    Err(_) => Delivery::Retry { class: "timeout", reason: format!("no answer within {} s", LONGEST_ATTEMPT.as_secs()), after: None },
+                    Err(_) => Delivery::Retry {
+                        class: "timeout",
+                        reason: format!("no answer within {} s", LONGEST_ATTEMPT.as_secs()),
+                        after: None,
+                    },
                 },
                 Some(Err(reason)) => Delivery::Retry { class: "client_error", reason, after: None },
                 None => Delivery::GiveUp { class: "client_error", reason: "the channel is no longer configured".into() },
@@ -130,7 +134,8 @@ async fn settle(parts: &OutboxParts, message: &Outgoing, delivery: &Delivery) {
     let now = parts.clock.now();
     let jitter = parts_random();
     let next = retry::next(delivery, message.attempts + 1, message.created_at, now, jitter);
-    let settlement = Settlement { id: message.id.clone(), state: next.state, not_before: next.not_before, at: now, detail: next.detail.clone() };
+    let settlement =
+        Settlement { id: message.id.clone(), state: next.state, not_before: next.not_before, at: now, detail: next.detail.clone() };
     let class = match delivery {
         Delivery::Delivered(_) => "",
         Delivery::Retry { class, .. } | Delivery::GiveUp { class, .. } => class,
@@ -148,7 +153,13 @@ async fn settle(parts: &OutboxParts, message: &Outgoing, delivery: &Delivery) {
         }
         OutboxState::Waiting | OutboxState::Merged => {
             let wait = next.not_before.since(now);
-            tracing::warn!(channel = message.channel, id = message.id, detail = next.detail, wait_s = wait.as_secs(), "message not sent yet");
+            tracing::warn!(
+                channel = message.channel,
+                id = message.id,
+                detail = next.detail,
+                wait_s = wait.as_secs(),
+                "message not sent yet"
+            );
             parts.metrics.notification(&message.channel, "failed", class);
             Event::NotDelivered(message.channel.clone(), next.detail.clone(), Some(wait))
         }

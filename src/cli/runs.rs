@@ -1,0 +1,81 @@
+//! `plimsoll runs` and `plimsoll show`: what the store remembers.
+
+use super::{ConfigArguments, Exit, Failure, Outcome, load};
+use crate::app;
+use crate::model::run::Verdict;
+use crate::report;
+use crate::store::RunFilter;
+
+/// Arguments of `runs`.
+#[derive(Debug, clap::Args)]
+pub(super) struct RunsArguments {
+    #[command(flatten)]
+    config: ConfigArguments,
+    /// Only runs of this profile
+    #[arg(long)]
+    profile: Option<String>,
+    /// Only runs on this target
+    #[arg(long)]
+    target: Option<String>,
+    /// Only runs with this verdict: pass, fail, no_data or invalid
+    #[arg(long, value_parser = verdict)]
+    verdict: Option<Verdict>,
+    /// At most so many
+    #[arg(long, default_value_t = 20)]
+    limit: u32,
+    /// Print JSON
+    #[arg(long)]
+    json: bool,
+}
+
+/// Arguments of `show`.
+#[derive(Debug, clap::Args)]
+pub(super) struct ShowArguments {
+    /// Id of the run, the beginning or end of one, or `last`
+    run: String,
+    #[command(flatten)]
+    config: ConfigArguments,
+    /// Print JSON
+    #[arg(long)]
+    json: bool,
+}
+
+fn verdict(word: &str) -> Result<Verdict, String> {
+    Verdict::parse(word).ok_or_else(|| "use pass, fail, no_data or invalid".into())
+}
+
+pub(super) async fn runs(arguments: RunsArguments) -> Outcome {
+    let store = app::open_store(&load(&arguments.config.config)?).await?;
+    let filter = RunFilter {
+        profile: arguments.profile,
+        target: arguments.target,
+        verdict: arguments.verdict,
+        limit: arguments.limit,
+        ..RunFilter::default()
+    };
+    let runs = store.runs(&filter).await.map_err(anyhow::Error::from)?;
+    if arguments.json {
+        let rows: Vec<serde_json::Value> = runs.iter().map(report::run_row_json).collect();
+        println!("{}", serde_json::Value::from(rows));
+    } else if runs.is_empty() {
+        println!("no runs yet; start one with `plimsoll run PROFILE`");
+    } else {
+        print!("{}", report::runs_table(&runs));
+    }
+    Ok(Exit::Passed)
+}
+
+pub(super) async fn show(arguments: ShowArguments) -> Outcome {
+    let store = app::open_store(&load(&arguments.config.config)?).await?;
+    let Some(run) = store.run(&arguments.run).await.map_err(anyhow::Error::from)? else {
+        eprintln!("error: there is no run `{}`, or more than one begins or ends so; `plimsoll runs` lists them", arguments.run);
+        return Err(Failure::Exit(Exit::Failed));
+    };
+    let findings = store.findings(Some(&run.id), 50).await.map_err(anyhow::Error::from)?;
+    if arguments.json {
+        println!("{}", report::run_json(&run));
+    } else {
+        print!("{}", report::summary_text(&run, &findings));
+    }
+    Ok(Exit::Passed)
+}
