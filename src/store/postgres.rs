@@ -70,9 +70,18 @@ fn options(url: &str) -> StoreResult<PgConnectOptions> {
     if let Some((key, _)) = parsed.query_pairs().find(|(key, _)| !PARAMETERS.contains(&key.as_ref()) && !key.starts_with("options[")) {
         return Err(unusable(format!("unknown parameter `{key}`")));
     }
-    let options = PgConnectOptions::from_str(url).map_err(|error| unusable(error.to_string()))?;
+    let options = PgConnectOptions::from_str(url).map_err(|error| unusable(root_cause(&error)))?;
     let named = options.get_application_name().is_some();
     Ok(if named { options } else { options.application_name("plimsoll") })
+}
+
+/// The innermost error, without the layers around it.
+fn root_cause(error: &sqlx::Error) -> String {
+    let mut cause: &dyn std::error::Error = error;
+    while let Some(inner) = cause.source() {
+        cause = inner;
+    }
+    cause.to_string()
 }
 
 /// `user@host:port/database`.

@@ -70,7 +70,10 @@ pub(super) fn store_error<D: Dialect>(place: &str, error: &sqlx::Error) -> Store
         let kind = database.code().map_or(StoreError::Other as ErrorKind, |code| D::error_kind(&code));
         return kind(format!("{place}: {}", database.message()));
     }
-    let kind: ErrorKind = if matches!(error, Io(_) | WorkerCrashed | PoolClosed | BeginFailed | Protocol(_)) {
+    if let Io(error) = error {
+        return StoreError::Gone(format!("{place}: {error}"));
+    }
+    let kind: ErrorKind = if matches!(error, WorkerCrashed | PoolClosed | BeginFailed | Protocol(_)) {
         StoreError::Gone
     } else if matches!(error, PoolTimedOut) {
         StoreError::Busy

@@ -1,6 +1,7 @@
 //! Promises about alerts and the outbox.
 
 use std::collections::BTreeSet;
+use std::slice::from_ref;
 use std::time::Duration;
 
 use plimsoll::model::alerting::{AlertState, OutboxState, Outgoing};
@@ -72,7 +73,7 @@ pub(super) async fn a_decision_is_stored_whole_or_not_at_all(bed: Bed) {
 
 pub(super) async fn a_message_that_exists_is_left_as_it_is(bed: Bed) {
     let first = message("a-1", 1, "mail", at(1));
-    write(&bed, &[first.clone()]).await;
+    write(&bed, from_ref(&first)).await;
     let mut again = message("a-1", 1, "mail", at(9));
     again.message.headline = "another text".into();
     write(&bed, &[again, message("a-1", 1, "slack", at(9))]).await;
@@ -125,11 +126,11 @@ pub(super) async fn a_message_waits_for_its_next_attempt(bed: Bed) {
 
 pub(super) async fn settling_counts_attempts_and_ends_the_lease(bed: Bed) {
     let written = message("a", 1, "mail", at(0));
-    write(&bed, &[written.clone()]).await;
+    write(&bed, from_ref(&written)).await;
     leased(&*bed.store, at(0)).await;
     bed.store.settle_message(&settlement("a-1-mail", OutboxState::Waiting, at(1))).await.unwrap();
     let waiting = Outgoing { attempts: 1, not_before: at(61), detail: "now waiting".into(), ..written };
-    assert_eq!(bed.store.messages(None, 0).await.unwrap(), [waiting.clone()]);
+    assert_eq!(bed.store.messages(None, 0).await.unwrap(), from_ref(&waiting));
     leased(&*bed.store, at(61)).await;
     bed.store.settle_message(&settlement("a-1-mail", OutboxState::Dropped, at(62))).await.unwrap();
     let dropped = Outgoing { attempts: 2, state: OutboxState::Dropped, done_at: Some(at(62)), detail: "now dropped".into(), ..waiting };

@@ -4,7 +4,7 @@ use std::fs;
 use std::path::Path;
 
 use plimsoll::store::{StoreError, open};
-use sqlx::{Connection, Executor, SqliteConnection};
+use sqlx::{Connection, Executor, PgConnection, SqliteConnection};
 
 use super::samples::{at, run};
 use crate::servers::postgres::Postgres;
@@ -95,6 +95,9 @@ async fn servers_that_refuse() {
     let port = cluster.port().to_string();
     let hidden = [(port.as_str(), "PORT"), (database.as_str(), "DATABASE")];
     cluster.admin(&format!("CREATE ROLE guest_{database} LOGIN PASSWORD 'g'")).await;
+    // As it is from PostgreSQL 15 on.
+    let mut admin = PgConnection::connect(&cluster.admin_url(&database)).await.unwrap();
+    admin.execute("REVOKE CREATE ON SCHEMA public FROM PUBLIC").await.unwrap();
     let free = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
 
     let mut report = String::new();

@@ -1,5 +1,7 @@
 //! Promises about findings and ticks.
 
+use std::slice::from_ref;
+
 use plimsoll::model::run::RunId;
 use plimsoll::model::schedule::{Tick, TickOutcome};
 
@@ -14,7 +16,7 @@ pub(super) async fn findings_of_the_same_method_are_replaced(bed: Bed) {
         bed.store.save_findings(&run.id, &findings).await.unwrap();
     }
     let better = finding(&one.id, "pool/1", "full for 12 s", at(2));
-    bed.store.save_findings(&one.id, &[better.clone()]).await.unwrap();
+    bed.store.save_findings(&one.id, from_ref(&better)).await.unwrap();
     bed.store.save_findings(&one.id, &[]).await.unwrap();
     assert_eq!(bed.store.findings(Some(&one.id), 0).await.unwrap(), [better, finding(&one.id, "leak/1", "leaks", at(1))]);
     assert_eq!(bed.store.findings(Some(&other.id), 0).await.unwrap().len(), 2);

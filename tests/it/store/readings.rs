@@ -1,5 +1,7 @@
 //! Promises about probe readings.
 
+use std::slice::from_ref;
+
 use plimsoll::model::run::RunId;
 use plimsoll::model::series::{Point, Reading};
 use plimsoll::store::{ReadingFilter, SeriesBatch};
@@ -31,7 +33,7 @@ pub(super) async fn readings_survive_exactly(bed: Bed) {
         let filter = ReadingFilter { from: Some(at), ..ReadingFilter::default() };
         let found = block_in_place(|| {
             Handle::current().block_on(async {
-                append(&bed, None, &[reading.clone()]).await;
+                append(&bed, None, from_ref(&reading)).await;
                 bed.store.readings(&filter).await.unwrap()
             })
         });
@@ -99,8 +101,8 @@ pub(super) async fn the_same_moment_of_a_probe_again_replaces_it(bed: Bed) {
     bed.store.start_run(&run).await.unwrap();
     append(&bed, None, &[reading("shop", "app", at(1), 5.0)]).await;
     let again = Reading { points: Err("gone".into()), second: Some(1), ..reading("shop", "app", at(1), 0.0) };
-    append(&bed, Some(&run.id), &[again.clone()]).await;
-    assert_eq!(bed.store.readings(&ReadingFilter { run: Some(run.id), ..ReadingFilter::default() }).await.unwrap(), [again.clone()]);
+    append(&bed, Some(&run.id), from_ref(&again)).await;
+    assert_eq!(bed.store.readings(&ReadingFilter { run: Some(run.id), ..ReadingFilter::default() }).await.unwrap(), from_ref(&again));
     assert_eq!(bed.store.readings(&ReadingFilter::default()).await.unwrap(), [again]);
 }
 
@@ -116,7 +118,7 @@ pub(super) async fn series_of_a_batch_that_failed_are_made_again(bed: Bed) {
     let first = reading("shop", "app", at(1), 5.0);
     let readings = vec![(None, first.clone()), (Some(RunId("unknown".into())), reading("shop", "db", at(1), 5.0))];
     bed.store.append(&SeriesBatch { intervals: Vec::new(), readings }).await.unwrap_err();
-    append(&bed, None, &[first.clone()]).await;
-    assert_eq!(bed.store.readings(&ReadingFilter::default()).await.unwrap(), [first.clone()]);
+    append(&bed, None, from_ref(&first)).await;
+    assert_eq!(bed.store.readings(&ReadingFilter::default()).await.unwrap(), from_ref(&first));
     assert_eq!(bed.opened_again().await.readings(&ReadingFilter::default()).await.unwrap(), [first]);
 }

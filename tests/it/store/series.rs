@@ -1,5 +1,6 @@
 //! Promises about the seconds of a run.
 
+use std::slice::from_ref;
 use std::time::Duration;
 
 use plimsoll::model::failure::{Phase, Reason};
@@ -133,7 +134,7 @@ pub(super) async fn the_same_second_again_replaces_it(bed: Bed) {
     smaller.scenarios.clear();
     smaller.shards = 7;
     smaller.generator_cpu = None;
-    bed.store.append(&batch(&run.id, &[smaller.clone()])).await.unwrap();
+    bed.store.append(&batch(&run.id, from_ref(&smaller))).await.unwrap();
     assert_eq!(bed.store.intervals(&run.id, 0, 10).await.unwrap(), [interval(0), smaller]);
 }
 
