@@ -2,7 +2,6 @@
 //! (`runs`, `series`, `readings`, `journal`, `alerts`). Writers and readers have pools of their own, so that a long
 //! question never holds up the writing of a second.
 
-use std::marker::PhantomData;
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -91,7 +90,6 @@ pub(super) fn store_error<D: Dialect>(place: &str, error: &sqlx::Error) -> Store
 pub(super) struct Tx<'s, D: Dialect> {
     inner: Transaction<'static, D>,
     place: &'s str,
-    dialect: PhantomData<D>,
 }
 
 impl<'s, D: Dialect> Tx<'s, D> {
@@ -103,7 +101,7 @@ impl<'s, D: Dialect> Tx<'s, D> {
             }
             store_error::<D>(place, &error)
         })?;
-        Ok(Self { inner, place, dialect: PhantomData })
+        Ok(Self { inner, place })
     }
 
     /// Makes everything that was done lasting.
