@@ -297,6 +297,7 @@ impl App {
         if tokio::time::timeout(Duration::from_secs(20), rest).await.is_err() {
             tracing::warn!("some parts did not end in time; they are cut off");
         }
+        self.store.close().await;
         broken.map_or(Ok(()), Err)
     }
 }
