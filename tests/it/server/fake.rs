@@ -22,13 +22,13 @@ use plimsoll::probe::{Probe, ProbeParts, ProbeSettings, ProbeSpec};
 use plimsoll::server::{ServerParts, serve};
 use plimsoll::store::{AlertChange, OutboxStats, ReadingFilter, RunFilter, SeriesBatch, Settlement, Store, StoreError, StoreResult};
 use sha2::{Digest, Sha256};
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::{TcpListener, TcpStream};
+use tokio::net::TcpListener;
 use tokio::sync::{broadcast, mpsc, watch};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
 use super::sample;
+use crate::servers::http::{Answer, ask};
 
 pub(crate) const TOKEN: &str = "a-token-for-tests";
 
@@ -272,16 +272,7 @@ impl Served {
 
     /// Sends a request with these further header lines (each with its line end) and shows the answer.
     pub(crate) async fn ask(&self, method: &str, path: &str, headers: &str, body: &str) -> Answer {
-        let mut stream = TcpStream::connect(self.address).await.unwrap();
-        let length = body.len();
-        let request = format!(
-            "{method} {path} HTTP/1.1\r\nHost: {}\r\nConnection: close\r\nContent-Length: {length}\r\n{headers}\r\n{body}",
-            self.address
-        );
-        stream.write_all(request.as_bytes()).await.unwrap();
-        let mut bytes = Vec::new();
-        stream.read_to_end(&mut bytes).await.unwrap();
-        Answer::read(&String::from_utf8(bytes).unwrap())
+        ask(self.address, method, path, headers, body).await
     }
 }
 
@@ -304,45 +295,4 @@ fn answer(command: Command, log: &Mutex<Vec<String>>) {
             let _ = answer.send(Err(Refusal::BadConfiguration("plimsoll.yaml:3:5: unknown key".into())));
         }
     }
-}
-
-/// An HTTP answer.
-#[derive(Debug)]
-pub(crate) struct Answer {
-    pub(crate) status: u16,
-    /// Names in lower case.
-    pub(crate) headers: BTreeMap<String, String>,
-    pub(crate) body: String,
-}
-
-impl Answer {
-    fn read(text: &str) -> Self {
-        let (head, body) = text.split_once("\r\n\r\n").unwrap();
-        let mut lines = head.lines();
-        let status = lines.next().unwrap().split(' ').nth(1).unwrap().parse().unwrap();
-        let headers: BTreeMap<String, String> =
-            lines.filter_map(|line| line.split_once(':')).map(|(name, value)| (name.to_lowercase(), value.trim().to_owned())).collect();
-        let body = if headers.get("transfer-encoding").is_some_and(|coding| coding == "chunked") { dechunk(body) } else { body.to_owned() };
-        Self { status, headers, body }
-    }
-
-    pub(crate) fn json(&self) -> serde_json::Value {
-        assert_eq!(self.headers["content-type"], "application/json", "{self:?}");
-        serde_json::from_str(&self.body).unwrap()
-    }
-
-    /// The stable code of an error.
-    pub(crate) fn code(&self) -> String {
-        self.json()["error"]["code"].as_str().unwrap().to_owned()
-    }
-}
-
-fn dechunk(mut body: &str) -> String {
-    let mut whole = String::new();
-    while let Some((size, rest)) = body.split_once("\r\n") {
-        let size = usize::from_str_radix(size, 16).unwrap();
-        whole.push_str(&rest[..size]);
-        body = &rest[size + 2..];
-    }
-    whole
 }

@@ -1,7 +1,9 @@
 //! What tests need to run real servers: a free port, a folder, waiting for a condition, and a child process that is gone
 //! when its guard is dropped. Each server has a file of its own below; none here may depend on how fast the machine is.
 
+pub(crate) mod http;
 pub(crate) mod postgres;
+pub(crate) mod prometheus;
 
 use std::fs::File;
 use std::path::{Path, PathBuf};
