@@ -13,14 +13,14 @@ use crate::model::series::Point;
 /// Most numbers of one probe that are shown.
 const MAX_POINTS: usize = 200;
 
-type Target = String;
-type Probe = String;
+/// The latest numbers by target and probe.
+type Latest = BTreeMap<(String, String), Vec<Point>>;
 
 /// The collector; clones share their content.
 #[derive(Debug, Clone)]
 pub(super) struct Readings {
     descs: Vec<Desc>,
-    latest: Arc<Mutex<BTreeMap<(Target, Probe), Vec<Point>>>>,
+    latest: Arc<Mutex<Latest>>,
 }
 
 impl Default for Readings {

@@ -40,17 +40,18 @@ impl Metrics {
             let labels = self.step_labels(&run.profile, &scenario.name, &meta.name);
             self.step_second(&labels, step, scenario.open);
         }
-        let mut vus = Vec::new();
+        let (mut vus, mut busy) = (Vec::new(), Vec::new());
         for (index, figures) in &interval.scenarios {
             let Some(scenario) = run.catalog.scenarios.get(usize::from(*index)) else { continue };
             let labels = vec![run.profile.clone(), scenario.name.clone()];
             self.scenario_second(&labels, figures);
-            vus.push((labels, figures));
+            busy.push((labels.clone(), figures.vus_busy as f64));
+            vus.push((labels, figures.vus as f64));
         }
         let of_run = [("profile", run.profile.as_str())];
         let families = &self.families;
-        replace(&families.run_active_vus, &of_run, vus.iter().map(|(labels, figures)| (labels.clone(), figures.vus as f64)).collect());
-        replace(&families.run_busy_vus, &of_run, vus.iter().map(|(labels, figures)| (labels.clone(), figures.vus_busy as f64)).collect());
+        replace(&families.run_active_vus, &of_run, &vus);
+        replace(&families.run_busy_vus, &of_run, &busy);
         if let Some(cpu) = interval.generator_cpu.filter(|cpu| cpu.is_finite() && *cpu >= 0.0) {
             families.generator_cpu.with_label_values::<&str>(&[]).inc_by(cpu);
         }
@@ -105,7 +106,7 @@ impl Metrics {
         families.last_run_start.with_label_values(&profile).set(run.started_at.as_seconds());
         set_or_remove(&families.last_run_end, &run.profile, run.ended_at.map(Timestamp::as_seconds));
         let info = vec![run.profile.clone(), run.target.clone(), run.id.0.clone(), verdict.to_owned()];
-        replace(&families.last_run_info, &[("profile", &run.profile)], vec![(info, 1.0)]);
+        replace(&families.last_run_info, &[("profile", &run.profile)], &[(info, 1.0)]);
         for word in Verdict::ALL.iter().map(|verdict| verdict.as_str()).chain(["none"]) {
             families.last_run_verdict.with_label_values(&[run.profile.as_str(), word]).set(f64::from(u8::from(word == verdict)));
         }
@@ -154,11 +155,11 @@ impl Metrics {
                 .collect()
         };
         let of_profile = [("profile", profile)];
-        replace(&families.last_run_step_requests, &of_profile, figures(&|step| Some(step.requests as f64)));
-        replace(&families.last_run_step_failed_ratio, &of_profile, figures(&|step| ratio(step.failed, step.requests)));
-        replace(&families.last_run_step_p50, &of_profile, figures(&|step| step.duration.map(|d| d.p50_us as f64 / 1e6)));
-        replace(&families.last_run_step_p95, &of_profile, figures(&|step| step.duration.map(|d| d.p95_us as f64 / 1e6)));
-        replace(&families.last_run_step_p99, &of_profile, figures(&|step| step.duration.map(|d| d.p99_us as f64 / 1e6)));
+        replace(&families.last_run_step_requests, &of_profile, &figures(&|step| Some(step.requests as f64)));
+        replace(&families.last_run_step_failed_ratio, &of_profile, &figures(&|step| ratio(step.failed, step.requests)));
+        replace(&families.last_run_step_p50, &of_profile, &figures(&|step| step.duration.map(|d| d.p50_us as f64 / 1e6)));
+        replace(&families.last_run_step_p95, &of_profile, &figures(&|step| step.duration.map(|d| d.p95_us as f64 / 1e6)));
+        replace(&families.last_run_step_p99, &of_profile, &figures(&|step| step.duration.map(|d| d.p99_us as f64 / 1e6)));
     }
 
     fn last_run_pools(&self, profile: &str, summary: Option<&Summary>) {
@@ -170,10 +171,10 @@ impl Metrics {
             *entry = (entry.0.max(one.max), entry.1.max(one.saturated));
         }
         let of_profile = [("profile", profile)];
-        let peak = peaks.iter().map(|(labels, (peak, _))| (labels.clone(), *peak)).collect();
-        replace(&self.families.last_run_pool_peak, &of_profile, peak);
-        let saturated = peaks.into_iter().map(|(labels, (_, saturated))| (labels, saturated as f64)).collect();
-        replace(&self.families.last_run_pool_saturated, &of_profile, saturated);
+        let peak: Vec<_> = peaks.iter().map(|(labels, (peak, _))| (labels.clone(), *peak)).collect();
+        replace(&self.families.last_run_pool_peak, &of_profile, &peak);
+        let saturated: Vec<_> = peaks.into_iter().map(|(labels, (_, saturated))| (labels, saturated as f64)).collect();
+        replace(&self.families.last_run_pool_saturated, &of_profile, &saturated);
     }
 
     /// A probe was read. A failed reading takes its former numbers away.
@@ -408,7 +409,7 @@ pub(super) fn labels_of<T: MetricVecBuilder>(family: &MetricVec<T>, label: &str)
 /// Values of these labels, in this order, of all series of a family.
 fn label_sets<T: MetricVecBuilder>(family: &MetricVec<T>, labels: &[&str]) -> Vec<Vec<String>> {
     let sets = family.collect();
-    let metrics = sets.iter().flat_map(|set| set.get_metric());
+    let metrics = sets.iter().flat_map(prometheus::proto::MetricFamily::get_metric);
     metrics
         .map(|metric| {
             let value = |label: &&str| metric.get_label().iter().find(|pair| pair.name() == *label).map(|pair| pair.value().to_owned());
@@ -435,8 +436,8 @@ fn remove_matching<T: MetricVecBuilder>(family: &MetricVec<T>, wanted: &[(&str, 
 }
 
 /// Sets the series of which the `wanted` labels are equal to exactly `values`; new ones appear before old ones vanish.
-fn replace(family: &GaugeVec, wanted: &[(&str, &str)], values: Vec<(Vec<String>, f64)>) {
-    for (labels, value) in &values {
+fn replace(family: &GaugeVec, wanted: &[(&str, &str)], values: &[(Vec<String>, f64)]) {
+    for (labels, value) in values {
         family.with_label_values(labels).set(*value);
     }
     let order: Vec<String> = family.desc().iter().flat_map(|desc| desc.variable_labels.clone()).collect();

@@ -15,5 +15,13 @@ pub mod series;
 pub mod threshold;
 pub mod units;
 
+#[cfg(test)]
+use crate as plimsoll;
+
+/// A made-up run with everything in it, for unit tests; the integration tests include the same file.
+#[cfg(test)]
+#[path = "../../tests/it/server/sample.rs"]
+pub(crate) mod sample;
+
 /// Labels of a series or an alert: sorted, so that equal sets print and hash alike.
 pub type Labels = std::collections::BTreeMap<String, String>;

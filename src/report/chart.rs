@@ -100,7 +100,7 @@ impl Chart {
             let y = axis.y(*limit);
             let _ = write!(
                 svg,
-                r##"<line x1="{LEFT}" x2="{}" y1="{y:.1}" y2="{y:.1}" stroke="#c0392b" stroke-dasharray="5 4"/><text x="{}" y="{:.1}" fill="#c0392b">{}</text>"##,
+                r##"<line x1="{LEFT}" x2="{}" y1="{y:.1}" y2="{y:.1}" stroke="#dd5544" stroke-dasharray="5 4"/><text x="{}" y="{:.1}" fill="#dd5544">{}</text>"##,
                 WIDTH - RIGHT,
                 LEFT + 4.0,
                 y - 4.0,

@@ -80,7 +80,9 @@ fn duration_of(catalog: &Catalog, interval: &Interval) -> LatencyHistogram {
         let scenario = catalog.steps.get(usize::from(*index)).and_then(|step| catalog.scenarios.get(usize::from(step.scenario)));
         let open = scenario.is_some_and(|scenario| scenario.open);
         let parts = if open { [&step.response_ok, &step.response_failed] } else { [&step.service_ok, &step.service_failed] };
-        parts.into_iter().for_each(|part| all.merge(part));
+        for part in parts {
+            all.merge(part);
+        }
     }
     all
 }

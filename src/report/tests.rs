@@ -1,11 +1,7 @@
 use super::*;
-use crate as plimsoll;
 use crate::model::alerting::{Message, MessageKind, Severity};
 use crate::model::run::{EndedBy, RunStatus, Verdict};
-
-#[path = "../../tests/it/server/sample.rs"]
-#[expect(dead_code, reason = "shared with the integration tests, which use the rest")]
-mod sample;
+use crate::model::sample;
 
 #[test]
 fn the_summary_of_a_failed_run() {
@@ -70,7 +66,7 @@ fn messages_say_what_happened() {
         subject: "pool `main` of shop at 100 % of 20".into(),
         headline: "Fired: pool `main` of shop at 100 % of 20 for 12s".into(),
         lines: vec![("value".into(), "100 %".into()), ("limit".into(), "80 %".into())],
-        labels: plimsoll::model::Labels::new(),
+        labels: crate::model::Labels::new(),
         started_at: sample::START,
         at: sample::START,
         ended_at: None,

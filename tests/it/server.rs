@@ -1,5 +1,7 @@
 //! The server over real sockets: every route, who may do what, what hostile names do, and what a browser makes of the pages.
 
+#![expect(clippy::unwrap_used, reason = "a helper that fails fails the test")]
+
 extern crate plimsoll;
 
 mod browser;

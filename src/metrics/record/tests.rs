@@ -2,13 +2,9 @@ use std::io::Write;
 use std::process::{Command, Stdio};
 
 use super::*;
-use crate as plimsoll;
 use crate::metrics::{Known, definitions};
+use crate::model::sample;
 use crate::model::schedule::TickOutcome;
-
-#[path = "../../../tests/it/server/sample.rs"]
-#[expect(dead_code, reason = "shared with the integration tests, which use the rest")]
-mod sample;
 
 /// A page as it is at second `second` of the sample run.
 fn metrics_at(second: u32) -> Metrics {
@@ -17,7 +13,9 @@ fn metrics_at(second: u32) -> Metrics {
     metrics.run_started(&run);
     for second in 0..=second {
         metrics.run_second(&run, &sample::interval(second), &sample::progress(second));
-        sample::readings(second).iter().for_each(|reading| metrics.reading(reading));
+        for reading in sample::readings(second) {
+            metrics.reading(&reading);
+        }
     }
     metrics
 }

@@ -74,20 +74,20 @@ pub(super) fn progress(progress: &Progress) -> Markup {
     html! {
         progress.whole max=(progress.total_seconds.max(1)) value=(done) aria-label="progress" { (progress.second + 1) " s" }
         dl.facts {
-            (fact("Stage", html! { (if progress.phase.is_empty() { ABSENT } else { &progress.phase }) }))
-            (fact("Time", html! { (progress.second + 1) " s" small { " of " (progress.total_seconds) " s" } }))
-            (fact("VUs", html! { (count(progress.vus)) }))
-            (fact("Requests a second", html! { (count(progress.requests)) }))
-            (fact("p95, last 5 s", html! { (latency(progress.p95_us)) }))
-            (fact("Failed", html! { (count(progress.failed_total)) small { " " (share(progress.failed_total, progress.requests_total)) } }))
-            @if progress.dropped_total > 0 { (fact("Dropped starts", html! { (count(progress.dropped_total)) })) }
+            (fact("Stage", &html! { (if progress.phase.is_empty() { ABSENT } else { &progress.phase }) }))
+            (fact("Time", &html! { (progress.second + 1) " s" small { " of " (progress.total_seconds) " s" } }))
+            (fact("VUs", &html! { (count(progress.vus)) }))
+            (fact("Requests a second", &html! { (count(progress.requests)) }))
+            (fact("p95, last 5 s", &html! { (latency(progress.p95_us)) }))
+            (fact("Failed", &html! { (count(progress.failed_total)) small { " " (share(progress.failed_total, progress.requests_total)) } }))
+            @if progress.dropped_total > 0 { (fact("Dropped starts", &html! { (count(progress.dropped_total)) })) }
         }
         @if !progress.pools.is_empty() { p { @for pool in &progress.pools { (pool_now(pool)) } } }
     }
 }
 
 /// A name with a figure below it.
-pub(super) fn fact(name: &str, value: Markup) -> Markup {
+pub(super) fn fact(name: &str, value: &Markup) -> Markup {
     html! { div { dt { (name) } dd { (value) } } }
 }
 

@@ -80,13 +80,13 @@ fn key_figures(run: &Run, live: Option<&Progress>) -> Markup {
     let with_failed: u64 = summary.scenarios.iter().map(|one| one.with_failed_check).sum();
     html! {
         section { h2 { "Figures" } dl.facts {
-            (fact("Requests", html! { (count(total.requests)) small { " " (decimal(Some(total.per_second), 1)) "/s" } }))
-            (fact("p50", html! { (latency(total.duration.map(|d| d.p50_us))) }))
-            (fact("p95", html! { (latency(total.duration.map(|d| d.p95_us))) }))
-            (fact("p99", html! { (latency(total.duration.map(|d| d.p99_us))) }))
-            (fact("Requests failed", html! { (share(total.failed, total.requests)) small { " " (count(total.failed)) } }))
-            (fact("Checks failed", html! { (share(checks_failed, checks)) small { " " (count(checks_failed)) } }))
-            (fact("Iterations with a failed check", html! { (share(with_failed, ended)) small { " " (count(with_failed)) } }))
+            (fact("Requests", &html! { (count(total.requests)) small { " " (decimal(Some(total.per_second), 1)) "/s" } }))
+            (fact("p50", &html! { (latency(total.duration.map(|d| d.p50_us))) }))
+            (fact("p95", &html! { (latency(total.duration.map(|d| d.p95_us))) }))
+            (fact("p99", &html! { (latency(total.duration.map(|d| d.p99_us))) }))
+            (fact("Requests failed", &html! { (share(total.failed, total.requests)) small { " " (count(total.failed)) } }))
+            (fact("Checks failed", &html! { (share(checks_failed, checks)) small { " " (count(checks_failed)) } }))
+            (fact("Iterations with a failed check", &html! { (share(with_failed, ended)) small { " " (count(with_failed)) } }))
         } }
     }
 }
@@ -155,7 +155,9 @@ fn charts(run: &Run, series: &RunSeries, [pools, waiting, memory]: [Vec<ProbeSer
             charts.push(Chart::new(title, scale, named(lines)));
         }
     }
-    charts.iter_mut().for_each(|chart| chart.first_second = series.from);
+    for chart in &mut charts {
+        chart.first_second = series.from;
+    }
     charts
 }
 

@@ -1,4 +1,5 @@
 //! The pages as a real browser sees them: Chromium without a window, a fresh profile each time.
+//! With PLIMSOLL_SCREENSHOTS=FOLDER the test also leaves pictures of the pages, light and dark, in that folder.
 
 use std::process::Stdio;
 use std::time::Duration;

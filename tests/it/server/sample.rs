@@ -108,7 +108,7 @@ fn step(index: u16, second: u32) -> StepInterval {
     if full && index == 1 {
         failures.insert(Reason::Status(503), 21);
         messages.insert(Reason::Status(503), "503 Service Unavailable: pool exhausted, no connection within 1s".to_owned());
-        if second % 5 == 0 {
+        if second.is_multiple_of(5) {
             failures.insert(Reason::Timeout(Phase::Waiting), 2);
             messages.insert(Reason::Timeout(Phase::Waiting), "no answer within 2s".to_owned());
         }
