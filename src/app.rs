@@ -19,7 +19,6 @@ use crate::config::Kinds;
 use crate::engine::alerting::{Alerting, AlertingParts};
 use crate::engine::daemon::{Daemon, DaemonParts, Loader};
 use crate::engine::handle::{EngineHandle, EngineStatus, Event};
-use crate::engine::known;
 use crate::engine::outbox::{Outbox, OutboxParts};
 use crate::engine::prober::{ActiveRuns, ProberParts};
 use crate::engine::runner::RunnerParts;
@@ -133,7 +132,7 @@ pub async fn start(options: Options) -> anyhow::Result<App> {
         notify: NotifyParts { http, clock: clock.clone(), hostname: hostname(), data_dir: data_dir(&options.setup) },
         clock,
     };
-    known::seed(&wiring.metrics, &options.setup);
+    options.setup.seed(&wiring.metrics);
     wiring.metrics.config_reload(true, wiring.clock.now());
     let link_base = watch::Sender::new(link_base(&options.setup, address));
     let mut tasks = Tasks {

@@ -408,7 +408,7 @@ impl Daemon {
         match (self.parts.loader)() {
             Ok(setup) => {
                 self.setup = Arc::new(setup);
-                super::known::seed(&self.parts.metrics, &self.setup);
+                self.setup.seed(&self.parts.metrics);
                 self.parts.setup.send_replace(self.setup.clone());
                 self.prober = Some(Prober::start(self.setup.targets.values(), &self.parts.prober));
                 self.planned.clear();

@@ -8,7 +8,6 @@ pub mod catalog;
 pub mod daemon;
 pub mod findings;
 pub mod handle;
-pub mod known;
 pub mod load;
 pub mod outbox;
 pub mod prober;
