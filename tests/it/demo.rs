@@ -1,5 +1,6 @@
 //! The demo target is what everything else is tested against, so it must be what it says: the pool blocks, the counts are exact,
 //! every fault acts and stops.
+#![expect(clippy::unwrap_used, reason = "a helper that fails is a test that failed")]
 
 use std::collections::BTreeMap;
 use std::sync::Once;

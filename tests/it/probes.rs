@@ -1,4 +1,5 @@
 //! Probes against real pages: captured ones served over HTTP, the demo target with its pool exhausted, and processes of this machine.
+#![expect(clippy::unwrap_used, reason = "a helper that fails is a test that failed")]
 
 use std::collections::BTreeMap;
 use std::process::Command;
