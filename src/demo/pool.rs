@@ -28,9 +28,9 @@ pub(super) enum AcquireError {
 pub struct PoolSnapshot {
     /// Configured maximum.
     pub limit: u32,
-    /// Connections checked out, leaked ones included.
+    /// Connections checked out or promised to the next in the queue; leaked ones included.
     pub in_use: u64,
-    /// Connections that are open and free, as sqlx counts them.
+    /// Connections that are open and free.
     pub idle: u64,
     /// Connections that are open, as sqlx counts them.
     pub open: u64,
@@ -199,12 +199,17 @@ impl Database {
     pub(super) fn snapshot(&self) -> PoolSnapshot {
         let pool = self.current();
         let count = |counter: &AtomicU64| counter.load(Ordering::SeqCst);
+        let limit = pool.options().get_max_connections();
+        let (taken, queue) = (count(&self.counts.in_use), count(&self.counts.waiting));
+        // sqlx promises a connection that comes back to the first in the queue at once, and that one picks it up a moment later.
+        // As in Go, whose pool hands it over directly, it is in use meanwhile and nobody waits for it.
+        let promised = queue.min(u64::from(limit).saturating_sub(taken));
         PoolSnapshot {
-            limit: pool.options().get_max_connections(),
-            in_use: count(&self.counts.in_use),
-            idle: pool.num_idle() as u64,
+            limit,
+            in_use: taken + promised,
+            idle: (pool.num_idle() as u64).saturating_sub(promised),
             open: u64::from(pool.size()),
-            waiting: count(&self.counts.waiting),
+            waiting: queue - promised,
             waits: count(&self.counts.waits),
             waited: Duration::from_nanos(count(&self.counts.waited_ns)),
             timeouts: count(&self.counts.timeouts),

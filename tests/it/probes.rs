@@ -273,10 +273,11 @@ async fn our_own_process_is_read_by_pid_and_by_port() {
 async fn a_process_that_ended_is_missing_and_one_that_came_back_is_found() {
     // A copy of `sleep` under another name is a program of that name, however long.
     let folder = tempfile::tempdir().unwrap();
-    let program = folder.path().join("plimsoll-probe-test-sleeper");
+    let name = format!("plimsoll-probe-test-sleeper-{}", std::process::id());
+    let program = folder.path().join(&name);
     std::fs::copy("/bin/sleep", &program).unwrap();
     let start = || Command::new(&program).arg("600").spawn().unwrap();
-    let mut probe = open(&json!({"type": "process", "name": "plimsoll-probe-test-sleeper"}));
+    let mut probe = open(&json!({"type": "process", "name": name}));
     assert_eq!(probe.read().await.unwrap_err().reason, "missing");
 
     let mut sleeper = start();
