@@ -1,9 +1,11 @@
 //! What tests need to run real servers: a free port, a folder, waiting for a condition, and a child process that is gone
 //! when its guard is dropped. Each server has a file of its own below; none here may depend on how fast the machine is.
 
+pub(crate) mod hook;
 pub(crate) mod http;
 pub(crate) mod postgres;
 pub(crate) mod prometheus;
+pub(crate) mod smtp;
 
 use std::fs::File;
 use std::path::{Path, PathBuf};
@@ -145,6 +147,25 @@ impl Drop for Child {
         let _ = self.inner.kill();
         let _ = self.inner.wait();
     }
+}
+
+/// The port in the line `{"port": N}` that a server prints once it listens on a port of its own choice.
+pub(crate) async fn reported_port(what: &str, child: &Child) -> u16 {
+    let port = async || {
+        let output = child.output();
+        let line = output.lines().find(|line| line.starts_with("{\"port\""))?;
+        serde_json::from_str::<serde_json::Value>(line).ok()?["port"].as_u64()
+    };
+    let port = wait_until(&format!("{what} to listen"), PATIENCE, port).await;
+    u16::try_from(port).expect("a port")
+}
+
+/// The JSON files of a folder, in the order of their names.
+pub(crate) fn sorted_json(folder: &Path) -> Vec<serde_json::Value> {
+    let entries = std::fs::read_dir(folder).expect("a folder").flatten().map(|entry| entry.path());
+    let mut files: Vec<PathBuf> = entries.filter(|path| path.extension().is_some_and(|extension| extension == "json")).collect();
+    files.sort();
+    files.iter().map(|path| serde_json::from_slice(&std::fs::read(path).expect("a file")).expect("JSON")).collect()
 }
 
 mod tests {
