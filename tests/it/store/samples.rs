@@ -189,6 +189,8 @@ pub(super) fn alert(fingerprint: &str, state: AlertState) -> AlertInstance {
         value: Some(1.0 / 3.0),
         shown: "33 %".into(),
         incident: Some("pool-full-1".into()),
+        opened_at: Some(at(1)),
+        told: vec!["ops".into(), "slack".into()],
         messages: 2,
         last_message: Some(at(4)),
         run: Some(RunId("20261121-020000-soak-7k3f".into())),
