@@ -8,7 +8,8 @@ use crate::engine::setup::LogSetup;
 
 /// Starts logging; a filter that cannot be read is said and replaced by `info`.
 pub(super) fn start(log: &LogSetup) {
-    let filter = EnvFilter::try_new(&log.level).unwrap_or_else(|error| {
+    // The ticking crate tells of its own start, which says nothing to a user.
+    let filter = EnvFilter::try_new(format!("tokio_cron_scheduler=warn,{}", log.level)).unwrap_or_else(|error| {
         eprintln!("warning: log level `{}` cannot be read ({error}); using info", log.level);
         EnvFilter::new("info")
     });

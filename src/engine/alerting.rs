@@ -16,6 +16,7 @@ use super::setup::Setup;
 use crate::alert::{Alerts, Channel, Policy, RunContext, outgoing};
 use crate::clock::SharedClock;
 use crate::metrics::Metrics;
+use crate::model::Labels;
 use crate::model::alerting::{AlertInstance, AlertState};
 use crate::model::series::Point;
 use crate::store::{AlertChange, RunFilter, Store, StoreResult};
@@ -49,6 +50,15 @@ pub fn policy_of(setup: &Setup) -> Policy {
     Policy { routes: setup.routes.clone(), channels: setup.channels.iter().map(channel).collect(), repeat_interval: setup.repeat_interval }
 }
 
+/// Whether what an alert speaks of is still there: an alert about a probe that was taken away is resolved, not left without data.
+fn is_configured(setup: &Setup, labels: &Labels) -> bool {
+    let target = labels.get("target").map(|name| setup.targets.get(name));
+    let probe_gone = |name: &String| target.flatten().is_some_and(|target| target.probes.iter().all(|probe| probe.name != *name));
+    !(matches!(target, Some(None))
+        || labels.get("probe").is_some_and(probe_gone)
+        || labels.get("profile").is_some_and(|name| !setup.profiles.contains_key(name)))
+}
+
 /// Where people read more: the page of the alert's run, or the start page.
 fn link_to(base: Option<&str>, instance: &AlertInstance) -> Option<String> {
     let base = base?.trim_end_matches('/');
@@ -70,6 +80,7 @@ impl Alerting {
         let mut alerts = Alerts::new(setup.rules.clone(), stored, policy_of(&setup));
         let recent = parts.store.runs(&RunFilter { limit: 200, ..RunFilter::default() }).await?;
         alerts.seed_history(&recent);
+        alerts.retain(|labels| is_configured(&setup, labels));
         Ok(Self { parts, alerts, unsaved: VecDeque::new() })
     }
 
@@ -115,6 +126,7 @@ impl Alerting {
     fn reconfigure(&mut self) {
         let setup = self.parts.setup.borrow_and_update().clone();
         self.alerts.replace_rules(setup.rules.clone(), policy_of(&setup));
+        self.alerts.retain(|labels| is_configured(&setup, labels));
     }
 
     async fn decide(&mut self) {
