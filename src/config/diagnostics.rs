@@ -69,7 +69,7 @@ pub struct Report {
 
 impl Report {
     pub(crate) fn new(mut mistakes: Vec<Diagnostic>, files: Vec<Source>) -> Self {
-        mistakes.sort_by(|a, b| place(a).cmp(&place(b)));
+        mistakes.sort_by_key(place);
         mistakes.dedup();
         Self { mistakes, files }
     }

@@ -193,10 +193,12 @@ impl Reader<'_> {
         let place = error.location().and_then(|location| self.span(location));
         let span = place.unwrap_or(Span { file: self.file, line: 1, column: 1, len: 1 });
         let message = UserMessageFormatter.format_message(error).into_owned();
-        let hint = match error {
-            Error::MultipleDocuments { .. } => "one document a file: remove the `---`",
-            Error::Eof { .. } => "something is missing before the end of the file",
-            _ => "the file cannot be read from here on",
+        let hint = if matches!(error, Error::MultipleDocuments { .. }) {
+            "one document a file: remove the `---`"
+        } else if code == "duplicate-key" {
+            "keep one of them"
+        } else {
+            "the file cannot be read from here on"
         };
         diagnostics.push(code, span, message, hint);
     }

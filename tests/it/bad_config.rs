@@ -1,1 +1,111 @@
-//! To be built.
+//! Every mistake that a configuration can have, one a file, named after the code that it must lead to; what people then read is
+//! held by snapshots. A folder is one configuration of several files.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use plimsoll::config::{CODES, Kinds, load_with};
+use plimsoll::notify::{ChannelSettings, Notifier, NotifyParts};
+use plimsoll::probe::{Probe, ProbeParts, ProbeSettings};
+use plimsoll::registry::{Decode, Kind};
+
+plimsoll::settings! {
+    /// Settings of a kind that is never used.
+    struct Unused titled "the part" {
+        /// Address.
+        url: optional String,
+        /// Receivers.
+        to: default Vec<String>,
+    }
+}
+
+impl ProbeSettings for Unused {
+    fn open(&self, _parts: &ProbeParts) -> Box<dyn Probe> {
+        unreachable!("a bad configuration opens nothing")
+    }
+    fn describe(&self) -> String {
+        format!("{:?} {:?}", self.url, self.to)
+    }
+}
+
+impl ChannelSettings for Unused {
+    fn connect(&self, _parts: &NotifyParts) -> Result<Arc<dyn Notifier>, String> {
+        Err("a bad configuration tells nobody".into())
+    }
+    fn describe(&self) -> String {
+        format!("{:?} {:?}", self.url, self.to)
+    }
+}
+
+static PROBES: &[Kind<dyn ProbeSettings>] = &[Kind {
+    name: "prometheus",
+    summary: "",
+    decode: |node, cx| Unused::decode(node, cx).map(|settings| Arc::new(settings) as Arc<dyn ProbeSettings>),
+    keys: Unused::keys,
+}];
+static CHANNELS: &[Kind<dyn ChannelSettings>] = &[Kind {
+    name: "email",
+    summary: "",
+    decode: |node, cx| Unused::decode(node, cx).map(|settings| Arc::new(settings) as Arc<dyn ChannelSettings>),
+    keys: Unused::keys,
+}];
+
+fn name_of(path: &Path) -> String {
+    path.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default()
+}
+
+/// What the file's name promises: `unknown-key` of `unknown-key.profile.yaml`.
+fn code_of(path: &Path) -> String {
+    let name = name_of(path);
+    name.split_once('.').map_or(name.clone(), |(code, _)| code.to_owned())
+}
+
+fn cases() -> Vec<PathBuf> {
+    // Relative, so that messages and snapshots do not depend on where the project lies; cargo runs tests in its folder.
+    let folder = std::fs::read_dir("tests/it/bad_config").expect("the folder lies beside this file");
+    let mut found: Vec<PathBuf> = folder.flatten().map(|entry| entry.path()).collect();
+    found.retain(|path| {
+        path.extension().is_some_and(|extension| extension == "yaml")
+            || (path.is_dir() && !path.ends_with("tokens") && !path.ends_with("snapshots"))
+    });
+    found.sort();
+    found
+}
+
+#[test]
+fn every_mistake_is_told_with_its_place() {
+    let cases = cases();
+    assert!(cases.len() > 60, "{cases:?}");
+    let mut settings = insta::Settings::clone_current();
+    settings.set_snapshot_path("bad_config/snapshots");
+    settings.set_prepend_module_to_snapshot(false);
+    settings.set_omit_expression(true);
+    let mut wrong = Vec::new();
+    for path in cases {
+        let kinds = Kinds { probes: PROBES, channels: CHANNELS };
+        let Err(report) = load_with(&path, &kinds, &|_| None) else { panic!("{} was accepted", path.display()) };
+        let code = code_of(&path);
+        let found: Vec<&str> = report.mistakes().iter().map(|mistake| mistake.code).collect();
+        let expected = if code == "two-mistakes" { vec!["unknown-key", "missing-unit"] } else { vec![code.as_str()] };
+        if found != expected {
+            wrong.push(format!("{} should lead to {expected:?} alone:\n{report}", path.display()));
+        }
+        assert!(!report.to_string().contains("hunter2"), "secrets stay out of messages: {report}");
+        let name = name_of(&path).trim_end_matches(".yaml").replace('.', "-");
+        settings.bind(|| insta::assert_snapshot!(name, report.to_string().replace(env!("CARGO_MANIFEST_DIR"), "…")));
+    }
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+}
+
+#[test]
+fn every_code_has_a_file() {
+    let tried: Vec<String> = cases().iter().map(|path| code_of(path)).collect();
+    // Kinds test their own settings beside their code.
+    let elsewhere = ["unknown-preset"];
+    let unknown: Vec<&String> =
+        tried.iter().filter(|tried| *tried != "two-mistakes" && !CODES.iter().any(|(code, _)| code == *tried)).collect();
+    assert!(unknown.is_empty(), "files named after codes that do not exist: {unknown:?}");
+    let missing: Vec<&str> =
+        CODES.iter().map(|(code, _)| *code).filter(|code| !tried.iter().any(|tried| tried == code) && !elsewhere.contains(code)).collect();
+    assert!(missing.is_empty(), "no file under tests/it/bad_config for {missing:?}");
+}

@@ -149,11 +149,11 @@ impl Decode for RawFlow {
 
 fn no_node(entries: &[Entry], span: Span, cx: &mut Context<'_>) {
     let near = entries.iter().find(|entry| crate::registry::nearest(&entry.key, NODES).is_some());
-    if entries.iter().any(|entry| METHODS.contains(&entry.key.as_str())) {
-        cx.diagnostics.push("missing-key", span, "a request lacks its name", "add `step: NAME`");
-    } else if let Some(entry) = near {
+    if let Some(entry) = near {
         let message = format!("unknown key `{}` in a flow", entry.key);
         cx.diagnostics.push("unknown-key", entry.span, message, suggest(&entry.key, NODES));
+    } else if entries.iter().any(|entry| METHODS.contains(&entry.key.as_str())) {
+        cx.diagnostics.push("missing-key", span, "a request lacks its name", "add `step: NAME`");
     } else {
         cx.diagnostics.push("missing-key", span, "a node of a flow says what it is", "begin it with `step:`, `choose:` or `pause:`");
     }

@@ -8,6 +8,7 @@ use super::Attempt;
 use super::scenario::RawScenario;
 use crate::model::alerting::Severity;
 use crate::model::schedule::Overlap;
+use crate::model::threshold::find_metric;
 use crate::registry::{Context, Decode, Named, Node, Share, Spanned, Value};
 use crate::settings;
 
@@ -52,7 +53,19 @@ settings! {
 impl Decode for RawThreshold {
     fn decode(node: &Node, cx: &mut Context<'_>) -> Option<Self> {
         match node.value {
-            Value::Map(_) => ThresholdKeys::decode(node, cx).map(Self),
+            Value::Map(_) => match unquoted(node) {
+                Some(text) => {
+                    let hint = format!("write `\"{text}\"`");
+                    cx.diagnostics.push(
+                        "wrong-type",
+                        node.span,
+                        "a threshold stands in quotes: without them YAML takes it for a mapping",
+                        hint,
+                    );
+                    None
+                }
+                None => ThresholdKeys::decode(node, cx).map(Self),
+            },
             Value::Text(_) => Spanned::decode(node, cx).map(|expr| {
                 Self(ThresholdKeys {
                     expr,
@@ -70,6 +83,14 @@ impl Decode for RawThreshold {
     fn schema() -> Json {
         json!({"anyOf": [{"type": "string", "examples": ["http_req_duration: p(95) < 200ms"]}, ThresholdKeys::schema()]})
     }
+}
+
+/// The text of a threshold that was written without quotes, so that its `:` made a mapping of it.
+fn unquoted(node: &Node) -> Option<String> {
+    let [entry] = node.entries() else { return None };
+    let name = entry.key.split('{').next()?;
+    let value = entry.node.scalar()?;
+    find_metric(name).map(|_| format!("{}: {value}", entry.key))
 }
 
 settings! {

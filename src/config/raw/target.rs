@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use super::Attempt;
 use crate::model::units::Rate;
 use crate::registry::{Named, Node, Spanned, WebUrl};
 use crate::settings;
@@ -10,7 +11,7 @@ settings! {
     /// A system that may be loaded.
     pub(crate) struct RawTarget titled "target" {
         /// Start of every address that begins with `/`.
-        base_url: optional Spanned<WebUrl>,
+        base_url: optional Spanned<Attempt<WebUrl>>,
         /// `production` needs `allow_production: true` in every profile that loads it, and limits.
         environment: default String = "test".into(),
         /// Hosts that load may reach besides the one of `base_url`: `host:port`.

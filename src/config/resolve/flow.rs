@@ -104,6 +104,9 @@ impl Resolver<'_> {
         let text = &address.value;
         let whole = if text.starts_with('/') {
             let target = target?;
+            if self.wrong_bases.contains(&target.name) {
+                return None;
+            }
             let Some(base) = &target.base_url else {
                 let message = format!("the target `{}` has no `base_url` that `{text}` could follow", target.name);
                 self.mistake("missing-base-url", address.span, message, "add `base_url:` to the target, or write the whole address");

@@ -11,7 +11,7 @@ mod schedule;
 mod service;
 mod target;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::Kinds;
 use super::raw::RawConfig;
@@ -23,7 +23,8 @@ pub(crate) use alerts::DEFAULT_RULES;
 
 /// Makes the setup of a configuration, and all its mistakes. The setup is complete only when there are none.
 pub(crate) fn resolve(root: &Node, sources: &mut Sources, kinds: &Kinds, surroundings: &dyn Surroundings) -> (Setup, Diagnostics) {
-    let mut resolver = Resolver { cx: Context::new(surroundings), sources, kinds, declared: Declared::of(root) };
+    let mut resolver =
+        Resolver { cx: Context::new(surroundings), sources, kinds, declared: Declared::of(root), wrong_bases: BTreeSet::new() };
     let setup = RawConfig::decode(root, &mut resolver.cx).map(|raw| resolver.setup(&raw)).unwrap_or_default();
     (setup, resolver.cx.diagnostics)
 }
@@ -57,6 +58,8 @@ struct Resolver<'a> {
     sources: &'a mut Sources,
     kinds: &'a Kinds,
     declared: Declared,
+    /// Targets whose `base_url` is given and wrong: nothing can be said of addresses below it.
+    wrong_bases: BTreeSet<String>,
 }
 
 impl Resolver<'_> {

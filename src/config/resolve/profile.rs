@@ -39,11 +39,13 @@ impl Resolver<'_> {
         let complete = scenarios.len() == raw.scenarios.value.0.len();
         let scenarios: Vec<Scenario> = scenarios.into_iter().map(|(_, scenario)| scenario).collect();
         let mut known = Selectable { profiles: vec![name.value.clone()], targets: vec![raw.target.value.clone()], ..Selectable::default() };
-        scenarios.iter().for_each(|scenario| known.add(scenario));
+        for scenario in &scenarios {
+            known.add(scenario);
+        }
         let without_probes = target.filter(|setup| setup.probes.is_empty()).map(|setup| setup.target.name.clone());
         let thresholds =
             raw.thresholds.iter().filter_map(|raw| self.threshold(raw, complete.then_some(&known), without_probes.as_deref())).collect();
-        Some(Profile {
+        complete.then(|| Profile {
             name: name.value.clone(),
             target: raw.target.value.clone(),
             description: raw.description.clone(),

@@ -44,10 +44,14 @@ impl Resolver<'_> {
     fn cron(&mut self, cron: &Spanned<String>, zone: chrono_tz::Tz) -> Option<String> {
         let parser = CronParser::builder().seconds(Seconds::Optional).year(Year::Disallowed).build();
         let fields = cron.value.split_whitespace().count();
-        let read = match parser.parse(&cron.value) {
-            Ok(read) if matches!(fields, 5 | 6) || cron.value.starts_with('@') => read,
-            outcome => {
-                let why = outcome.err().map_or_else(|| format!("it has {fields} fields"), |error| plain(&error));
+        let read = if matches!(fields, 5 | 6) || cron.value.starts_with('@') {
+            parser.parse(&cron.value).map_err(|error| plain(&error))
+        } else {
+            Err(format!("it has {fields} {}", if fields == 1 { "field" } else { "fields" }))
+        };
+        let read = match read {
+            Ok(read) => read,
+            Err(why) => {
                 let message = format!("`{}` is not a cron expression: {why}", cron.value);
                 self.mistake("cron-bad", cron.span, message, "write five fields: minute hour day month weekday, as in `0 2 * * *`");
                 return None;

@@ -1,6 +1,7 @@
 //! Targets: hosts that may be reached, limits, probes by their kinds, guards.
 
 use super::Resolver;
+use crate::config::raw::Attempt;
 use crate::config::raw::target::RawTarget;
 use crate::engine::setup::TargetSetup;
 use crate::model::profile::{Limits, Target, VersionSource};
@@ -21,19 +22,23 @@ impl Resolver<'_> {
         });
         let target = Target {
             name: name.value.clone(),
-            base_url: raw.base_url.as_ref().map(|url| url.value.0.clone()),
+            base_url: raw.base_url.as_ref().and_then(|url| url.value.0.as_ref()).map(|url| url.0.clone()),
             environment: raw.environment.clone(),
             allow: raw.allow.iter().filter_map(|host| self.allowed_host(host)).collect(),
             limits,
             version: raw.version.as_ref().map(|version| VersionSource { path: version.path.value.clone(), header: version.header.clone() }),
         };
-        if let Some(url) = &raw.base_url
-            && (url.value.0.query().is_some() || url.value.0.fragment().is_some())
-        {
-            self.mistake("bad-url", url.span, "a base address has no query and no fragment", "end it after the path");
+        match &raw.base_url {
+            Some(Spanned { value: Attempt(Some(url)), span }) if url.0.query().is_some() || url.0.fragment().is_some() => {
+                self.mistake("bad-url", *span, "a base address has no query and no fragment", "end it after the path");
+            }
+            Some(Spanned { value: Attempt(None), .. }) => {
+                self.wrong_bases.insert(name.value.clone());
+            }
+            Some(_) | None => {}
         }
         if let Some(version) = &raw.version {
-            self.version(&version.path, target.base_url.is_some());
+            self.version(&version.path, raw.base_url.is_some());
         }
         if target.is_production() && limits.rate.is_none() && limits.vus.is_none() {
             let message = format!("the production target `{}` has no limits", name.value);

@@ -53,34 +53,34 @@ settings! {
 }
 
 macro_rules! fake_probe {
-    ($keys:ident) => {
+    ($keys:ident, $($field:ident),*) => {
         impl ProbeSettings for $keys {
             fn open(&self, _parts: &ProbeParts) -> Box<dyn Probe> {
                 unimplemented!("never opened")
             }
             fn describe(&self) -> String {
-                format!("{self:?}")
+                format!("{:?}", ($(&self.$field,)*))
             }
         }
     };
 }
-fake_probe!(PageKeys);
-fake_probe!(ProcessKeys);
+fake_probe!(PageKeys, url, pools);
+fake_probe!(ProcessKeys, port, name);
 
 macro_rules! fake_channel {
-    ($keys:ident) => {
+    ($keys:ident, $($field:ident),*) => {
         impl ChannelSettings for $keys {
             fn connect(&self, _parts: &NotifyParts) -> Result<Arc<dyn Notifier>, String> {
                 Err("never connected".into())
             }
             fn describe(&self) -> String {
-                format!("{self:?}")
+                format!("{:?}", ($(&self.$field,)*))
             }
         }
     };
 }
-fake_channel!(MailKeys);
-fake_channel!(HookKeys);
+fake_channel!(MailKeys, to, from, smtp, path);
+fake_channel!(HookKeys, webhook_url, url);
 
 fn probe<T: Decode + ProbeSettings + 'static>(node: &Node, cx: &mut Context<'_>) -> Option<Arc<dyn ProbeSettings>> {
     T::decode(node, cx).map(|settings| Arc::new(settings) as Arc<dyn ProbeSettings>)

@@ -106,9 +106,8 @@ fn every_code_is_listed_once_in_order() {
     for folder in ["config", "registry", "model", "probe", "notify"] {
         for file in sources(&root().join("src").join(folder)) {
             let text = std::fs::read_to_string(&file).unwrap();
-            used.extend(
-                pattern.captures_iter(&text).filter_map(|found| found.get(1).or(found.get(2))).map(|code| code.as_str().to_owned()),
-            );
+            let text = text.split("#[cfg(test)]\nmod tests").next().unwrap();
+            used.extend(pattern.captures_iter(text).filter_map(|found| found.get(1).or(found.get(2))).map(|code| code.as_str().to_owned()));
         }
     }
     assert!(used.len() > 30, "{used:?}");
