@@ -11,11 +11,14 @@ use crate::registry::{Diagnostic, Span};
 
 /// Every code that a mistake can have, and what it means; the table of docs/configuration.md.
 pub const CODES: &[(&str, &str)] = &[
+    ("bad-address", "not a mail address"),
     ("bad-header", "a header that cannot be sent"),
     ("bad-host", "not a host with a port"),
     ("bad-json-path", "not a JSON path of RFC 9535"),
     ("bad-log-level", "neither a level nor a filter"),
     ("bad-name", "a name that cannot stand in labels and addresses"),
+    ("bad-secret", "a secret that does not have its form"),
+    ("bad-selector", "not a selector of a metrics page"),
     ("bad-threshold", "not a threshold, guard or rule"),
     ("bad-token", "a token that is empty, or no SHA-256"),
     ("bad-url", "not an address that can be used"),
@@ -31,6 +34,7 @@ pub const CODES: &[(&str, &str)] = &[
     ("missing-key", "a key that must be given"),
     ("missing-limits", "a production target without limits"),
     ("missing-unit", "a bare number where a unit is needed"),
+    ("missing-value", "a list that may not be empty"),
     ("no-probe", "a threshold on a reading, and no probe to read it"),
     ("not-a-number", "a quantity that does not begin with a number"),
     ("out-of-range", "a value that is too small, too large or impossible"),

@@ -2,53 +2,9 @@
 //! held by snapshots. A folder is one configuration of several files.
 
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 
 use plimsoll::config::{CODES, Kinds, load_with};
-use plimsoll::notify::{ChannelSettings, Notifier, NotifyParts};
-use plimsoll::probe::{Probe, ProbeParts, ProbeSettings};
-use plimsoll::registry::{Decode, Kind};
-
-plimsoll::settings! {
-    /// Settings of a kind that is never used.
-    struct Unused titled "the part" {
-        /// Address.
-        url: optional String,
-        /// Receivers.
-        to: default Vec<String>,
-    }
-}
-
-impl ProbeSettings for Unused {
-    fn open(&self, _parts: &ProbeParts) -> Box<dyn Probe> {
-        unreachable!("a bad configuration opens nothing")
-    }
-    fn describe(&self) -> String {
-        format!("{:?} {:?}", self.url, self.to)
-    }
-}
-
-impl ChannelSettings for Unused {
-    fn connect(&self, _parts: &NotifyParts) -> Result<Arc<dyn Notifier>, String> {
-        Err("a bad configuration tells nobody".into())
-    }
-    fn describe(&self) -> String {
-        format!("{:?} {:?}", self.url, self.to)
-    }
-}
-
-static PROBES: &[Kind<dyn ProbeSettings>] = &[Kind {
-    name: "prometheus",
-    summary: "",
-    decode: |node, cx| Unused::decode(node, cx).map(|settings| Arc::new(settings) as Arc<dyn ProbeSettings>),
-    keys: Unused::keys,
-}];
-static CHANNELS: &[Kind<dyn ChannelSettings>] = &[Kind {
-    name: "email",
-    summary: "",
-    decode: |node, cx| Unused::decode(node, cx).map(|settings| Arc::new(settings) as Arc<dyn ChannelSettings>),
-    keys: Unused::keys,
-}];
+use plimsoll::{notify, probe};
 
 fn name_of(path: &Path) -> String {
     path.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default()
@@ -82,7 +38,7 @@ fn every_mistake_is_told_with_its_place() {
     settings.set_omit_expression(true);
     let mut wrong = Vec::new();
     for path in cases {
-        let kinds = Kinds { probes: PROBES, channels: CHANNELS };
+        let kinds = Kinds { probes: probe::KINDS, channels: notify::KINDS };
         let Err(report) = load_with(&path, &kinds, &|_| None) else { panic!("{} was accepted", path.display()) };
         let code = code_of(&path);
         let found: Vec<&str> = report.mistakes().iter().map(|mistake| mistake.code).collect();
@@ -100,12 +56,9 @@ fn every_mistake_is_told_with_its_place() {
 #[test]
 fn every_code_has_a_file() {
     let tried: Vec<String> = cases().iter().map(|path| code_of(path)).collect();
-    // Kinds test their own settings beside their code.
-    let elsewhere = ["unknown-preset"];
     let unknown: Vec<&String> =
         tried.iter().filter(|tried| *tried != "two-mistakes" && !CODES.iter().any(|(code, _)| code == *tried)).collect();
     assert!(unknown.is_empty(), "files named after codes that do not exist: {unknown:?}");
-    let missing: Vec<&str> =
-        CODES.iter().map(|(code, _)| *code).filter(|code| !tried.iter().any(|tried| tried == code) && !elsewhere.contains(code)).collect();
+    let missing: Vec<&str> = CODES.iter().map(|(code, _)| *code).filter(|code| !tried.iter().any(|tried| tried == code)).collect();
     assert!(missing.is_empty(), "no file under tests/it/bad_config for {missing:?}");
 }

@@ -68,7 +68,7 @@ schedules:
   nightly: { profile: soak, cron: "0 2 * * *", timezone: Europe/Berlin, jitter: 2m, overlap: queue, missed: { run_within: 4h } }
 alerts:
   channels:
-    ops: { type: email, to: [a@example.org] }
+    ops: { type: email, to: [a@example.org], smtp: { host: mail.example.org } }
     chat: { type: slack, webhook_url: "https://example.org/x" }
   routes:
     - { match: { severity: [critical, high], team: web }, send: [chat, ops], continue: true }
@@ -175,7 +175,7 @@ fn nothing_at_all_is_a_configuration_with_the_default_rules() {
 
 #[test]
 fn without_routes_every_channel_gets_everything() {
-    let setup = load_text("x", "alerts: { channels: { a: { type: email }, b: { type: email } } }", Path::new("/c"), &kinds()).unwrap();
+    let setup = load_text("x", "alerts: { channels: { a: { type: file }, b: { type: file } } }", Path::new("/c"), &kinds()).unwrap();
     assert_eq!(setup.routes[0].send, ["a", "b"]);
 }
 

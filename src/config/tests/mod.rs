@@ -1,7 +1,8 @@
 //! What configurations become, and that the files made from the declarations are fresh. One mistake a file: tests/it/bad_config.
 
-mod fakes;
 mod files;
 mod loading;
 
-use fakes::kinds;
+fn kinds() -> crate::config::Kinds {
+    crate::config::Kinds { probes: crate::probe::KINDS, channels: crate::notify::KINDS }
+}
