@@ -4,6 +4,7 @@
 
 mod decode;
 mod diagnostic;
+mod macros;
 mod node;
 
 pub use decode::{

@@ -44,7 +44,7 @@ fn yaml_files(path: &Path) -> Vec<PathBuf> {
 
 #[test]
 fn the_default_and_every_example_can_be_loaded() {
-    for path in examples() {
+    for path in examples().into_iter().chain([root().join("deploy/plimsoll.yaml")]) {
         if let Err(report) = load_with(&path, &kinds(), &|_| Some("https://filled.example.org/in".into())) {
             panic!("{report}");
         }
