@@ -20,13 +20,14 @@ use crate::engine::alerting::{Alerting, AlertingParts};
 use crate::engine::daemon::{Daemon, DaemonParts, Loader};
 use crate::engine::handle::{EngineHandle, EngineStatus, Event};
 use crate::engine::outbox::{Outbox, OutboxParts};
-use crate::engine::prober::{ActiveRuns, ProberParts};
-use crate::engine::runner::RunnerParts;
+use crate::engine::prober::{ActiveRuns, ProberParts, Taken};
+use crate::engine::runner::{RunNews, RunnerParts};
 use crate::engine::scheduler::Ticker;
 use crate::engine::setup::Setup;
 use crate::engine::taps::{Taps, hand_on};
 use crate::engine::writer::Writer;
 use crate::metrics::Metrics;
+use crate::model::alerting::AlertInstance;
 use crate::notify::NotifyParts;
 use crate::probe::ProbeParts;
 use crate::protocol::http::default_tls;
@@ -179,31 +180,14 @@ async fn assemble(
     let (status, status_in) = watch::channel(Arc::new(EngineStatus { setup: setup.borrow().clone(), ..EngineStatus::default() }));
     let (commands, commands_in) = mpsc::channel(64);
     let taps = Taps::default();
-    tasks.tail.spawn({
-        let hand = hand_on(readings_in, taps.clone(), writer.clone(), metrics.clone(), alert_readings);
-        async move {
-            hand.await;
-            "readings"
-        }
+    let hand = hand_on(readings_in, taps.clone(), writer.clone(), metrics.clone(), alert_readings);
+    tasks.tail.spawn(async move {
+        hand.await;
+        "readings"
     });
     if options.alerting {
-        let parts = AlertingParts {
-            store: store.clone(),
-            clock: clock.clone(),
-            metrics: metrics.clone(),
-            events: events.clone(),
-            news: news_in,
-            readings: alert_readings_in,
-            setup: setup.subscribe(),
-            active: alerts,
-            link_base: link_base.subscribe(),
-        };
-        let alerting = Alerting::restore(parts).await.context("the state of alerts cannot be read")?;
-        let stop = tasks.stop_alerting.clone();
-        tasks.alerting.spawn(async move {
-            alerting.run(stop).await;
-            "alerting"
-        });
+        let hears = (news_in, alert_readings_in);
+        spawn_alerting(wiring, store, hears, alerts, link_base.subscribe(), tasks).await?;
         spawn_outbox(wiring, store, stats, tasks);
     } else {
         tasks.tail.spawn(discard(news_in, alert_readings_in));
@@ -236,15 +220,42 @@ async fn assemble(
         random: random_numbers(),
     };
     let ticker = Ticker::start().await.context("the scheduler cannot be started")?;
-    let daemon = Daemon::new(parts, commands_in);
-    let (stop, stop_now) = (stop.clone(), stop_now.clone());
+    let running = Daemon::new(parts, commands_in).run(ticker, stop.clone(), stop_now.clone());
     tasks.daemon.spawn(async move {
         // The links in messages need an address for as long as the daemon lives.
         let _links = link_base;
-        daemon.run(ticker, stop, stop_now).await;
+        running.await;
         "daemon"
     });
     Ok(EngineHandle::new(commands, status_in, events.clone()))
+}
+
+async fn spawn_alerting(
+    wiring: &Wiring,
+    store: &Arc<dyn Store>,
+    (news, readings): (mpsc::Receiver<RunNews>, mpsc::Receiver<Taken>),
+    active: watch::Sender<Vec<AlertInstance>>,
+    link_base: watch::Receiver<Option<String>>,
+    tasks: &mut Tasks,
+) -> anyhow::Result<()> {
+    let parts = AlertingParts {
+        store: store.clone(),
+        clock: wiring.clock.clone(),
+        metrics: wiring.metrics.clone(),
+        events: wiring.events.clone(),
+        news,
+        readings,
+        setup: wiring.setup.subscribe(),
+        active,
+        link_base,
+    };
+    let alerting = Alerting::restore(parts).await.context("the state of alerts cannot be read")?;
+    let stop = tasks.stop_alerting.clone();
+    tasks.alerting.spawn(async move {
+        alerting.run(stop).await;
+        "alerting"
+    });
+    Ok(())
 }
 
 fn spawn_outbox(wiring: &Wiring, store: &Arc<dyn Store>, stats: watch::Sender<OutboxStats>, tasks: &mut Tasks) {

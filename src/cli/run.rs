@@ -70,9 +70,8 @@ async fn follow(app: &App, arguments: &RunArguments, signals: &mut Signals, prin
             event = events.recv() => match event {
                 Ok(Event::RunEnded(run)) if run.id == id => return Ok(*run),
                 Ok(event) if !arguments.json => printer.event(&event),
-                Ok(_) => {}
                 // A terminal that is slower than the run: the lines in between are lost, not the run.
-                Err(RecvError::Lagged(_)) => {}
+                Ok(_) | Err(RecvError::Lagged(_)) => {}
                 Err(RecvError::Closed) => return Err(gone(&id)),
             },
             asked = signals.next() => if asked == Asked::Stop {

@@ -11,10 +11,10 @@ use tokio_util::sync::CancellationToken;
 
 use super::admission::{Admission, Occupancy, admit};
 use super::calendar;
-use super::catalog::catalog_of;
 use super::handle::{Command, EngineStatus, Event, LiveRun, NextFire, Refusal};
+use super::launch::{Launch, new_run, record_tick};
 use super::prober::{ActiveRun, ActiveRuns, Prober, ProberParts};
-use super::runner::{EndRequest, Order, RunnerParts, execute};
+use super::runner::{EndRequest, Order, RunnerParts};
 use super::scheduler::Ticker;
 use super::setup::Setup;
 use super::taps::Taps;
@@ -22,10 +22,10 @@ use super::writer::Writer;
 use crate::clock::SharedClock;
 use crate::metrics::Metrics;
 use crate::model::alerting::AlertInstance;
-use crate::model::run::{EndedBy, Run, RunId, RunStatus, Trigger};
+use crate::model::run::{EndedBy, Run, RunId, Trigger};
 use crate::model::schedule::{Schedule, Tick, TickOutcome};
 use crate::model::units::Timestamp;
-use crate::probe::{ProbeParts, version};
+use crate::probe::ProbeParts;
 use crate::store::{OutboxStats, Store};
 
 /// Instants that are looked for after downtime.
@@ -135,9 +135,9 @@ impl Daemon {
         self.publish();
         loop {
             tokio::select! {
-                Some(()) = ticker.ticks.recv() => self.tick().await,
+                Some(()) = ticker.ticks.recv() => self.tick(),
                 Some(command) = self.commands.recv() => self.command(command),
-                Some(ended) = self.runs.join_next() => self.run_ended(ended).await,
+                Some(ended) = self.runs.join_next() => self.run_ended(ended),
                 Some(_) = self.records.join_next() => {}
                 () = stop.cancelled() => break,
             }
@@ -161,7 +161,7 @@ impl Daemon {
         self.publish();
         while !self.running.is_empty() {
             tokio::select! {
-                Some(ended) = self.runs.join_next() => self.run_ended(ended).await,
+                Some(ended) = self.runs.join_next() => self.run_ended(ended),
                 Some(command) = self.commands.recv() => self.command(command),
                 () = stop_now.cancelled() => {
                     for running in self.running.values() {
@@ -222,7 +222,7 @@ impl Daemon {
     }
 
     /// Once a second: fires what is due.
-    async fn tick(&mut self) {
+    fn tick(&mut self) {
         let now = self.parts.clock.now();
         self.last_tick = Some(now);
         let due: Vec<(String, Timestamp, Timestamp)> = self
@@ -374,7 +374,7 @@ impl Daemon {
         self.runs.spawn(async move { (key, launch.run(order).await) });
     }
 
-    async fn run_ended(&mut self, ended: Result<(String, Option<Run>), tokio::task::JoinError>) {
+    fn run_ended(&mut self, ended: Result<(String, Option<Run>), tokio::task::JoinError>) {
         let target = match ended {
             Ok((target, run)) => {
                 if let Some(run) = &run {
@@ -413,7 +413,9 @@ impl Daemon {
                 self.prober = Some(Prober::start(self.setup.targets.values(), &self.parts.prober));
                 self.planned.clear();
                 let schedules: Vec<Schedule> = self.setup.schedules.values().cloned().collect();
-                schedules.iter().for_each(|schedule| self.plan(schedule, now));
+                for schedule in &schedules {
+                    self.plan(schedule, now);
+                }
                 self.parts.metrics.config_reload(true, now);
                 self.last_reload = Some((now, None));
                 tracing::info!("the configuration was read again");
@@ -481,78 +483,5 @@ impl Daemon {
             outbox_waiting: self.parts.outbox.borrow().waiting,
             stopping: self.stopping,
         }));
-    }
-}
-
-/// The row of a run that begins.
-fn new_run(profile: &crate::model::profile::Profile, id: RunId, trigger: Trigger, now: Timestamp) -> Run {
-    Run {
-        id,
-        profile: profile.name.clone(),
-        target: profile.target.clone(),
-        trigger,
-        digest: profile.digest.clone(),
-        target_version: None,
-        started_at: now,
-        ended_at: None,
-        status: RunStatus::Running,
-        ended_by: None,
-        verdict: None,
-        reasons: Vec::new(),
-        catalog: catalog_of(profile),
-        summary: None,
-        thresholds: Vec::new(),
-    }
-}
-
-async fn record_tick(store: &dyn Store, tick: &Tick) {
-    if let Err(error) = store.record_tick(tick).await {
-        tracing::error!(%error, schedule = tick.schedule, outcome = %tick.outcome, reason = tick.reason, "what became of an instant could not be stored");
-    }
-}
-
-/// The part of a start that talks to the store and the target, away from the loop.
-struct Launch {
-    store: Arc<dyn Store>,
-    clock: SharedClock,
-    metrics: Arc<Metrics>,
-    probe: ProbeParts,
-    runner: RunnerParts,
-    tick: Option<(String, Timestamp)>,
-    why: String,
-    answer: Option<oneshot::Sender<Result<RunId, Refusal>>>,
-}
-
-impl Launch {
-    async fn run(self, mut order: Order) -> Option<Run> {
-        order.run.target_version = version::ask(&self.probe, &order.target.target).await;
-        let stored = self.store.start_run(&order.run).await;
-        let id = order.run.id.clone();
-        let (outcome, reason, run) = match &stored {
-            Ok(()) => (TickOutcome::Started, self.why.clone(), Some(id.clone())),
-            Err(error) => (TickOutcome::Refused, format!("the run could not be stored, so nothing was loaded: {error}"), None),
-        };
-        if let Some((schedule, due)) = &self.tick {
-            let tick = Tick {
-                schedule: schedule.clone(),
-                profile: order.run.profile.clone(),
-                due: *due,
-                decided: self.clock.now(),
-                outcome,
-                reason: reason.clone(),
-                run,
-            };
-            self.metrics.tick(&tick);
-            record_tick(&*self.store, &tick).await;
-        }
-        if let Some(answer) = self.answer {
-            // Whoever asked may have gone.
-            let _ = answer.send(stored.as_ref().map(|()| id).map_err(|_| Refusal::NotNow(reason.clone())));
-        }
-        if let Err(error) = stored {
-            tracing::error!(%error, profile = order.run.profile, "a run could not be stored, so nothing was loaded");
-            return None;
-        }
-        Some(execute(order, self.runner).await)
     }
 }

@@ -8,6 +8,7 @@ pub mod catalog;
 pub mod daemon;
 pub mod findings;
 pub mod handle;
+mod launch;
 pub mod load;
 pub mod outbox;
 pub mod prober;

@@ -152,7 +152,7 @@ impl Task {
                 }
                 Err(error) => {
                     self.metrics.storage_error("append");
-                    self.say(Some(error.to_string()));
+                    self.say(Some(&error.to_string()));
                     return;
                 }
             }
@@ -179,17 +179,17 @@ impl Task {
     }
 
     /// Says once when storing fails and once when it works again.
-    fn say(&self, trouble: Option<String>) {
+    fn say(&self, trouble: Option<&str>) {
         self.trouble.send_if_modified(|before| {
             let changed = before.is_some() != trouble.is_some();
             if changed {
-                match &trouble {
+                match trouble {
                     Some(error) => tracing::error!(error, kept = self.pending.len(), "the store does not take data; it is kept in memory"),
                     None => tracing::info!("the store takes data again"),
                 }
             }
-            let differs = *before != trouble;
-            before.clone_from(&trouble);
+            let differs = before.as_deref() != trouble;
+            *before = trouble.map(str::to_owned);
             differs
         });
     }

@@ -1,3 +1,5 @@
+//! Tests of the module above; what people read is held by snapshots.
+
 use super::*;
 use crate::model::alerting::{Message, MessageKind, Severity};
 use crate::model::run::{EndedBy, RunStatus, Verdict};

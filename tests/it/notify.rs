@@ -1,5 +1,6 @@
 //! Channels against real servers: an SMTP server that demands STARTTLS and login, and an HTTP endpoint; payloads are judged by the
 //! receivers' own libraries.
+#![expect(clippy::unwrap_used, reason = "a helper that fails is a test that failed")]
 
 use std::io::Write as _;
 use std::net::TcpListener;

@@ -1,3 +1,5 @@
+//! Tests of the module above; what people read is held by snapshots.
+
 use std::io::Write;
 use std::process::{Command, Stdio};
 
