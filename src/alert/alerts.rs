@@ -38,6 +38,8 @@ pub struct Alerts {
     /// Last moment seen, and how far the axis of windows is ahead of the clock because that went back.
     axis: (Timestamp, Duration),
     overflow: u64,
+    /// Latest `pool_limit` by target, probe and pool.
+    capacities: BTreeMap<[String; 3], f64>,
 }
 
 impl Alerts {
@@ -149,6 +151,9 @@ impl Alerts {
     /// Takes a reading of a probe; the labels of its points already have `probe` and `target`.
     pub fn observe_points(&mut self, target: &str, points: &[Point], now: Timestamp) {
         let at = self.axis(now);
+        for point in points.iter().filter(|point| point.metric == "pool_limit") {
+            self.capacities.insert(place_of(&point.labels), point.value);
+        }
         let live = self.live.get(target).cloned();
         for rule in self.rules.values().cloned().collect::<Vec<_>>() {
             let Condition::Series(series) = &rule.when else { continue };
@@ -297,7 +302,8 @@ impl Alerts {
         };
         let channels = group.instance.told.iter().filter(wants).cloned().collect();
         let rule = self.rules.get(&group.instance.rule).map(|rule| RuleNote::of(rule));
-        self.decision.messages.push(Told { instance: group.instance.clone(), kind, reason, channels, rule });
+        let capacity = self.capacities.get(&place_of(&group_labels(key, &group.instance.rule))).copied();
+        self.decision.messages.push(Told { instance: group.instance.clone(), kind, reason, channels, rule, capacity });
     }
 
     /// The key of the alert with these labels, made when it is new; `None` when it is not watched.
@@ -387,6 +393,11 @@ fn measures_the_same(old: &Rule, new: &Rule) -> bool {
         (Condition::Verdict { .. }, Condition::Verdict { .. }) => true,
         (Condition::Series(_), Condition::Verdict { .. }) | (Condition::Verdict { .. }, Condition::Series(_)) => false,
     }
+}
+
+/// Target, probe and pool of a series; empty where a label is absent.
+fn place_of(labels: &Labels) -> [String; 3] {
+    ["target", "probe", "pool"].map(|label| labels.get(label).cloned().unwrap_or_default())
 }
 
 #[cfg(test)]

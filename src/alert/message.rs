@@ -3,6 +3,7 @@
 
 use super::fingerprint::group_labels;
 use super::reason::plain_time;
+use super::spoken::spoken;
 use super::{RuleNote, Told};
 use crate::model::Labels;
 use crate::model::alerting::{AlertInstance, AlertState, Message, MessageKind, Severity};
@@ -19,14 +20,15 @@ pub fn compose(told: &Told, at: Timestamp, links: Links<'_>) -> Message {
     let alert = &told.instance;
     let started_at = alert.opened_at.unwrap_or(at);
     let lasted = plain_time(at.since(started_at));
+    let said = spoken(told, at).unwrap_or_else(|| told.reason.clone());
     let headline = match told.kind {
-        MessageKind::Fired => format!("Fired: {}", told.reason),
-        MessageKind::Reminder => format!("Still firing after {lasted}: {}", told.reason),
-        MessageKind::Resolved => format!("Resolved after {lasted}: {}", told.reason),
+        MessageKind::Fired => format!("Fired: {}", said),
+        MessageKind::Reminder => format!("Still firing after {lasted}: {}", said),
+        MessageKind::Resolved => format!("Resolved after {lasted}: {}", said),
         MessageKind::FiredAndResolved => {
-            format!("Fired and resolved within {lasted}, while this channel could not be reached: {}", told.reason)
+            format!("Fired and resolved within {lasted}, while this channel could not be reached: {}", said)
         }
-        MessageKind::Test => format!("Test: {}", told.reason),
+        MessageKind::Test => format!("Test: {}", said),
     };
     let severity = alert.labels.get("severity").and_then(|word| Severity::parse(word)).unwrap_or(Severity::High);
     Message {

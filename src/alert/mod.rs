@@ -15,12 +15,14 @@ mod outgoing;
 mod properties;
 mod reason;
 mod route;
+mod spoken;
 
 use std::time::Duration;
 
 use crate::model::alerting::{AlertInstance, MessageKind, Route, Rule, Transition};
 use crate::model::catalog::Catalog;
 use crate::model::run::{Run, RunId};
+use crate::model::threshold::Condition;
 
 pub use alerts::Alerts;
 pub use fingerprint::{fingerprint, group_labels};
@@ -81,6 +83,8 @@ pub struct Told {
     pub channels: Vec<String>,
     /// The rule; `None` when it no longer exists.
     pub rule: Option<RuleNote>,
+    /// The limit of the pool that the alert speaks of, by its latest reading.
+    pub capacity: Option<f64>,
 }
 
 /// What a message says about its rule.
@@ -90,12 +94,20 @@ pub struct RuleNote {
     pub limit: String,
     /// Where to read what to do.
     pub runbook: Option<String>,
+    /// The metric that the rule looks at; `None` for verdicts.
+    pub metric: Option<&'static str>,
+    /// How it is aggregated: `p(95)`, `max`.
+    pub aggregation: String,
 }
 
 impl RuleNote {
     /// What a message says about `rule`.
     pub fn of(rule: &Rule) -> Self {
-        Self { limit: reason::limit(rule), runbook: rule.runbook.clone() }
+        let (metric, aggregation) = match &rule.when {
+            Condition::Series(series) => (Some(series.metric.name), series.aggregation.text()),
+            Condition::Verdict { .. } => (None, String::new()),
+        };
+        Self { limit: reason::limit(rule), runbook: rule.runbook.clone(), metric, aggregation }
     }
 }
 

@@ -156,7 +156,8 @@ async fn journey(storage: String, folder: &Path) {
     let mails = smtp.wait_for(2).await;
     assert_thread(&mails);
     let posts = hook.wait_for(2).await;
-    assert!(posts[0]["body"]["text"].is_string() && posts[0]["body"]["attachments"].is_array(), "{}", posts[0]);
+    let body: Json = serde_json::from_str(posts[0]["body"].as_str().unwrap()).unwrap();
+    assert!(body["text"].is_string() && body["attachments"][0]["blocks"].is_array(), "{body}");
     // Everything that happened, in its order, on the daemon's own clock.
     let history = store.transitions(None, 50).await.unwrap();
     let moment = |state: &str| history.iter().rev().find(|change| change.to.as_str() == state).map(|change| change.at).unwrap();
