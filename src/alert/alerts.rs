@@ -22,6 +22,9 @@ use crate::model::units::Timestamp;
 /// Most alerts of one rule; beyond it new series are not watched (and counted), so that a label that never repeats cannot fill the memory.
 const MOST_PER_RULE: usize = 1000;
 
+/// A step back of the clock that is longer than any reading takes.
+const CLOCK_SET: Duration = Duration::from_secs(30);
+
 /// Every alert, with what is needed to judge it.
 #[derive(Debug, Default)]
 pub struct Alerts {
@@ -380,6 +383,11 @@ impl Alerts {
     /// `now` as seconds on an axis that never goes back, whatever the wall clock does.
     fn axis(&mut self, now: Timestamp) -> f64 {
         let (last, ahead) = &mut self.axis;
+        // A reading carries the moment at which it began: a few seconds back is the order of things, not a clock that was set.
+        if last.since(now) < CLOCK_SET {
+            *last = now.max(*last);
+            return last.plus(*ahead).as_seconds();
+        }
         *ahead += last.since(now);
         *last = now;
         now.plus(*ahead).as_seconds()

@@ -32,7 +32,7 @@ pub const CODES: &[(&str, &str)] = &[
     ("key-of-another-executor", "a key that another executor has"),
     ("missing-base-url", "a path without a `base_url` to follow"),
     ("missing-key", "a key that must be given"),
-    ("missing-limits", "a production target without limits"),
+    ("missing-limits", "a production target without limits, or a limit that cannot bound the load"),
     ("missing-unit", "a bare number where a unit is needed"),
     ("missing-value", "a list that may not be empty"),
     ("no-probe", "a threshold on a reading, and no probe to read it"),

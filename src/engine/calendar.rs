@@ -4,8 +4,10 @@
 
 use std::time::Duration;
 
-use croner::Cron;
+use chrono::{DateTime, Offset, Utc};
+use chrono_tz::Tz;
 use croner::parser::{CronParser, Seconds};
+use croner::{Cron, JobType};
 
 use crate::model::schedule::{Missed, Schedule};
 use crate::model::units::Timestamp;
@@ -20,7 +22,24 @@ pub fn next_after(schedule: &Schedule, after: Timestamp) -> Option<Timestamp> {
     let cron = parse(&schedule.cron).ok()?;
     let local = after.to_utc().with_timezone(&schedule.timezone);
     let next = cron.find_next_occurrence(&local, false).ok()?;
-    Some(Timestamp::from_utc(next.with_timezone(&chrono::Utc)))
+    let next = if cron.determine_job_type() == JobType::FixedTime { next } else { in_the_double_hour(&cron, &local, next) };
+    Some(Timestamp::from_utc(next.with_timezone(&Utc)))
+}
+
+/// A schedule with wildcards fires in both turns of the hour that exists twice. croner passes over the second turn when it is asked
+/// from within the first: look there with the offsets on both sides of the change, taken as fixed.
+fn in_the_double_hour(cron: &Cron, after: &DateTime<Tz>, next: DateTime<Tz>) -> DateTime<Tz> {
+    let zone = after.timezone();
+    let mut soonest = next;
+    for offset in [after.offset().fix(), next.offset().fix()] {
+        let Ok(found) = cron.find_next_occurrence(&after.with_timezone(&offset), false) else { continue };
+        let found = found.with_timezone(&zone);
+        // It counts only if the zone really has that offset then.
+        if found.offset().fix() == offset && found < soonest {
+            soonest = found;
+        }
+    }
+    soonest
 }
 
 /// The last instant in `(after, until]` and how many there are, at most `limit`; `None` when there is none.

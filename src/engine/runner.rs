@@ -23,7 +23,7 @@ use crate::model::finding::Finding;
 use crate::model::measure::Interval;
 use crate::model::profile::Profile;
 use crate::model::progress::{PoolNow, Progress};
-use crate::model::run::{EndedBy, Run, RunId, RunStatus};
+use crate::model::run::{EndedBy, Run, RunId, RunStatus, Verdict};
 use crate::model::series::Reading;
 use crate::protocol::guard::Guard;
 use crate::protocol::http::HttpShared;
@@ -98,7 +98,7 @@ pub async fn execute(order: Order, parts: RunnerParts) -> Run {
         catalog,
         http: HttpShared { guard, tls: parts.tls.clone() },
         seed: order.seed,
-        threads: order.threads.max(1),
+        threads: threads_for(&order.profile, order.threads),
     };
     let run = Arc::new(order.run);
     parts.metrics.run_started(&run);
@@ -116,17 +116,26 @@ pub async fn execute(order: Order, parts: RunnerParts) -> Run {
         observed: Observed::default(),
         pools: BTreeMap::new(),
         ended: None,
+        aborted_by: None,
+        began: None,
         lost_before: 0,
     };
     going.lost_before = going.parts.writer.lost();
     match started {
         Ok(load) => {
             (order.began)(load.start);
+            going.began = Some(load.start);
             going.follow(load, plan.threads, order.end, order.readings).await;
         }
         Err(error) => going.ended = Some((EndedBy::Cancelled, format!("the load could not be started: {error}"))),
     }
     going.finish().await
+}
+
+/// Load threads that make sense: no more than the VUs of the smallest scenario, because VUs are divided among them.
+fn threads_for(profile: &Profile, wanted: usize) -> usize {
+    let least = profile.scenarios.iter().map(|scenario| scenario.executor.max_vus()).min().unwrap_or(1);
+    wanted.min(usize::try_from(least).unwrap_or(usize::MAX)).max(1)
 }
 
 async fn send_news(parts: &RunnerParts, news: RunNews) {
@@ -146,6 +155,10 @@ struct Going {
     pools: BTreeMap<String, PoolNow>,
     /// Why it was ended early, and the reason in words.
     ended: Option<(EndedBy, String)>,
+    /// The `abortOnFail` threshold that ended the run.
+    aborted_by: Option<String>,
+    /// Offset 0 on the clock that does not jump.
+    began: Option<Instant>,
     lost_before: u64,
 }
 
@@ -164,7 +177,10 @@ impl Going {
             let far = Instant::now() + Duration::from_secs(3_600);
             tokio::select! {
                 report = load.reports.recv() => {
-                    let Some(report) = report else { break };
+                    let Some(report) = report else {
+                        self.ended.get_or_insert((EndedBy::Cancelled, "a load thread broke off; this is a bug in Plimsoll".into()));
+                        break;
+                    };
                     for interval in recorder.take(report) {
                         self.second(Arc::new(interval)).await;
                     }
@@ -178,7 +194,7 @@ impl Going {
                         self.ended.get_or_insert((request.by, request.who));
                     }
                 }
-                () = sleep_until(kill_at.unwrap_or(far)) => load.kill.cancel(),
+                () = sleep_until(kill_at.unwrap_or(far)), if !load.kill.is_cancelled() => load.kill.cancel(),
             }
             if self.ended.is_some() {
                 load.stop.cancel();
@@ -241,6 +257,7 @@ impl Going {
             self.ended = Some((EndedBy::Guard, format!("the target's guard `{guard}` ended the run")));
         } else if let Some(threshold) = self.watchers.abort() {
             self.ended = Some((EndedBy::Threshold, format!("`{threshold}` failed and has abortOnFail")));
+            self.aborted_by = Some(threshold.to_owned());
         }
         if let Some((by, reason)) = &self.ended {
             tracing::warn!(run_id = %self.run.id, by = by.as_str(), reason, "the run is ended early");
@@ -276,15 +293,20 @@ impl Going {
 
     /// Sums up, judges, stores.
     async fn finish(mut self) -> Run {
-        let ended_at = self.parts.clock.now();
+        let elapsed = self.began.map_or(Duration::ZERO, |began| began.elapsed());
+        let ended_at = self.run.started_at.plus(elapsed);
         let ended_by = self.ended.as_ref().map_or(EndedBy::Completed, |(by, _)| *by);
         self.fold.intervals_lost = self.parts.writer.lost().saturating_sub(self.lost_before);
         let mut run = Run::clone(&self.run);
-        let summary = self.fold.summary(&run.catalog, ended_at.since(run.started_at).as_secs_f64());
+        let summary = self.fold.summary(&run.catalog, elapsed.as_secs_f64());
         let mut thresholds = self.watchers.results();
+        for broken in thresholds.iter_mut().filter(|result| self.aborted_by.as_ref() == Some(&result.text)) {
+            // It was broken when it ended the run, wherever the last second took it.
+            broken.verdict = Verdict::Fail;
+        }
         if ended_by == EndedBy::Cancelled || ended_by == EndedBy::Signal {
             // What was not broken when the run was ended early has not been proven to hold.
-            thresholds.retain(|result| result.verdict != crate::model::run::Verdict::NoData);
+            thresholds.retain(|result| result.verdict != Verdict::NoData);
         }
         let judged = judge(&summary, &thresholds, ended_by, self.watchers.tripped_guard(), self.profile.max_undelivered);
         for scenario in &summary.scenarios {

@@ -51,6 +51,11 @@ impl Readings {
     }
 
     /// Forgets everything of a target.
+    /// Forgets what one probe read.
+    pub(super) fn forget_probe(&self, target: &str, probe: &str) {
+        locked(&self.latest).retain(|(of, by), _| of != target || by != probe);
+    }
+
     pub(super) fn forget_target(&self, target: &str) {
         locked(&self.latest).retain(|(of, _), _| of != target);
     }

@@ -209,6 +209,15 @@ impl Metrics {
         remove_where(&self.families.probe_duration, &of_target);
     }
 
+    /// Forgets a probe that a target no longer has.
+    pub(super) fn forget_probe(&self, target: &str, probe: &str) {
+        self.readings.forget_probe(target, probe);
+        let of_probe = [("target", target), ("probe", probe)];
+        remove_where(&self.families.probe_up, &of_probe);
+        remove_where(&self.families.probe_errors, &of_probe);
+        remove_where(&self.families.probe_duration, &of_probe);
+    }
+
     /// Forgets a profile that is not configured any more.
     pub(super) fn forget_profile(&self, name: &str) {
         let of_profile = [("profile", name)];

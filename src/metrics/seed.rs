@@ -116,6 +116,12 @@ impl Metrics {
         for target in gone {
             self.forget_target(&target);
         }
+        for (target, probes) in known.probes {
+            let gone = labels_of(&self.families.probe_duration, "probe").into_iter().filter(|probe| !probes.contains(probe));
+            for probe in gone.collect::<BTreeSet<String>>() {
+                self.forget_probe(target, &probe);
+            }
+        }
     }
 }
 

@@ -185,6 +185,8 @@ impl ChannelSettings for EmailSettings {
             (None, None) => None,
             (Some(_), None) | (None, Some(_)) => return Err("the mail server's login is incomplete".into()),
         };
+        // With a sender given, its domain names the messages: a container's host name changes, and a thread must not break with it.
+        let hostname = self.from.as_ref().map_or(hostname, |from| domain(from.0.email.domain()));
         Ok(Arc::new(EmailNotifier { settings: self.clone(), from, hostname, tls, login, reached: Mutex::default() }))
     }
 

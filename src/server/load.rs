@@ -14,6 +14,9 @@ const PIECE: u32 = 600;
 /// Most seconds in one answer: 4 hours.
 pub(super) const MAX_SECONDS: u32 = 14_400;
 
+/// Seconds on the page of a run that is going on.
+pub(super) const LIVE_SECONDS: u32 = 900;
+
 /// Readings of one probe series as one value per second.
 #[derive(Debug, serde::Serialize)]
 pub(super) struct ProbeSeries {
@@ -47,7 +50,16 @@ pub(super) async fn series(parts: &Parts, run: &Run, from: u32, to: u32) -> Resu
 
 /// Series of one probe metric for `from <= second < to`.
 pub(super) async fn readings(parts: &Parts, run: &Run, metric: &str, from: u32, to: u32) -> Result<Vec<ProbeSeries>, ApiError> {
-    let filter = ReadingFilter { run: Some(run.id.clone()), metric: Some(metric.to_owned()), ..ReadingFilter::default() };
+    // A second of slack on both sides: readings carry their own moment.
+    let moment = |second: u32| run.started_at.plus(std::time::Duration::from_secs(u64::from(second)));
+    let (since, until) = (moment(from.saturating_sub(1)), moment(to.saturating_add(2)));
+    let filter = ReadingFilter {
+        run: Some(run.id.clone()),
+        metric: Some(metric.to_owned()),
+        from: Some(since),
+        to: Some(until),
+        ..ReadingFilter::default()
+    };
     let readings = stored(parts.store.readings(&filter)).await?;
     let length = (to - from) as usize;
     let mut all: BTreeMap<(String, Labels), Vec<Option<f64>>> = BTreeMap::new();

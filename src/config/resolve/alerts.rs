@@ -26,7 +26,7 @@ pub(crate) struct DefaultRule {
 }
 
 /// The default rules: what nearly everybody wants to know.
-pub(crate) const DEFAULT_RULES: [DefaultRule; 3] = [
+pub(crate) const DEFAULT_RULES: [DefaultRule; 4] = [
     DefaultRule {
         name: "pool-nearly-full",
         when: "pool_utilization: max > 80% over 1m for 3m",
@@ -42,7 +42,10 @@ pub(crate) const DEFAULT_RULES: [DefaultRule; 3] = [
         severity: Severity::High,
         no_data: NoData::Ok,
     },
-    DefaultRule { name: "runs-failing", when: "verdict == fail for 2 runs", recover: "", severity: Severity::High, no_data: NoData::Keep },
+    // Everything but a pass: a run that measured nothing, or could not load, is as much a reason to look as one that failed.
+    DefaultRule { name: "runs-failing", when: "verdict != pass for 2 runs", recover: "", severity: Severity::High, no_data: NoData::Keep },
+    // A probe that cannot be read is blind, and blind is not green.
+    DefaultRule { name: "probe-down", when: "probe_up: value < 1 for 2m", recover: "", severity: Severity::Medium, no_data: NoData::Keep },
 ];
 
 /// Least time between two messages about one open incident, unless configured.

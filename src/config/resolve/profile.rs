@@ -8,7 +8,7 @@ use super::digest::digest;
 use super::expression::Selectable;
 use crate::config::raw::profile::{RawProfile, RawThreshold};
 use crate::engine::setup::TargetSetup;
-use crate::model::profile::{Limits, Profile, Scenario};
+use crate::model::profile::{FlowNode, Limits, Profile, Scenario};
 use crate::model::threshold::{Source, Threshold};
 use crate::model::units::{Rate, format_duration};
 use crate::registry::{Span, Spanned};
@@ -82,9 +82,15 @@ impl Resolver<'_> {
 
     fn check_limits(&mut self, profile: &Spanned<String>, target: &str, limits: Limits, scenarios: &[(Span, Scenario)]) {
         if let Some(limit) = limits.rate {
-            let load = peak(scenarios, |scenario| scenario.executor.max_rate().unwrap_or(0.0));
+            let load = peak(scenarios, |scenario| scenario.executor.max_rate().unwrap_or(0.0) * most_requests(&scenario.flow) as f64);
             let shown = |rate: f64| Rate { count: rate * limit.per.as_secs_f64(), per: limit.per }.to_string();
-            self.over(profile, target, &load, limit.as_per_second(), shown, "starts");
+            self.over(profile, target, &load, limit.as_per_second(), shown, "sends up to");
+            let closed = scenarios.iter().find(|(_, scenario)| !scenario.executor.is_open());
+            if let (Some((span, scenario)), None) = (closed, limits.vus) {
+                let message =
+                    format!("how often scenario `{}` asks depends on the target, so a limit on the rate does not bound it", scenario.name);
+                self.mistake("missing-limits", *span, message, format!("add `vus:` to the limits of target `{target}`"));
+            }
         }
         if let Some(limit) = limits.vus {
             let load = peak(scenarios, |scenario| scenario.executor.max_vus() as f64);
@@ -110,6 +116,17 @@ impl Resolver<'_> {
         let message = format!("profile `{}` {verb} {}", profile.value, shown(load.sum));
         self.mistake("over-limits", span, message, format!("the target `{target}` allows {}", shown(limit)));
     }
+}
+
+/// Most requests that one iteration can send.
+fn most_requests(flow: &[FlowNode]) -> usize {
+    flow.iter()
+        .map(|node| match node {
+            FlowNode::Step(_) => 1,
+            FlowNode::Choose(branches) => branches.iter().map(|(_, flow)| most_requests(flow)).max().unwrap_or(0),
+            FlowNode::Pause(_) => 0,
+        })
+        .sum()
 }
 
 /// The regular end of a scenario, after the start of the run.

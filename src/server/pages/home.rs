@@ -36,7 +36,7 @@ pub(in super::super) async fn home(State(parts): State<Parts>) -> Response {
         section {
             h2 { "Last runs" }
             @match &last {
-                Ok(last) if last.is_empty() => { p.muted { "No run yet." } }
+                Ok(last) if ended_first(last).is_empty() => { p.muted { "No run has ended yet." } }
                 Ok(last) => { (runs(&ended_first(last))) }
                 Err(_) => { p.muted { "The list is not available: the database cannot be read." } }
             }

@@ -6,7 +6,7 @@ use axum::response::{IntoResponse, Redirect, Response};
 use maud::{Markup, PreEscaped, html};
 
 use super::super::error::ApiError;
-use super::super::load::{self, MAX_SECONDS, ProbeSeries};
+use super::super::load::{self, LIVE_SECONDS, MAX_SECONDS, ProbeSeries};
 use super::super::{Parts, stored};
 use super::parts::{badge, fact, progress, run_path, time, verdict, whole};
 use super::{failed, not_found, page, respond};
@@ -35,7 +35,9 @@ async fn whole_page(parts: &Parts, id: &str) -> Result<Option<Response>, ApiErro
     }
     let findings = stored(parts.store.findings(Some(&run.id), 50)).await?;
     let end = load::seconds_of(parts, &run);
-    let from = end.saturating_sub(MAX_SECONDS);
+    // A page that reloads every few seconds shows the last quarter of an hour; the whole run is there once it has ended.
+    let shown = if run.status == RunStatus::Running { LIVE_SECONDS } else { MAX_SECONDS };
+    let from = end.saturating_sub(shown);
     let series = load::series(parts, &run, from, end).await?;
     let pools = load::readings(parts, &run, "pool_utilization", from, end).await?;
     let waiting = load::readings(parts, &run, "pool_waiting", from, end).await?;
