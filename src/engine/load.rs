@@ -90,7 +90,7 @@ fn thread_main(
     let part = Part { index: index as u64, count: plan.threads as u64 };
     let seed = plan.seed.wrapping_add(index as u64);
     let local = LocalSet::new();
-    local.block_on(&runtime, async {
+    let error = local.block_on(&runtime, async {
         let mut scenarios = tokio::task::JoinSet::new();
         for (scenario, first_step) in plan.profile.scenarios.iter().zip(first_steps(&plan.catalog)) {
             let workload = match HttpWorkload::new(scenario, first_step, plan.http.clone(), shard.clone(), seed) {
@@ -104,7 +104,11 @@ fn thread_main(
             scenarios.spawn_local(async move { drive(&scenario, workload, drive_parts).await });
         }
         report_until_done(&mut scenarios, &shard, reports, index, start).await
-    })
+    });
+    drop(local);
+    // A name lookup that hangs cannot be cancelled; the end of the run does not wait for it.
+    runtime.shutdown_background();
+    error
 }
 
 /// Hands the shard over at every full second of the run until all scenarios have ended; returns what went wrong, if anything.

@@ -220,8 +220,11 @@ impl Going {
         self.show(&progress);
         let _ = self.parts.events.send(Event::Progress(self.run.id.clone(), Box::new(progress)));
         send_news(&self.parts, RunNews::Second(self.run.clone(), interval.clone())).await;
-        self.watchers.interval(&self.run.catalog, &interval);
-        self.look_for_the_end();
+        // A run that is being ended is not judged any further: requests that it cuts off itself are not the target's failures.
+        if self.ended.is_none() {
+            self.watchers.interval(&self.run.catalog, &interval);
+            self.look_for_the_end();
+        }
     }
 
     fn reading(&mut self, reading: &Reading) {
@@ -232,8 +235,10 @@ impl Going {
                 self.pool_now(point);
             }
         }
-        self.watchers.reading(&self.run.catalog, reading);
-        self.look_for_the_end();
+        if self.ended.is_none() {
+            self.watchers.reading(&self.run.catalog, reading);
+            self.look_for_the_end();
+        }
     }
 
     fn pool_now(&mut self, point: &crate::model::series::Point) {
@@ -250,9 +255,6 @@ impl Going {
 
     /// Ends the run when a guard or an `abortOnFail` threshold says so.
     fn look_for_the_end(&mut self) {
-        if self.ended.is_some() {
-            return;
-        }
         if let Some(guard) = self.watchers.tripped_guard() {
             self.ended = Some((EndedBy::Guard, format!("the target's guard `{guard}` ended the run")));
         } else if let Some(threshold) = self.watchers.abort() {

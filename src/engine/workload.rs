@@ -14,7 +14,7 @@ use crate::flow::walk::{Next, NumberedFlow, steps_of};
 use crate::model::failure::Reason;
 use crate::model::measure::Outcome;
 use crate::model::profile::Scenario;
-use crate::protocol::http::{Exchange, HttpClient, HttpShared, Prepared, message_of};
+use crate::protocol::http::{Exchange, HttpClient, HttpShared, Prepared};
 
 /// The iterations of one scenario on one load thread.
 pub struct HttpWorkload {
@@ -59,7 +59,7 @@ impl HttpWorkload {
         let Some(step) = self.steps.get(usize::from(index)) else { return true };
         let flight = Flight { workload: self, step: index, intended, landed: false };
         let exchange = vu.client.send(&step.request).await;
-        flight.land(exchange, &step.checks)
+        flight.land(exchange, step)
     }
 }
 
@@ -100,15 +100,15 @@ struct Flight<'w> {
 
 impl Flight<'_> {
     /// Judges and counts the answer; returns whether the request or a check failed.
-    fn land(mut self, mut exchange: Exchange, checks: &Checks) -> bool {
+    fn land(mut self, mut exchange: Exchange, step: &ReadyStep) -> bool {
         self.landed = true;
-        let mut failed_checks = checks.all();
+        let mut failed_checks = step.checks.all();
         if let Some(status) = exchange.status.filter(|_| exchange.outcome.failure.is_none()) {
             let answer = Answer { status, duration: exchange.outcome.phases.service_time(), body: &exchange.body };
-            let checked = checks.evaluate(answer);
+            let checked = step.checks.evaluate(answer);
             failed_checks = checked.failed;
             if let Some(reason) = checked.failure {
-                exchange.outcome.message = Some(message_of(status, &exchange.body));
+                exchange.outcome.message = Some(step.request.message_of(status, &exchange.body));
                 exchange.outcome.failure = Some(reason);
             }
         }

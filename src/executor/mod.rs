@@ -68,6 +68,12 @@ impl Part {
         (total + self.count - 1 - self.index) / self.count
     }
 
+    /// The part that this thread has in starts which only `vus` VUs can take: a thread without a VU gets none (`None`), or it would
+    /// drop every start that falls to it while other threads have VUs to spare.
+    pub fn of_starts(self, vus: u64) -> Option<Self> {
+        (self.index < vus).then_some(Self { count: self.count.min(vus), ..self })
+    }
+
     /// Number of this part's `local`-th thing.
     pub fn number(self, local: u64) -> u64 {
         local * self.count + self.index

@@ -38,6 +38,8 @@ struct Desk {
 /// Runs an open scenario to its end.
 pub(super) async fn run<W: Workload>(scenario: &Scenario, workload: Rc<W>, drive: Drive, begin: Instant) {
     let (Some(starts), Some(pool)) = (Starts::of(&scenario.executor), pool_of(&scenario.executor)) else { return };
+    let Some(part) = drive.part.of_starts(pool.max.max(1)) else { return };
+    let drive = Drive { part, ..drive };
     let end = begin + scenario.executor.duration();
     let shared =
         Rc::new(Shared { idle: RefCell::default(), dropped: Cell::new(None), busy: Cell::new(0), all_idle: Notify::new(), starts, begin });

@@ -194,6 +194,19 @@ fn parts_share_every_start_and_every_vu() {
     assert_eq!((0..3).map(|local| Part { index: 1, count: 3 }.number(local)).collect::<Vec<_>>(), [1, 4, 7]);
 }
 
+#[test]
+fn a_thread_without_a_vu_takes_no_starts() {
+    for (threads, vus, takers) in [(4, 1, 1), (4, 3, 3), (2, 2, 2), (2, 50, 2)] {
+        let parts: Vec<Part> = (0..threads).filter_map(|index| Part { index, count: threads }.of_starts(vus)).collect();
+        assert_eq!(parts.len(), takers);
+        let mut starts: Vec<u64> = parts.iter().flat_map(|part| (0..part.share(100)).map(|local| part.number(local))).collect();
+        starts.sort_unstable();
+        assert_eq!(starts, (0..100).collect::<Vec<_>>());
+        assert_eq!(parts.iter().map(|part| part.share(vus)).sum::<u64>(), vus);
+        assert!(parts.iter().all(|part| part.share(vus) > 0));
+    }
+}
+
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(48))]
     #[test]

@@ -1,7 +1,6 @@
 //! HTTP/1.1: one keep-alive connection per VU and host, through hyper's connection API (its task lives on the VU's own thread).
 //! Every way to fail becomes exactly one `Reason`. Redirects are not followed: a 3xx is an answer like any other.
 
-use std::cell::Cell;
 use std::io::ErrorKind;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -16,7 +15,7 @@ use tokio::net::TcpStream;
 use tokio::time::{Instant, timeout_at};
 
 use super::guard::{Guard, host_and_port};
-use super::stream::{Meter, Metering, Transport};
+use super::stream::{Meter, Metered, Metering, Transport};
 use crate::model::failure::{Phase, Reason};
 use crate::model::measure::{Outcome, Phases};
 use crate::model::profile::HttpRequest;
@@ -25,6 +24,8 @@ use crate::model::profile::HttpRequest;
 const BODY_LIMIT: usize = 8 * 1024 * 1024;
 /// How much of a failed answer is kept for people.
 const MESSAGE_LIMIT: usize = 300;
+/// Longest message, in characters, once secrets in it are replaced.
+const SHOWN_LIMIT: usize = 480;
 
 /// A request that is ready to be sent again and again.
 #[derive(Debug)]
@@ -36,6 +37,8 @@ pub struct Prepared {
     body: Bytes,
     timeout: Duration,
     keep_body: bool,
+    /// Credentials that it sends: hidden wherever an answer repeats them.
+    secrets: Vec<String>,
 }
 
 impl Prepared {
@@ -59,7 +62,22 @@ impl Prepared {
         }
         let (parts, ()) = built.body(()).map_err(|error| error.to_string())?.into_parts();
         let body = request.body.clone().unwrap_or_default();
-        Ok(Self { host, port, tls, parts, body, timeout, keep_body })
+        Ok(Self { host, port, tls, parts, body, timeout, keep_body, secrets: secrets_of(&request.headers) })
+    }
+
+    /// The status and the first characters of a failed answer's body, on one line, secrets redacted.
+    pub fn message_of(&self, status: u16, body: &[u8]) -> String {
+        let text = String::from_utf8_lossy(&body[..body.len().min(MESSAGE_LIMIT)]);
+        let text = text.split_whitespace().collect::<Vec<_>>().join(" ");
+        let text = self.secrets.iter().fold(text, |text, secret| text.replace(secret, REDACTED));
+        let text: String = redact(&text).chars().take(SHOWN_LIMIT).collect();
+        if text.is_empty() { format!("status {status}") } else { format!("status {status}: {text}") }
+    }
+
+    /// True when asking twice does no harm (RFC 9110, 9.2.2): after a kept connection broke, only such a request is asked again
+    /// although it may have arrived.
+    fn is_idempotent(&self) -> bool {
+        self.parts.method.is_idempotent()
     }
 
     fn request(&self) -> http::Request<Full<Bytes>> {
@@ -80,6 +98,13 @@ pub struct HttpShared {
 pub fn default_tls() -> Arc<rustls::ClientConfig> {
     let roots = rustls::RootCertStore { roots: webpki_roots::TLS_SERVER_ROOTS.to_vec() };
     Arc::new(rustls::ClientConfig::builder().with_root_certificates(roots).with_no_client_auth())
+}
+
+/// The words in headers that carry credentials; short ones (`Bearer`) would hide innocent text.
+fn secrets_of(headers: &[(String, String)]) -> Vec<String> {
+    const CARRIERS: [&str; 5] = ["authorization", "proxy-authorization", "cookie", "x-api-key", "api-key"];
+    let carried = headers.iter().filter(|(name, _)| CARRIERS.iter().any(|carrier| name.eq_ignore_ascii_case(carrier)));
+    carried.flat_map(|(_, value)| value.split([' ', ';', ','])).filter(|word| word.len() >= 8).map(str::to_owned).collect()
 }
 
 struct Connection {
@@ -124,17 +149,16 @@ impl HttpClient {
 
     /// Sends a request and reads its answer, within the request's time.
     pub async fn send(&mut self, request: &Prepared) -> Exchange {
-        let began = Instant::now();
-        let phase = Rc::new(Cell::new(Phase::Connecting));
+        let mut course = Course { phase: Phase::Connecting, wire: None };
         let mut exchange = Exchange::default();
-        let sent = timeout_at(began + request.timeout, self.exchange(request, &mut exchange, &phase)).await;
+        let sent = timeout_at(Instant::now() + request.timeout, self.exchange(request, &mut exchange, &mut course)).await;
+        if let Some((meter, began)) = &course.wire {
+            measure(&meter.read(), *began, &mut exchange.outcome);
+        }
         let broken = match sent {
             Ok(Ok(())) => None,
             Ok(Err(broken)) => Some(broken),
-            Err(_) => {
-                let reason = if phase.get() == Phase::Connecting { Reason::ConnectTimeout } else { Reason::Timeout(phase.get()) };
-                Some(Broken(reason, format!("no answer within {} ms", request.timeout.as_millis())))
-            }
+            Err(_) => Some(Broken(course.timed_out(request), format!("no answer within {} ms", request.timeout.as_millis()))),
         };
         if let Some(Broken(reason, message)) = broken {
             self.connections.retain(|connection| connection.host != request.host || connection.port != request.port);
@@ -144,34 +168,30 @@ impl HttpClient {
         exchange
     }
 
-    async fn exchange(&mut self, request: &Prepared, exchange: &mut Exchange, phase: &Cell<Phase>) -> Result<(), Broken> {
-        let mut reused = true;
+    async fn exchange(&mut self, request: &Prepared, exchange: &mut Exchange, course: &mut Course) -> Result<(), Broken> {
         loop {
-            let mut connection = match self.idle_connection(request).await {
+            let kept = self.idle_connection(request, course).await;
+            let reused = kept.is_some();
+            let mut connection = match kept {
                 Some(connection) => connection,
-                None => {
-                    reused = false;
-                    self.connect(request, &mut exchange.outcome, phase).await?
-                }
+                None => self.connect(request, &mut exchange.outcome, course).await?,
             };
             connection.meter.begin();
-            phase.set(Phase::Waiting);
-            let began = Instant::now();
+            course.send_on(&connection.meter);
             match connection.sender.try_send_request(request.request()).await {
                 Ok(response) => {
-                    let read = read_answer(request, response, exchange, phase).await;
-                    measure(&connection, began, &mut exchange.outcome);
-                    read?;
+                    read_answer(request, response, exchange).await?;
                     self.connections.push(connection);
                     return Ok(());
                 }
                 Err(mut failed) => {
                     let metered = connection.meter.read();
-                    // A kept connection that the server closed in the meantime: nothing was sent, nothing is lost by asking again.
-                    if reused && (failed.take_message().is_some() || metered.received == 0 && metered.sent == 0) {
+                    let never_left = failed.take_message().is_some() || metered.sent == 0;
+                    // The server may close a kept connection at any time: that alone is no failure, so the request is asked again
+                    // on another connection, unless it may have been carried out already and must not be twice.
+                    if reused && metered.received == 0 && (never_left || request.is_idempotent()) {
                         continue;
                     }
-                    measure(&connection, began, &mut exchange.outcome);
                     return Err(broken_by(failed.error()));
                 }
             }
@@ -179,7 +199,8 @@ impl HttpClient {
     }
 
     /// A kept connection to the request's host that is still open.
-    async fn idle_connection(&mut self, request: &Prepared) -> Option<Connection> {
+    async fn idle_connection(&mut self, request: &Prepared, course: &mut Course) -> Option<Connection> {
+        course.phase = Phase::Sending;
         while let Some(at) = self.connections.iter().position(|kept| kept.port == request.port && kept.host == request.host) {
             let mut connection = self.connections.swap_remove(at);
             if connection.sender.ready().await.is_ok() {
@@ -189,22 +210,23 @@ impl HttpClient {
         None
     }
 
-    async fn connect(&self, request: &Prepared, outcome: &mut Outcome, phase: &Cell<Phase>) -> Result<Connection, Broken> {
+    async fn connect(&self, request: &Prepared, outcome: &mut Outcome, course: &mut Course) -> Result<Connection, Broken> {
         if !self.shared.guard.allows(&request.host, request.port) {
             return Err(Broken(Reason::BlockedByGuard, format!("{}:{} is not on the allow list", request.host, request.port)));
         }
+        *course = Course { phase: Phase::Connecting, wire: None };
         let began = Instant::now();
-        let addresses = resolve(request, phase).await?;
+        let addresses = resolve(request, course).await?;
         let resolved = Instant::now();
         outcome.phases.dns = resolved - began;
-        phase.set(Phase::Connecting);
+        course.phase = Phase::Connecting;
         let tcp = self.open(&addresses, request).await?;
         let connected = Instant::now();
         outcome.phases.connecting = connected - resolved;
         outcome.connected = true;
         let _ = tcp.set_nodelay(true);
         let inner = if request.tls {
-            phase.set(Phase::Tls);
+            course.phase = Phase::Tls;
             let stream = self.handshake(request, tcp).await?;
             outcome.phases.tls = connected.elapsed();
             Transport::Tls(Box::new(stream))
@@ -252,23 +274,52 @@ impl HttpClient {
     }
 }
 
-async fn resolve(request: &Prepared, phase: &Cell<Phase>) -> Result<Vec<std::net::SocketAddr>, Broken> {
+async fn resolve(request: &Prepared, course: &mut Course) -> Result<Vec<std::net::SocketAddr>, Broken> {
     if let Ok(address) = request.host.parse::<std::net::IpAddr>() {
         return Ok(vec![(address, request.port).into()]);
     }
-    phase.set(Phase::Dns);
+    course.phase = Phase::Dns;
     match tokio::net::lookup_host((request.host.as_str(), request.port)).await {
         Ok(addresses) => Ok(addresses.collect()),
         Err(error) => Err(Broken(Reason::Dns, error.to_string())),
     }
 }
 
-/// Fills in what the wire saw of this request.
-fn measure(connection: &Connection, began: Instant, outcome: &mut Outcome) {
-    let metered = connection.meter.read();
+/// How far a request has come; read when its time is up.
+struct Course {
+    phase: Phase,
+    /// The connection it was given to, and since when.
+    wire: Option<(Rc<Meter>, Instant)>,
+}
+
+impl Course {
+    fn send_on(&mut self, meter: &Rc<Meter>) {
+        *self = Self { phase: Phase::Sending, wire: Some((meter.clone(), Instant::now())) };
+    }
+
+    /// The reason of a request whose time is up.
+    fn timed_out(&self, request: &Prepared) -> Reason {
+        let Some((meter, _)) = &self.wire else {
+            return if self.phase == Phase::Connecting { Reason::ConnectTimeout } else { Reason::Timeout(self.phase) };
+        };
+        let metered = meter.read();
+        Reason::Timeout(if metered.received > 0 {
+            Phase::Receiving
+        } else if metered.sent <= request.body.len() as u64 {
+            // Not even as much as its body; there is a head before it, too.
+            Phase::Sending
+        } else {
+            Phase::Waiting
+        })
+    }
+}
+
+/// Fills in what the wire saw of this request. The parts add up to the time since `began`, also when the server answered before
+/// it had read everything.
+fn measure(metered: &Metered, began: Instant, outcome: &mut Outcome) {
     let ended = Instant::now();
-    let written = metered.last_write.unwrap_or(began);
     let first = metered.first_read.unwrap_or(ended);
+    let written = metered.last_write.unwrap_or(began).min(first);
     outcome.phases = Phases {
         sending: written.saturating_duration_since(began),
         waiting: first.saturating_duration_since(written),
@@ -283,9 +334,7 @@ async fn read_answer(
     request: &Prepared,
     response: http::Response<hyper::body::Incoming>,
     exchange: &mut Exchange,
-    phase: &Cell<Phase>,
 ) -> Result<(), Broken> {
-    phase.set(Phase::Receiving);
     let status = response.status().as_u16();
     let mut body = response.into_body();
     let limit = if request.keep_body { BODY_LIMIT } else { MESSAGE_LIMIT };
@@ -314,28 +363,29 @@ fn broken_by(error: &hyper::Error) -> Broken {
     let reason = match io {
         Some(ErrorKind::ConnectionReset | ErrorKind::BrokenPipe | ErrorKind::ConnectionAborted) => Reason::Reset,
         Some(ErrorKind::UnexpectedEof) => Reason::ClosedEarly,
+        Some(ErrorKind::TimedOut | ErrorKind::HostUnreachable | ErrorKind::NetworkUnreachable | ErrorKind::NotConnected) => Reason::Reset,
         _ if error.is_incomplete_message() || error.is_canceled() || error.is_closed() => Reason::ClosedEarly,
         _ => Reason::Protocol,
     };
     Broken(reason, error.to_string())
 }
 
-/// The status and the first characters of a failed answer's body, on one line, secrets redacted.
-pub fn message_of(status: u16, body: &[u8]) -> String {
-    let text = String::from_utf8_lossy(&body[..body.len().min(MESSAGE_LIMIT)]);
-    let text = text.split_whitespace().collect::<Vec<_>>().join(" ");
-    let text = redact(&text);
-    if text.is_empty() { format!("status {status}") } else { format!("status {status}: {text}") }
-}
+/// What stands where a secret stood.
+const REDACTED: &str = "<redacted>";
 
-/// Hides the values behind `password`, `token`, `secret`, `authorization` and `api_key` in JSON, forms and headers.
+/// Hides what looks like a secret in JSON, forms, headers and addresses, whoever's it is.
 fn redact(text: &str) -> String {
     use std::sync::LazyLock;
     static SECRETS: LazyLock<Option<regex::Regex>> = LazyLock::new(|| {
-        regex::Regex::new(r#"(?i)((?:password|passwd|token|secret|authorization|api[_-]?key)"?\s*[:=]\s*"?(?:bearer\s+)?)[^"\s,&}]+"#).ok()
+        let name = r#"(?:password|passwd|pwd|token|secret|authorization|cookie|session[_-]?id|api[_-]?key|private[_-]?key)"#;
+        let scheme = r"(?:(?:bearer|basic|digest|negotiate)\s+)?";
+        // After a name: a text in quotes (maybe cut off), or a word. Anywhere: a JSON web token, the password of an address.
+        let named = format!(r#"(?<name>{name}\\?["']?\s*[:=]\s*)(?:(?<quote>\\?["']){scheme}[^"']*|{scheme}[^"'\s,;&}}]+)"#);
+        let anywhere = r"(?<scheme>://[^/\s:@]*:)[^/\s@]+(?<at>@)|eyJ[\w-]{5,}(?:\.[\w-]+){1,2}";
+        regex::Regex::new(&format!("(?i){named}|{anywhere}")).ok()
     });
     match &*SECRETS {
-        Some(secrets) => secrets.replace_all(text, "${1}<redacted>").into_owned(),
+        Some(secrets) => secrets.replace_all(text, format!("${{name}}${{quote}}${{scheme}}{REDACTED}${{at}}")).into_owned(),
         None => String::new(),
     }
 }
@@ -344,18 +394,37 @@ fn redact(text: &str) -> String {
 mod tests {
     use super::*;
 
+    fn prepared(headers: &[(&str, &str)]) -> Prepared {
+        let url = url::Url::parse("http://127.0.0.1/").unwrap();
+        let headers = headers.iter().map(|(name, value)| ((*name).into(), (*value).into())).collect();
+        Prepared::new(&HttpRequest { method: "GET".into(), url, headers, body: None }, Duration::from_secs(1), false).unwrap()
+    }
+
     #[test]
     fn messages_are_short_and_keep_no_secrets() {
-        assert_eq!(
-            message_of(503, b"{\"error\":\n \"sorry, too many clients already\"}"),
-            r#"status 503: {"error": "sorry, too many clients already"}"#
-        );
-        assert_eq!(
-            message_of(400, br#"{"password": "hunter2", "token=abc"}"#),
-            r#"status 400: {"password": "<redacted>", "token=<redacted>"}"#
-        );
-        assert_eq!(message_of(401, b"Authorization: Bearer abc.def"), "status 401: Authorization: Bearer <redacted>");
-        assert_eq!(message_of(500, b""), "status 500");
+        for (body, shown) in [
+            (r#"{"error":  "sorry, too many clients already"}"#, r#"{"error": "sorry, too many clients already"}"#),
+            (r#"{"password": "hunter2 and more", "user": "a"}"#, r#"{"password": "<redacted>", "user": "a"}"#),
+            (r#"{"access_token":"abc.def","x":1}"#, r#"{"access_token":"<redacted>","x":1}"#),
+            (r#"{\"password\":\"hunter2\",\"x\":1}"#, r#"{\"password\":\"<redacted>",\"x\":1}"#),
+            ("user=a&password=hunter2&x=1", "user=a&password=<redacted>&x=1"),
+            ("Authorization: Bearer abc.def", "Authorization: <redacted>"),
+            ("Authorization: Basic dXNlcjpwdw==", "Authorization: <redacted>"),
+            ("cannot reach postgres://shop:hunter2@db:5432/shop", "cannot reach postgres://shop:<redacted>@db:5432/shop"),
+            ("bad eyJhbGciOiJIUzI1NiJ9.eyJzdWIiOiIxIn0.c2ln", "bad <redacted>"),
+            (r#"{"password": "cut off in the mid"#, r#"{"password": "<redacted>"#),
+            ("tokens left: 5", "tokens left: 5"),
+        ] {
+            assert_eq!(prepared(&[]).message_of(503, body.as_bytes()), format!("status 503: {shown}"));
+        }
+        assert_eq!(prepared(&[]).message_of(500, b""), "status 500");
+        assert!(prepared(&[]).message_of(500, &[b"token=a ".as_slice(); 100].concat()).chars().count() <= 500);
+    }
+
+    #[test]
+    fn an_answer_that_repeats_what_was_sent_does_not_give_it_away() {
+        let request = prepared(&[("Authorization", "Bearer s3cr3t-value"), ("X-Api-Key", "k3y-value")]);
+        assert_eq!(request.message_of(401, b"no user for s3cr3t-value or k3y-value"), "status 401: no user for <redacted> or <redacted>");
     }
 
     #[test]
