@@ -330,11 +330,7 @@ fn measure(metered: &Metered, began: Instant, outcome: &mut Outcome) {
     outcome.bytes_received = metered.received;
 }
 
-async fn read_answer(
-    request: &Prepared,
-    response: http::Response<hyper::body::Incoming>,
-    exchange: &mut Exchange,
-) -> Result<(), Broken> {
+async fn read_answer(request: &Prepared, response: http::Response<hyper::body::Incoming>, exchange: &mut Exchange) -> Result<(), Broken> {
     let status = response.status().as_u16();
     let mut body = response.into_body();
     let limit = if request.keep_body { BODY_LIMIT } else { MESSAGE_LIMIT };

@@ -1,1 +1,9 @@
-//! To be built.
+//! The load that the real program sends, against servers that behave and servers that do not: no false green, one reason per failure,
+//! true response times, exact starts, kept books. What the numbers mean: docs/methods.md.
+
+mod endings;
+mod failures;
+mod green;
+mod misfits;
+mod program;
+mod stall;

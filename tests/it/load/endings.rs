@@ -1,0 +1,89 @@
+//! How runs end, and with which exit code.
+#![expect(clippy::unwrap_used, reason = "a helper that fails is a test that failed")]
+
+use plimsoll::model::run::{EndedBy, Verdict};
+
+use super::misfits::Misfits;
+use super::program::{Plan, printed_run};
+use crate::servers::{PATIENCE, temp_dir, wait_until};
+
+/// Many users with slow answers: something is always in flight.
+const BUSY: &str = "{ users: { executor: constant-vus, vus: 40, duration: 60s, flow: [{ step: get, get: /wait/300 }] } }";
+
+fn plan<'a>(base_url: &'a str, target: &'a str, profile: &'a str) -> Plan<'a> {
+    Plan { base_url, target, scenarios: BUSY, profile, top: "" }
+}
+
+#[tokio::test]
+async fn failed_thresholds_are_99() {
+    let server = Misfits::start().await;
+    let scenarios = "{ users: { executor: constant-vus, vus: 2, duration: 1s, flow: [{ step: get, get: /wait/50 }] } }";
+    let profile = "    thresholds: [\"http_req_duration: p(95) < 1ms\", \"http_req_failed: rate < 1%\"]";
+    let done = Plan { scenarios, ..plan(&server.url(), "", profile) }.run().await;
+    done.assert(99, Some(Verdict::Fail));
+    let verdicts: Vec<Verdict> = done.run.thresholds.iter().map(|result| result.verdict).collect();
+    assert_eq!((verdicts, done.run.ended_by), (vec![Verdict::Fail, Verdict::Pass], Some(EndedBy::Completed)));
+}
+
+#[tokio::test]
+async fn abort_on_fail_ends_the_run_at_once_and_what_it_cuts_off_fails_no_other_threshold() {
+    let server = Misfits::start().await;
+    let profile = "    thresholds:\n      - { expr: \"http_req_duration: p(95) < 100ms\", abortOnFail: true, delayAbortEval: 1s }\n      - \"http_req_failed: rate < 1%\"";
+    let done = plan(&server.url(), "", profile).run().await;
+    done.assert(99, Some(Verdict::Fail));
+    let summary = done.run.summary.as_ref().unwrap();
+    assert_eq!(done.run.ended_by, Some(EndedBy::Threshold));
+    assert!(summary.seconds < 30.0 && summary.scenarios[0].counts.interrupted > 0, "{summary:?}");
+    assert_eq!(done.run.thresholds[1].verdict, Verdict::Pass, "{:?}", done.run.thresholds);
+}
+
+#[tokio::test]
+async fn a_guard_is_108_when_no_threshold_failed() {
+    let server = Misfits::start().await;
+    let guard = "    guard: [\"http_req_duration: p(95) > 100ms over 2s\"]";
+    let done = plan(&server.url(), guard, "    thresholds: [\"http_req_failed: rate < 1%\"]").run().await;
+    done.assert(108, Some(Verdict::Fail));
+    let summary = done.run.summary.as_ref().unwrap();
+    assert_eq!((done.run.ended_by, done.run.thresholds[0].verdict), (Some(EndedBy::Guard), Verdict::Pass));
+    assert!(summary.seconds < 30.0 && summary.scenarios[0].counts.interrupted > 0, "{summary:?}");
+}
+
+#[tokio::test]
+async fn a_guard_is_99_when_a_threshold_failed_too() {
+    let server = Misfits::start().await;
+    let guard = "    guard: [\"http_req_duration: p(95) > 100ms over 2s\"]";
+    let done = plan(&server.url(), guard, "    thresholds: [\"http_req_duration: p(95) < 100ms\"]").run().await;
+    done.assert(99, Some(Verdict::Fail));
+    assert_eq!(done.run.ended_by, Some(EndedBy::Guard));
+}
+
+#[tokio::test]
+async fn a_signal_in_mid_run_is_105_and_lets_iterations_end() {
+    let server = Misfits::start().await;
+    let folder = temp_dir();
+    let mut child = plan(&server.url(), "", "    thresholds: [\"http_req_failed: rate < 1%\"]").spawn(folder.path());
+    wait_until("requests to arrive", PATIENCE, async || (server.requests() > 80).then_some(())).await;
+    child.signal("INT");
+    assert_eq!(child.wait().await.code(), Some(105), "{}", child.output());
+    let run = printed_run(&child.output());
+    let counts = run.summary.unwrap().scenarios[0].counts;
+    assert_eq!((run.ended_by, run.verdict, counts.interrupted), (Some(EndedBy::Signal), None, 0));
+    assert!(counts.completed >= 40, "{counts:?}");
+}
+
+#[tokio::test]
+async fn a_second_signal_cuts_off_what_is_going_on() {
+    let server = Misfits::start().await;
+    let folder = temp_dir();
+    let scenarios = "{ users: { executor: constant-vus, vus: 5, duration: 60s, flow: [{ step: get, get: /silence }] } }";
+    let mut child = Plan { scenarios, top: "load: { drain: 50s }", ..plan(&server.url(), "", "") }.spawn(folder.path());
+    wait_until("requests to arrive", PATIENCE, async || (server.requests() == 5).then_some(())).await;
+    child.signal("INT");
+    wait_until("the first signal to be heard", PATIENCE, async || child.output().contains("again to stop at once").then_some(())).await;
+    child.signal("TERM");
+    assert_eq!(child.wait().await.code(), Some(105), "{}", child.output());
+    let run = printed_run(&child.output());
+    let summary = run.summary.unwrap();
+    assert_eq!(summary.scenarios[0].counts.interrupted, 5);
+    assert!(summary.seconds < 40.0, "{summary:?}");
+}
