@@ -119,10 +119,11 @@ struct Wiring {
 
 /// Starts everything; `Err` says what could not be started.
 pub async fn start(options: Options) -> anyhow::Result<App> {
+    // First, because a second daemon on the same address must not touch the runs of the first one.
+    let listener = listen(&options).await?;
     let store = open_store(&options.setup).await.context("the store cannot be opened")?;
     let clock: SharedClock = Arc::new(SystemClock);
     let orphans = if options.own_store { store.interrupt_orphans(clock.now()).await?.len() } else { 0 };
-    let listener = listen(&options).await?;
     let address = listener.as_ref().map(TcpListener::local_addr).transpose()?;
     let http = http_client()?;
     let wiring = Wiring {

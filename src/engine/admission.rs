@@ -1,7 +1,25 @@
 //! Whether a run may start now: one run at a time per target, and the schedule's policy when the target is taken. Pure.
 
-use crate::model::run::RunId;
-use crate::model::schedule::{Overlap, TickOutcome};
+use crate::model::run::{RunId, Trigger};
+use crate::model::schedule::{Overlap, Schedule, TickOutcome};
+use crate::model::units::Timestamp;
+
+/// A wish for a run, which may have to wait for its target.
+pub(super) struct Waiting {
+    pub(super) profile: String,
+    pub(super) trigger: Trigger,
+    /// The schedule and its instant, when one made the wish.
+    pub(super) tick: Option<(String, Timestamp)>,
+    /// Why it is started, once it is.
+    pub(super) why: String,
+}
+
+impl Waiting {
+    /// Whether this schedule made it.
+    pub(super) fn is_of(&self, schedule: &Schedule) -> bool {
+        self.tick.as_ref().is_some_and(|(name, _)| *name == schedule.name)
+    }
+}
 
 /// What is done with a wish for a run.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -20,8 +38,8 @@ impl Admission {
     /// How the instant of the schedule is recorded.
     pub fn outcome(&self) -> TickOutcome {
         match self {
-            Self::Start | Self::Replace(..) => TickOutcome::Started,
-            Self::Queue(_) => TickOutcome::Queued,
+            Self::Start => TickOutcome::Started,
+            Self::Queue(_) | Self::Replace(..) => TickOutcome::Queued,
             Self::Skip(_) => TickOutcome::Skipped,
         }
     }

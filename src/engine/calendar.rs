@@ -42,7 +42,15 @@ fn in_the_double_hour(cron: &Cron, after: &DateTime<Tz>, next: DateTime<Tz>) -> 
     soonest
 }
 
-/// The last instant in `(after, until]` and how many there are, at most `limit`; `None` when there is none.
+/// The last instant at or before `until`; `None` when there is none.
+fn last_until(schedule: &Schedule, until: Timestamp) -> Option<Timestamp> {
+    let cron = parse(&schedule.cron).ok()?;
+    let local = until.to_utc().with_timezone(&schedule.timezone);
+    let last = cron.find_previous_occurrence(&local, true).ok()?;
+    Some(Timestamp::from_utc(last.with_timezone(&chrono::Utc)))
+}
+
+/// The last instant in `(after, until]` and how many there are, counted up to `limit`; `None` when there is none.
 pub fn missed_between(schedule: &Schedule, after: Timestamp, until: Timestamp, limit: usize) -> Option<(Timestamp, usize)> {
     let mut last = None;
     let mut at = after;
@@ -52,10 +60,11 @@ pub fn missed_between(schedule: &Schedule, after: Timestamp, until: Timestamp, l
                 last = Some((next, count));
                 at = next;
             }
-            None => break,
+            None => return last,
         }
     }
-    last
+    // There may be more than were counted; what is made up for is the last of them.
+    last.map(|(counted, count)| (last_until(schedule, until).map_or(counted, |last| last.max(counted)), count))
 }
 
 /// Whether an instant that passed while the daemon was down is made up for now.
@@ -126,9 +135,21 @@ mod tests {
         let missed = missed_between(&schedule, at("2026-11-21T00:00:00Z"), at("2026-11-21T05:30:00Z"), 100);
         assert_eq!(missed, Some((at("2026-11-21T05:00:00Z"), 5)));
         assert_eq!(missed_between(&schedule, at("2026-11-21T05:00:00Z"), at("2026-11-21T05:30:00Z"), 100), None);
+        // More than are counted: still the last one.
+        let many = missed_between(&schedule, at("2026-10-01T00:00:00Z"), at("2026-11-21T05:30:00Z"), 100);
+        assert_eq!(many, Some((at("2026-11-21T05:00:00Z"), 100)));
         assert!(runs_late(Missed::RunWithin(Duration::from_secs(3600)), at("2026-11-21T05:00:00Z"), at("2026-11-21T05:30:00Z")));
         assert!(!runs_late(Missed::RunWithin(Duration::from_secs(60)), at("2026-11-21T05:00:00Z"), at("2026-11-21T05:30:00Z")));
         assert!(!runs_late(Missed::Skip, at("2026-11-21T05:00:00Z"), at("2026-11-21T05:00:01Z")));
+    }
+
+    #[test]
+    fn jitter_delays_by_a_part_of_itself_and_never_more() {
+        let schedule = berlin("0 * * * *");
+        let due = Timestamp::parse("2026-11-21T05:00:00Z").unwrap();
+        for (random, seconds) in [(0.0, 0), (0.5, 30), (1.0, 60), (-3.0, 0), (7.0, 60)] {
+            assert_eq!(with_jitter(&schedule, due, random), due.plus(Duration::from_secs(seconds)), "{random}");
+        }
     }
 
     #[test]

@@ -9,11 +9,12 @@ use tokio::sync::{broadcast, mpsc, oneshot, watch};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
-use super::admission::{Admission, Occupancy, admit};
+use super::admission::{Admission, Occupancy, Waiting, admit};
 use super::calendar;
 use super::handle::{Command, EngineStatus, Event, LiveRun, NextFire, Refusal};
-use super::launch::{Launch, new_run, record_tick};
+use super::launch::{Launch, new_run};
 use super::prober::{ActiveRun, ActiveRuns, Prober, ProberParts};
+use super::reload::{same_instants, say_what_needs_a_restart};
 use super::runner::{EndRequest, Order, RunnerParts};
 use super::scheduler::Ticker;
 use super::setup::Setup;
@@ -28,8 +29,10 @@ use crate::model::units::Timestamp;
 use crate::probe::ProbeParts;
 use crate::store::{OutboxStats, Store};
 
-/// Instants that are looked for after downtime.
-const MISSED_LIMIT: usize = 10_000;
+/// Instants that are counted after downtime.
+const MISSED_LIMIT: usize = 1_000;
+/// Latest instants of a schedule in which those are looked for that waited when the daemon died.
+const RECENT_TICKS: u32 = 100;
 /// An instant that comes up later than this (the machine slept) counts as missed.
 const LATE: Duration = Duration::from_secs(120);
 
@@ -77,13 +80,6 @@ struct Running {
     end: watch::Sender<Option<EndRequest>>,
 }
 
-/// A wish for a run that waits for its target.
-struct Waiting {
-    profile: String,
-    trigger: Trigger,
-    tick: Option<(String, Timestamp)>,
-}
-
 struct Planned {
     due: Timestamp,
     fires: Timestamp,
@@ -98,7 +94,6 @@ pub struct Daemon {
     running: BTreeMap<String, Running>,
     queue: VecDeque<Waiting>,
     runs: JoinSet<(String, Option<Run>)>,
-    records: JoinSet<()>,
     prober: Option<Prober>,
     started_at: Timestamp,
     last_tick: Option<Timestamp>,
@@ -119,7 +114,6 @@ impl Daemon {
             running: BTreeMap::new(),
             queue: VecDeque::new(),
             runs: JoinSet::new(),
-            records: JoinSet::new(),
             prober: None,
             started_at,
             last_tick: None,
@@ -138,7 +132,6 @@ impl Daemon {
                 Some(()) = ticker.ticks.recv() => self.tick(),
                 Some(command) = self.commands.recv() => self.command(command),
                 Some(ended) = self.runs.join_next() => self.run_ended(ended),
-                Some(_) = self.records.join_next() => {}
                 () = stop.cancelled() => break,
             }
             self.publish();
@@ -175,7 +168,6 @@ impl Daemon {
             }
             self.publish();
         }
-        while self.records.join_next().await.is_some() {}
         self.prober = None;
     }
 
@@ -184,14 +176,17 @@ impl Daemon {
         let now = self.parts.clock.now();
         let schedules: Vec<Schedule> = self.setup.schedules.values().cloned().collect();
         for schedule in schedules {
-            let last = match self.parts.store.ticks(Some(&schedule.name), 1).await {
-                Ok(ticks) => ticks.into_iter().next().map(|tick| tick.due),
-                Err(error) => {
-                    tracing::error!(%error, schedule = schedule.name, "it is not known when this schedule last fired");
-                    None
-                }
-            };
-            if let Some((due, count)) = last.and_then(|last| calendar::missed_between(&schedule, last, now, MISSED_LIMIT)) {
+            let ticks = self.parts.store.ticks(Some(&schedule.name), RECENT_TICKS).await.unwrap_or_else(|error| {
+                tracing::error!(%error, schedule = schedule.name, "it is not known when this schedule last fired");
+                Vec::new()
+            });
+            for waited in ticks.iter().filter(|tick| tick.outcome == TickOutcome::Queued) {
+                let reason = "the daemon died while it waited for its target".to_owned();
+                self.record(&schedule, waited.due, TickOutcome::Missed, reason, None, now);
+            }
+            if let Some((due, count)) =
+                ticks.first().map(|tick| tick.due).and_then(|last| calendar::missed_between(&schedule, last, now, MISSED_LIMIT))
+            {
                 self.missed(&schedule, due, count, now);
             }
             self.plan(&schedule, now);
@@ -202,7 +197,11 @@ impl Daemon {
     }
 
     fn missed(&mut self, schedule: &Schedule, due: Timestamp, count: usize, now: Timestamp) {
-        let many = if count > 1 { format!(" ({count} instants passed)") } else { String::new() };
+        let many = match count {
+            0 | 1 => String::new(),
+            _ if count >= MISSED_LIMIT => format!(" ({MISSED_LIMIT} instants or more passed)"),
+            _ => format!(" ({count} instants passed)"),
+        };
         if calendar::runs_late(schedule.missed, due, now) {
             self.fire(schedule, due, &format!("made up for: the daemon was down at {due}{many}"));
         } else {
@@ -221,17 +220,15 @@ impl Daemon {
         self.planned.insert(schedule.name.clone(), Planned { due, fires });
     }
 
-    /// Once a second: fires what is due.
+    /// Once a second: fires what is due, instant by instant, so that each has its record.
     fn tick(&mut self) {
         let now = self.parts.clock.now();
         self.last_tick = Some(now);
-        let due: Vec<(String, Timestamp, Timestamp)> = self
-            .planned
-            .iter()
-            .filter(|(_, planned)| planned.fires <= now)
-            .map(|(name, planned)| (name.clone(), planned.due, planned.fires))
-            .collect();
-        for (name, due, fires) in due {
+        let due = |planned: &BTreeMap<String, Planned>| {
+            let first = planned.iter().filter(|(_, planned)| planned.fires <= now).min_by_key(|(_, planned)| planned.fires);
+            first.map(|(name, planned)| (name.clone(), planned.due, planned.fires))
+        };
+        while let Some((name, due, fires)) = due(&self.planned) {
             let Some(schedule) = self.setup.schedules.get(&name).cloned() else {
                 self.planned.remove(&name);
                 continue;
@@ -241,10 +238,11 @@ impl Daemon {
             if lag > LATE {
                 let (last, count) = calendar::missed_between(&schedule, due, now, MISSED_LIMIT).unwrap_or((due, 0));
                 self.missed(&schedule, last, count + 1, now);
+                self.plan(&schedule, now);
             } else {
                 self.fire(&schedule, due, "on schedule");
+                self.plan(&schedule, due);
             }
-            self.plan(&schedule, now);
         }
         self.start_waiting();
     }
@@ -253,7 +251,8 @@ impl Daemon {
     fn fire(&mut self, schedule: &Schedule, due: Timestamp, why: &str) {
         let now = self.parts.clock.now();
         let trigger = Trigger { by: "schedule".into(), name: Some(schedule.name.clone()) };
-        let waiting = Waiting { profile: schedule.profile.clone(), trigger, tick: Some((schedule.name.clone(), due)) };
+        let tick = Some((schedule.name.clone(), due));
+        let mut waiting = Waiting { profile: schedule.profile.clone(), trigger, tick, why: why.into() };
         let Some(target) = self.setup.profiles.get(&schedule.profile).map(|profile| profile.target.clone()) else {
             self.record(schedule, due, TickOutcome::Refused, format!("there is no profile `{}`", schedule.profile), None, now);
             return;
@@ -266,18 +265,26 @@ impl Daemon {
         let admission = admit(schedule.overlap, &target, &occupancy);
         let outcome = admission.outcome();
         match admission {
-            Admission::Start => self.start(waiting, why.into(), None),
+            Admission::Start => self.start(waiting, None),
             Admission::Skip(reason) => {
                 tracing::warn!(schedule = schedule.name, reason, "a run does not happen");
                 self.record(schedule, due, outcome, reason, None, now);
             }
             Admission::Queue(reason) => {
+                waiting.why = format!("waited until the target was free: {reason}");
                 self.record(schedule, due, outcome, reason, None, now);
                 self.queue.push_back(waiting);
             }
             Admission::Replace(old, reason) => {
                 self.cancel(&old, &format!("schedule `{}` replaced it", schedule.name));
-                self.record(schedule, due, TickOutcome::Queued, reason, None, now);
+                // The newest instant replaces those that still wait for the same run to end.
+                let (older, others) = std::mem::take(&mut self.queue).into_iter().partition(|other: &Waiting| other.is_of(schedule));
+                self.queue = others;
+                for other in older {
+                    self.record_waiting(&other, TickOutcome::Skipped, &format!("replaced by the instant {due} while it waited"), now);
+                }
+                waiting.why.clone_from(&reason);
+                self.record(schedule, due, outcome, reason, None, now);
                 self.queue.push_front(waiting);
             }
         }
@@ -290,7 +297,7 @@ impl Daemon {
             let target = self.setup.profiles.get(&waiting.profile).map(|profile| profile.target.clone());
             match target {
                 Some(target) if self.running.contains_key(&target) => still.push_back(waiting),
-                Some(_) => self.start(waiting, "the target is free".into(), None),
+                Some(_) => self.start(waiting, None),
                 None => {
                     let now = self.parts.clock.now();
                     self.record_waiting(&waiting, TickOutcome::Refused, "its profile is no longer configured", now);
@@ -327,7 +334,7 @@ impl Daemon {
             Some(refusal) => {
                 let _ = answer.send(Err(refusal));
             }
-            None => self.start(Waiting { profile, trigger, tick: None }, "on request".into(), Some(answer)),
+            None => self.start(Waiting { profile, trigger, tick: None, why: "on request".into() }, Some(answer)),
         }
     }
 
@@ -339,7 +346,7 @@ impl Daemon {
     }
 
     /// Starts a run. Its row is written first; if that fails, nothing is loaded and the reason is recorded.
-    fn start(&mut self, wish: Waiting, why: String, answer: Option<oneshot::Sender<Result<RunId, Refusal>>>) {
+    fn start(&mut self, wish: Waiting, answer: Option<oneshot::Sender<Result<RunId, Refusal>>>) {
         let Some(profile) = self.setup.profiles.get(&wish.profile).cloned() else { return };
         let Some(target) = self.setup.targets.get(&profile.target).cloned() else { return };
         let now = self.parts.clock.now();
@@ -362,12 +369,10 @@ impl Daemon {
             Order { run, profile: Arc::new(profile), target, threads: self.setup.load.threads, seed, end: end_receiver, readings, began };
         let launch = Launch {
             store: self.parts.store.clone(),
-            clock: self.parts.clock.clone(),
-            metrics: self.parts.metrics.clone(),
             probe: self.parts.probe.clone(),
             runner: self.parts.runner.clone(),
             tick: wish.tick,
-            why,
+            why: wish.why,
             answer,
         };
         let key = order.profile.target.clone();
@@ -407,14 +412,19 @@ impl Daemon {
         let now = self.parts.clock.now();
         match (self.parts.loader)() {
             Ok(setup) => {
-                self.setup = Arc::new(setup);
+                let before = std::mem::replace(&mut self.setup, Arc::new(setup));
+                say_what_needs_a_restart(&before, &self.setup);
                 self.setup.seed(&self.parts.metrics);
                 self.parts.setup.send_replace(self.setup.clone());
                 self.prober = Some(Prober::start(self.setup.targets.values(), &self.parts.prober));
-                self.planned.clear();
+                // An instant that is due already and waits for its jitter, or for the next tick, is not forgotten.
+                let same = |name: &String| before.schedules.get(name).zip(self.setup.schedules.get(name)).is_some_and(same_instants);
+                self.planned.retain(|name, _| same(name));
                 let schedules: Vec<Schedule> = self.setup.schedules.values().cloned().collect();
                 for schedule in &schedules {
-                    self.plan(schedule, now);
+                    if !self.planned.contains_key(&schedule.name) {
+                        self.plan(schedule, now);
+                    }
                 }
                 self.parts.metrics.config_reload(true, now);
                 self.last_reload = Some((now, None));
@@ -441,19 +451,12 @@ impl Daemon {
             reason: reason.into(),
             run: None,
         };
-        self.store_tick(tick);
+        self.parts.writer.tick(tick);
     }
 
     fn record(&mut self, schedule: &Schedule, due: Timestamp, outcome: TickOutcome, reason: String, run: Option<RunId>, now: Timestamp) {
         let (schedule, profile) = (schedule.name.clone(), schedule.profile.clone());
-        self.store_tick(Tick { schedule, profile, due, decided: now, outcome, reason, run });
-    }
-
-    /// Stores what became of an instant without holding up the loop.
-    fn store_tick(&mut self, tick: Tick) {
-        self.parts.metrics.tick(&tick);
-        let store = self.parts.store.clone();
-        self.records.spawn(async move { record_tick(&*store, &tick).await });
+        self.parts.writer.tick(Tick { schedule, profile, due, decided: now, outcome, reason, run });
     }
 
     fn publish(&self) {

@@ -8,8 +8,6 @@ use tokio::sync::oneshot;
 use super::catalog::catalog_of;
 use super::handle::Refusal;
 use super::runner::{Order, RunnerParts, execute};
-use crate::clock::SharedClock;
-use crate::metrics::Metrics;
 use crate::model::profile::Profile;
 use crate::model::run::{Run, RunId, RunStatus, Trigger};
 use crate::model::schedule::{Tick, TickOutcome};
@@ -38,18 +36,9 @@ pub(super) fn new_run(profile: &Profile, id: RunId, trigger: Trigger, now: Times
     }
 }
 
-/// Stores what became of an instant; that it could not be stored is said, not hidden.
-pub(super) async fn record_tick(store: &dyn Store, tick: &Tick) {
-    if let Err(error) = store.record_tick(tick).await {
-        tracing::error!(%error, schedule = tick.schedule, outcome = %tick.outcome, reason = tick.reason, "what became of an instant could not be stored");
-    }
-}
-
 /// The part of a start that talks to the store and the target, away from the loop.
 pub(super) struct Launch {
     pub(super) store: Arc<dyn Store>,
-    pub(super) clock: SharedClock,
-    pub(super) metrics: Arc<Metrics>,
     pub(super) probe: ProbeParts,
     pub(super) runner: RunnerParts,
     pub(super) tick: Option<(String, Timestamp)>,
@@ -72,19 +61,19 @@ impl Launch {
                 schedule: schedule.clone(),
                 profile: order.run.profile.clone(),
                 due: *due,
-                decided: self.clock.now(),
+                decided: self.runner.clock.now(),
                 outcome,
                 reason: reason.clone(),
                 run,
             };
-            self.metrics.tick(&tick);
-            record_tick(&*self.store, &tick).await;
+            self.runner.writer.tick(tick);
         }
         if let Some(answer) = self.answer {
             // Whoever asked may have gone.
             let _ = answer.send(stored.as_ref().map(|()| id).map_err(|_| Refusal::NotNow(reason.clone())));
         }
         if let Err(error) = stored {
+            self.runner.metrics.storage_error("start_run");
             tracing::error!(%error, profile = order.run.profile, "a run could not be stored, so nothing was loaded");
             return None;
         }

@@ -13,6 +13,7 @@ pub mod load;
 pub mod outbox;
 pub mod prober;
 pub mod recorder;
+mod reload;
 pub mod runner;
 pub mod scheduler;
 pub mod setup;

@@ -214,7 +214,7 @@ impl Going {
     async fn second(&mut self, interval: Arc<Interval>) {
         self.fold.interval(&self.run.catalog, &interval);
         self.observed.interval(&interval);
-        self.parts.writer.interval(&self.run.id, interval.clone()).await;
+        self.parts.writer.interval(&self.run.id, interval.clone());
         let progress = self.progress(&interval);
         self.parts.metrics.run_second(&self.run, &interval, &progress);
         self.show(&progress);

@@ -50,7 +50,7 @@ pub async fn hand_on(
     while let Some((run, reading)) = readings.recv().await {
         metrics.reading(&reading);
         taps.give(&reading);
-        writer.reading(run.clone(), reading.clone()).await;
+        writer.reading(run.clone(), reading.clone());
         if alerting.send((run, reading)).await.is_err() {
             tracing::debug!("alerting has ended; readings go on without it");
         }

@@ -1,5 +1,6 @@
 //! The one writer of series: gathers a second's intervals and readings into one transaction, and keeps what the database does
-//! not take, within a bound, until it does. What could not be kept is counted and said; a run never stops for its storage.
+//! not take, within a bound, until it does. What could not be kept is counted and said; a run never stops or waits for its storage.
+//! What the database refuses for its own sake, again and again, is given up, so that it does not hold up everything behind it.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -13,26 +14,38 @@ use crate::metrics::Metrics;
 use crate::model::finding::Finding;
 use crate::model::measure::Interval;
 use crate::model::run::{Run, RunId};
+use crate::model::schedule::Tick;
 use crate::model::series::Reading;
-use crate::store::{SeriesBatch, Store, StoreResult};
+use crate::store::{SeriesBatch, Store, StoreError, StoreResult};
 
 /// Seconds of series that are kept while the database is away: half an hour of a run with one probe.
 const KEPT: usize = 3_600;
 /// Items in one transaction.
 const BATCH: usize = 512;
+/// How often something that the database refuses is tried before it is given up; about once a second.
+const REFUSALS: u32 = 3;
 
 /// Something to write.
 enum Write {
     Interval(RunId, Arc<Interval>),
     Reading(Option<RunId>, Arc<Reading>),
     RunEnd(Box<Run>, Vec<Finding>),
+    Tick(Box<Tick>),
     Flush(oneshot::Sender<()>),
+}
+
+impl Write {
+    /// Part of a series: one of many, and the first to go when there is too much.
+    fn is_series(&self) -> bool {
+        matches!(self, Self::Interval(..) | Self::Reading(..))
+    }
 }
 
 /// Hands things to the writer.
 #[derive(Clone)]
 pub struct Writer {
     queue: mpsc::Sender<Write>,
+    metrics: Arc<Metrics>,
     lost: Arc<AtomicU64>,
     trouble: watch::Receiver<Option<String>>,
 }
@@ -40,37 +53,59 @@ pub struct Writer {
 impl Writer {
     /// Starts the writer on `tasks`; it ends when all handles are gone and everything that can be written is.
     pub fn start(store: Arc<dyn Store>, metrics: Arc<Metrics>, tasks: &mut tokio::task::JoinSet<&'static str>) -> Self {
-        let (queue, receiver) = mpsc::channel(1_024);
+        // Room for what comes while one call of the store takes as long as it may.
+        let (queue, receiver) = mpsc::channel(KEPT);
         let (trouble_sender, trouble) = watch::channel(None);
         let lost = Arc::new(AtomicU64::new(0));
-        let task = Task { store, metrics, pending: VecDeque::new(), lost: lost.clone(), trouble: trouble_sender };
+        let task = Task {
+            store,
+            metrics: metrics.clone(),
+            pending: VecDeque::new(),
+            batch: BATCH,
+            refusals: 0,
+            lost: lost.clone(),
+            trouble: trouble_sender,
+        };
         tasks.spawn(async move {
             task.run(receiver).await;
             "writer"
         });
-        Self { queue, lost, trouble }
+        Self { queue, metrics, lost, trouble }
     }
 
-    /// Adds one second of a run.
-    pub async fn interval(&self, run: &RunId, interval: Arc<Interval>) {
-        self.put(Write::Interval(run.clone(), interval)).await;
+    /// Adds one second of a run; never waits.
+    pub fn interval(&self, run: &RunId, interval: Arc<Interval>) {
+        self.put(Write::Interval(run.clone(), interval));
     }
 
-    /// Adds a reading.
-    pub async fn reading(&self, run: Option<RunId>, reading: Arc<Reading>) {
-        self.put(Write::Reading(run, reading)).await;
+    /// Adds a reading; never waits.
+    pub fn reading(&self, run: Option<RunId>, reading: Arc<Reading>) {
+        self.put(Write::Reading(run, reading));
+    }
+
+    /// Writes what became of an instant of a schedule; never waits.
+    pub fn tick(&self, tick: Tick) {
+        self.metrics.tick(&tick);
+        if let Err(mpsc::error::TrySendError::Full(Write::Tick(tick)) | mpsc::error::TrySendError::Closed(Write::Tick(tick))) =
+            self.queue.try_send(Write::Tick(Box::new(tick)))
+        {
+            let (outcome, reason) = (tick.outcome, tick.reason);
+            tracing::error!(schedule = tick.schedule, %outcome, reason, "what became of an instant could not be stored");
+        }
     }
 
     /// Writes the end of a run, after everything that came before it.
     pub async fn run_ended(&self, run: Run, findings: Vec<Finding>) {
-        self.put(Write::RunEnd(Box::new(run), findings)).await;
+        if self.queue.send(Write::RunEnd(Box::new(run), findings)).await.is_err() {
+            tracing::error!("the end of a run could not be stored: the writer has ended");
+        }
     }
 
     /// Waits until everything handed over so far has been tried, at most so long; says whether that was in time.
     pub async fn flush(&self, limit: Duration) -> bool {
         let (done, wait) = oneshot::channel();
-        self.put(Write::Flush(done)).await;
-        tokio::time::timeout(limit, wait).await.is_ok_and(|answer| answer.is_ok())
+        let flushed = async { self.queue.send(Write::Flush(done)).await.is_ok() && wait.await.is_ok() };
+        tokio::time::timeout(limit, flushed).await.unwrap_or(false)
     }
 
     /// Intervals and readings lost so far.
@@ -83,9 +118,10 @@ impl Writer {
         self.trouble.borrow().clone()
     }
 
-    async fn put(&self, write: Write) {
-        if self.queue.send(write).await.is_err() {
+    fn put(&self, write: Write) {
+        if self.queue.try_send(write).is_err() {
             self.lost.fetch_add(1, Ordering::Relaxed);
+            self.metrics.intervals_lost(1);
         }
     }
 }
@@ -94,6 +130,10 @@ struct Task {
     store: Arc<dyn Store>,
     metrics: Arc<Metrics>,
     pending: VecDeque<Write>,
+    /// Items in the next transaction: one by one after a refusal, to find the one that is refused.
+    batch: usize,
+    /// How often the first of `pending` was refused.
+    refusals: u32,
     lost: Arc<AtomicU64>,
     trouble: watch::Sender<Option<String>>,
 }
@@ -111,27 +151,51 @@ impl Task {
                         // The one who asked may have given up waiting.
                         let _ = done.send(());
                     }
-                    Some(write @ Write::RunEnd(..)) => {
+                    Some(write @ (Write::RunEnd(..) | Write::Tick(_))) => {
                         self.keep(write);
                         self.write_pending().await;
                     }
                     Some(write) => self.keep(write),
                     None => {
                         self.write_pending().await;
-                        return;
+                        return self.say_what_is_left();
                     }
                 },
             }
         }
     }
 
-    /// Keeps something until it is written; drops the oldest series when there is too much. The end of a run is never dropped.
+    fn say_what_is_left(&self) {
+        let runs: Vec<&str> = self
+            .pending
+            .iter()
+            .filter_map(|write| if let Write::RunEnd(run, _) = write { Some(run.id.0.as_str()) } else { None })
+            .collect();
+        if !self.pending.is_empty() {
+            let runs = runs.join(", ");
+            tracing::error!(lost = self.pending.len(), ends_of_runs = runs, "the store did not take everything before the end");
+        }
+    }
+
+    /// Keeps something until it is written; drops the oldest series when there is too much, then the oldest records of instants. The
+    /// end of a run is never dropped: there are few, because a run that cannot be stored does not start.
     fn keep(&mut self, write: Write) {
         self.pending.push_back(write);
-        if self.pending.len() > KEPT
-            && let Some(oldest) = self.pending.iter().position(|write| !matches!(write, Write::RunEnd(..)))
-        {
-            self.pending.remove(oldest);
+        if self.pending.len() <= KEPT {
+            return;
+        }
+        let oldest = self.pending.iter().position(Write::is_series);
+        let oldest = oldest.or_else(|| self.pending.iter().position(|write| matches!(write, Write::Tick(_))));
+        if let Some(oldest) = oldest {
+            if oldest == 0 {
+                self.refusals = 0;
+            }
+            self.lose(oldest);
+        }
+    }
+
+    fn lose(&mut self, index: usize) {
+        if self.pending.remove(index).is_some_and(|write| write.is_series()) {
             self.lost.fetch_add(1, Ordering::Relaxed);
             self.metrics.intervals_lost(1);
         }
@@ -139,24 +203,49 @@ impl Task {
 
     /// Writes as much as the store takes.
     async fn write_pending(&mut self) {
-        while !self.pending.is_empty() {
-            let written = if let Some(Write::RunEnd(run, findings)) = self.pending.front() {
-                self.write_end(run, findings).await.map(|()| 1)
-            } else {
-                self.write_batch().await
+        while let Some(first) = self.pending.front() {
+            let written = match first {
+                Write::RunEnd(run, findings) => self.write_end(run, findings).await.map(|()| 1),
+                Write::Tick(tick) => self.store.record_tick(tick).await.map(|()| 1),
+                Write::Interval(..) | Write::Reading(..) | Write::Flush(_) => self.write_batch().await,
             };
             match written {
                 Ok(count) => {
                     self.pending.drain(..count);
+                    self.refusals = 0;
+                    self.batch = (self.batch * 2).min(BATCH);
                     self.say(None);
                 }
                 Err(error) => {
                     self.metrics.storage_error("append");
                     self.say(Some(&error.to_string()));
-                    return;
+                    if !self.give_up(&error) {
+                        return;
+                    }
                 }
             }
         }
+    }
+
+    /// After a refusal that is about the data and not about the database: looks for the item, and gives it up after some tries. True
+    /// when there is something else to try at once.
+    fn give_up(&mut self, error: &StoreError) -> bool {
+        if !matches!(error, StoreError::Other(_) | StoreError::Corrupt(_) | StoreError::Duplicate(_)) {
+            return false;
+        }
+        let series = self.pending.front().is_some_and(Write::is_series);
+        if series && self.batch > 1 {
+            self.batch = 1;
+            return true;
+        }
+        self.refusals += 1;
+        if self.refusals < REFUSALS {
+            return false;
+        }
+        tracing::error!(%error, "the store refuses something again and again; it is given up");
+        self.refusals = 0;
+        self.lose(0);
+        true
     }
 
     async fn write_end(&self, run: &Run, findings: &[Finding]) -> StoreResult<()> {
@@ -164,14 +253,14 @@ impl Task {
         self.store.save_findings(&run.id, findings).await
     }
 
-    /// Writes the series before the next end of a run in one transaction; returns how many.
+    /// Writes the series before the next other thing in one transaction; returns how many.
     async fn write_batch(&self) -> StoreResult<usize> {
         let mut batch = SeriesBatch::default();
-        for write in self.pending.iter().take(BATCH) {
+        for write in self.pending.iter().take(self.batch) {
             match write {
                 Write::Interval(run, interval) => batch.intervals.push((run.clone(), Interval::clone(interval))),
                 Write::Reading(run, reading) => batch.readings.push((run.clone(), Reading::clone(reading))),
-                Write::RunEnd(..) | Write::Flush(_) => break,
+                Write::RunEnd(..) | Write::Tick(_) | Write::Flush(_) => break,
             }
         }
         self.store.append(&batch).await?;
