@@ -30,7 +30,16 @@ impl Daemon {
     pub(crate) async fn start(folder: &Path, config: &Path) -> Self {
         static COUNT: AtomicU32 = AtomicU32::new(0);
         let name = format!("daemon-{}", COUNT.fetch_add(1, Ordering::Relaxed));
-        let mut child = Child::spawn(&name, folder, &mut plimsoll(&["serve", "--config", config.to_str().unwrap()]));
+        Self::spawn_as(&name, folder, &mut plimsoll(&["serve", "--config", config.to_str().unwrap()])).await
+    }
+
+    /// The same by a command of one's own; what it prints is in `daemon.log`.
+    pub(crate) async fn spawn(folder: &Path, command: &mut Command) -> Self {
+        Self::spawn_as("daemon", folder, command).await
+    }
+
+    async fn spawn_as(name: &str, folder: &Path, command: &mut Command) -> Self {
+        let mut child = Child::spawn(name, folder, command);
         let address = wait_until("the daemon's address", PATIENCE, async || {
             assert!(child.status().is_none(), "the daemon ended:\n{}", child.output());
             let output = child.output();

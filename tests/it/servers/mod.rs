@@ -1,6 +1,7 @@
 //! What tests need to run real servers: a free port, a folder, waiting for a condition, and a child process that is gone
 //! when its guard is dropped. Each server has a file of its own below; none here may depend on how fast the machine is.
 
+pub(crate) mod bed;
 pub(crate) mod daemon;
 pub(crate) mod hook;
 pub(crate) mod http;
