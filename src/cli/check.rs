@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 
+use super::terminal::say_line;
 use super::{DEFAULT_CONFIG, Exit, Outcome, load};
 use crate::app;
 use crate::config;
@@ -17,7 +18,7 @@ pub(super) struct CheckArguments {
 pub(super) fn check(arguments: &CheckArguments) -> Outcome {
     let setup = load(&arguments.path)?;
     let plural = |count: usize, one: &str| if count == 1 { format!("1 {one}") } else { format!("{count} {one}s") };
-    println!(
+    say_line!(
         "{}: valid: {}, {}, {}, {}, {}",
         arguments.path.display(),
         plural(setup.targets.len(), "target"),
@@ -27,13 +28,13 @@ pub(super) fn check(arguments: &CheckArguments) -> Outcome {
         plural(setup.channels.len(), "channel"),
     );
     if setup.channels.is_empty() {
-        println!("note: there are no alert channels, so nobody is told; add `alerts: {{ channels: … }}`");
+        say_line!("note: there are no alert channels, so nobody is told; add `alerts: {{ channels: … }}`");
     }
     Ok(Exit::Passed)
 }
 
 pub(super) fn schema() -> Outcome {
     let schema = serde_json::to_string_pretty(&config::schema(&app::KINDS)).map_err(anyhow::Error::from)?;
-    println!("{schema}");
+    say_line!("{schema}");
     Ok(Exit::Passed)
 }

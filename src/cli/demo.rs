@@ -9,6 +9,7 @@ use tokio::sync::broadcast::error::RecvError;
 use tokio::time::Instant;
 
 use super::signals::{Asked, Signals};
+use super::terminal::{complain, say_line};
 use super::watch::Printer;
 use super::{Exit, Failure, Outcome, logging};
 use crate::app::{self, App, Options};
@@ -66,8 +67,8 @@ pub(super) async fn target(arguments: TargetArguments) -> Outcome {
     };
     let mut signals = Signals::listen()?;
     let running = target_system::start(settings).await.context("the demo target cannot be started")?;
-    println!("demo target on {} with a pool of {}", running.url("/"), arguments.pool);
-    println!("metrics {}   faults: curl -X POST {} -d '{{\"slow_ms\": 500}}'", running.url("/metrics"), running.url("/faults"));
+    say_line!("demo target on {} with a pool of {}", running.url("/"), arguments.pool);
+    say_line!("metrics {}   faults: curl -X POST {} -d '{{\"slow_ms\": 500}}'", running.url("/metrics"), running.url("/faults"));
     while signals.next().await != Asked::Stop {}
     running.stop().await;
     Ok(Exit::Passed)
@@ -119,7 +120,7 @@ fn configure(target: &str, folder: &Path, listen: SocketAddr) -> Result<Setup, F
         .replace("DATA_DIR", &folder.display().to_string())
         .replace("LISTEN", &listen.to_string());
     config::load_text("demo.yaml", &text, folder, &app::KINDS).map_err(|report| {
-        eprint!("{report}");
+        complain(format_args!("{report}"), "");
         Failure::Exit(Exit::ConfigurationInvalid)
     })
 }
@@ -133,16 +134,16 @@ async fn free_address(wanted: SocketAddr) -> SocketAddr {
 }
 
 fn introduce(app: &App, target: &target_system::Running, folder: &Path, kept: bool) {
-    println!("Plimsoll demo: a target with a connection pool, loaded every minute until the pool is full.\n");
-    println!("  target   {}  (pool of {})", target.url("/"), target.pool().limit);
+    say_line!("Plimsoll demo: a target with a connection pool, loaded every minute until the pool is full.\n");
+    say_line!("  target   {}  (pool of {})", target.url("/"), target.pool().limit);
     if let Some(address) = app.address {
-        println!("  page     http://{address}/");
-        println!("  metrics  http://{address}/metrics");
-        println!("  api      http://{address}/api/v1/runs");
+        say_line!("  page     http://{address}/");
+        say_line!("  metrics  http://{address}/metrics");
+        say_line!("  api      http://{address}/api/v1/runs");
     }
-    println!("  data     {}{}", folder.display(), if kept { "" } else { "  (removed at the end; keep it with --data DIR)" });
-    println!("  mailbox  {}", folder.join("mailbox").display());
-    println!("\nCtrl-C ends it.\n");
+    say_line!("  data     {}{}", folder.display(), if kept { "" } else { "  (removed at the end; keep it with --data DIR)" });
+    say_line!("  mailbox  {}", folder.join("mailbox").display());
+    say_line!("\nCtrl-C ends it.\n");
 }
 
 /// Prints what happens until the user has enough, or with `once`, until the first run and its alerts are over.

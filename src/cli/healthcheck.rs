@@ -2,6 +2,7 @@
 
 use anyhow::Context;
 
+use super::terminal::say;
 use super::{Exit, Outcome};
 use crate::app;
 
@@ -18,6 +19,6 @@ pub(super) async fn healthcheck(arguments: HealthArguments) -> Outcome {
     let answer = app::http_client()?.get(url.clone()).send().await.with_context(|| format!("{url} does not answer"))?;
     let status = answer.status();
     let text = answer.text().await.unwrap_or_default();
-    print!("{text}");
+    say!("{text}");
     Ok(if status.is_success() { Exit::Passed } else { Exit::Failed })
 }

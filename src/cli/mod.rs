@@ -1,5 +1,4 @@
 //! The command line: one file per command. What is printed here is for people; exit codes are in `exit`.
-#![expect(clippy::print_stdout, clippy::print_stderr, reason = "the command line speaks on the terminal")]
 
 mod check;
 mod demo;
@@ -10,6 +9,7 @@ mod run;
 mod runs;
 mod serve;
 mod signals;
+mod terminal;
 mod watch;
 
 use std::path::{Path, PathBuf};
@@ -21,6 +21,7 @@ use crate::app;
 use crate::config;
 use crate::engine::setup::Setup;
 pub use exit::Exit;
+use terminal::{complain, warn_line};
 
 /// Where the configuration is looked for.
 const DEFAULT_CONFIG: &str = "config/plimsoll.yaml";
@@ -96,7 +97,7 @@ pub fn run() -> ExitCode {
     let runtime = match tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build() {
         Ok(runtime) => runtime,
         Err(error) => {
-            eprintln!("error: the runtime cannot be started: {error}");
+            warn_line!("error: the runtime cannot be started: {error}");
             return ExitCode::from(Exit::Failed.code());
         }
     };
@@ -105,7 +106,7 @@ pub fn run() -> ExitCode {
     let exit = match outcome {
         Ok(exit) | Err(Failure::Exit(exit)) => exit,
         Err(Failure::Error(error)) => {
-            eprintln!("error: {error:#}");
+            warn_line!("error: {error:#}");
             Exit::Failed
         }
     };
@@ -129,7 +130,7 @@ async fn dispatch(command: Command) -> Outcome {
 /// Loads a configuration; every mistake is printed.
 fn load(path: &Path) -> Result<Setup, Failure> {
     config::load(path, &app::KINDS).map_err(|report| {
-        eprint!("{report}");
+        complain(format_args!("{report}"), "");
         Failure::Exit(Exit::ConfigurationInvalid)
     })
 }

@@ -3,6 +3,7 @@
 use tokio::sync::broadcast::error::RecvError;
 
 use super::signals::{Asked, Signals};
+use super::terminal::{say_line, warn_line};
 use super::watch::Printer;
 use super::{ConfigArguments, Exit, Failure, Outcome, load, logging};
 use crate::app::{self, App, Options};
@@ -29,7 +30,7 @@ pub(super) async fn run(arguments: RunArguments) -> Outcome {
     logging::start(&setup.log);
     if !setup.profiles.contains_key(&arguments.profile) {
         let hint = suggest(&arguments.profile, setup.profiles.keys().map(String::as_str));
-        eprintln!("error: there is no profile `{}` in {}: {hint}", arguments.profile, arguments.config.config.display());
+        warn_line!("error: there is no profile `{}` in {}: {hint}", arguments.profile, arguments.config.config.display());
         return Err(Failure::Exit(Exit::ConfigurationInvalid));
     }
     reduce(&mut setup, &arguments.profile);
@@ -45,7 +46,7 @@ pub(super) async fn run(arguments: RunArguments) -> Outcome {
     let run = ended?;
     let findings = store.findings(Some(&run.id), 50).await.unwrap_or_default();
     if arguments.json {
-        println!("{}", report::run_json(&run));
+        say_line!("{}", report::run_json(&run));
     } else {
         printer.run_ended(&run, &findings);
     }

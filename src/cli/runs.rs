@@ -1,5 +1,6 @@
 //! `plimsoll runs` and `plimsoll show`: what the store remembers.
 
+use super::terminal::{say, say_line, warn_line};
 use super::{ConfigArguments, Exit, Failure, Outcome, load};
 use crate::app;
 use crate::model::run::Verdict;
@@ -56,11 +57,11 @@ pub(super) async fn runs(arguments: RunsArguments) -> Outcome {
     let runs = store.runs(&filter).await.map_err(anyhow::Error::from)?;
     if arguments.json {
         let rows: Vec<serde_json::Value> = runs.iter().map(report::run_row_json).collect();
-        println!("{}", serde_json::Value::from(rows));
+        say_line!("{}", serde_json::Value::from(rows));
     } else if runs.is_empty() {
-        println!("no runs yet; start one with `plimsoll run PROFILE`");
+        say_line!("no runs yet; start one with `plimsoll run PROFILE`");
     } else {
-        print!("{}", report::runs_table(&runs));
+        say!("{}", report::runs_table(&runs));
     }
     Ok(Exit::Passed)
 }
@@ -68,14 +69,14 @@ pub(super) async fn runs(arguments: RunsArguments) -> Outcome {
 pub(super) async fn show(arguments: ShowArguments) -> Outcome {
     let store = app::open_store(&load(&arguments.config.config)?).await?;
     let Some(run) = store.run(&arguments.run).await.map_err(anyhow::Error::from)? else {
-        eprintln!("error: there is no run `{}`, or more than one begins or ends so; `plimsoll runs` lists them", arguments.run);
+        warn_line!("error: there is no run `{}`, or more than one begins or ends so; `plimsoll runs` lists them", arguments.run);
         return Err(Failure::Exit(Exit::Failed));
     };
     let findings = store.findings(Some(&run.id), 50).await.map_err(anyhow::Error::from)?;
     if arguments.json {
-        println!("{}", report::run_json(&run));
+        say_line!("{}", report::run_json(&run));
     } else {
-        print!("{}", report::summary_text(&run, &findings));
+        say!("{}", report::summary_text(&run, &findings));
     }
     Ok(Exit::Passed)
 }

@@ -3,6 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use super::signals::{Asked, Signals};
+use super::terminal::say_line;
 use super::{Exit, Outcome, load, logging};
 use crate::app::{self, App, Options};
 use crate::config;
@@ -58,9 +59,9 @@ fn announce(app: &App) {
         env!("CARGO_PKG_VERSION")
     );
     if let Some(address) = app.address {
-        println!("page     http://{address}/");
-        println!("metrics  http://{address}/metrics");
-        println!("api      http://{address}/api/v1/runs");
+        say_line!("page     http://{address}/");
+        say_line!("metrics  http://{address}/metrics");
+        say_line!("api      http://{address}/api/v1/runs");
     }
     if setup.channels.is_empty() {
         tracing::warn!("there are no alert channels: nobody is told of an alert");

@@ -1,6 +1,7 @@
 //! Prints what happens in the engine: progress, summaries, alerts, deliveries.
 
-use std::io::{IsTerminal, Write};
+use super::terminal::{say, say_line};
+use std::io::IsTerminal;
 
 use crate::engine::handle::Event;
 use crate::model::finding::Finding;
@@ -30,12 +31,10 @@ impl Printer {
             Event::Progress(_, progress) => {
                 let line = report::progress_line(progress);
                 if self.terminal {
-                    print!("\r\x1b[K{line}");
-                    // A terminal that does not take output will not take an error message either.
-                    let _ = std::io::stdout().flush();
+                    say!("\r\x1b[K{line}");
                     self.open_line = true;
                 } else if progress.second % SPARSE == 0 {
-                    println!("{line}");
+                    say_line!("{line}");
                 }
             }
             Event::RunEnded(_) => {}
@@ -54,16 +53,16 @@ impl Printer {
     /// Prints the summary of a run.
     pub(super) fn run_ended(&mut self, run: &Run, findings: &[Finding]) {
         self.line("");
-        println!("{}", report::summary_text(run, findings));
+        say_line!("{}", report::summary_text(run, findings));
     }
 
     /// Prints a line below whatever is there.
     pub(super) fn line(&mut self, text: &str) {
         if std::mem::take(&mut self.open_line) {
-            println!();
+            say_line!("");
         }
         if !text.is_empty() {
-            println!("{text}");
+            say_line!("{text}");
         }
     }
 }
