@@ -9,6 +9,7 @@ use super::{ConfigArguments, Exit, Failure, Outcome, load, logging};
 use crate::app::{self, App, Options};
 use crate::engine::handle::{Event, Refusal};
 use crate::engine::setup::Setup;
+use crate::engine::time_scale::{self, TimeScale};
 use crate::model::run::{Run, RunId, Trigger};
 use crate::registry::suggest;
 use crate::report;
@@ -23,6 +24,9 @@ pub(super) struct RunArguments {
     /// Print the finished run as JSON instead of text
     #[arg(long)]
     json: bool,
+    /// Fast motion, to try a long profile: multiply stages, pauses, pace and windows by this, above 0 and at most 1; rates and VUs stay
+    #[arg(long, value_name = "FACTOR")]
+    time_scale: Option<TimeScale>,
 }
 
 pub(super) async fn run(arguments: RunArguments) -> Outcome {
@@ -34,6 +38,9 @@ pub(super) async fn run(arguments: RunArguments) -> Outcome {
         return Err(Failure::Exit(Exit::ConfigurationInvalid));
     }
     reduce(&mut setup, &arguments.profile);
+    if let Some(scale) = arguments.time_scale {
+        setup = time_scale::scaled(setup, scale);
+    }
     let again = setup.clone();
     let loader = Box::new(move || Ok(again.clone()));
     let mut signals = Signals::listen()?;

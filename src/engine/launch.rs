@@ -29,7 +29,7 @@ pub(super) fn new_run(profile: &Profile, id: RunId, trigger: Trigger, now: Times
         status: RunStatus::Running,
         ended_by: None,
         verdict: None,
-        reasons: Vec::new(),
+        reasons: profile.notes.clone(),
         catalog: catalog_of(profile),
         summary: None,
         thresholds: Vec::new(),

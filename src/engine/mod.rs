@@ -19,6 +19,7 @@ pub mod scheduler;
 pub mod setup;
 pub mod summary;
 pub mod taps;
+pub mod time_scale;
 pub mod verdict;
 pub mod watchers;
 pub mod workload;

@@ -320,7 +320,8 @@ impl Going {
         run.ended_at = Some(ended_at);
         run.ended_by = Some(ended_by);
         run.verdict = judged.verdict;
-        run.reasons = judged.reasons;
+        // What is known from the start (the profile's notes) stays in front.
+        run.reasons.extend(judged.reasons);
         run.reasons.extend(self.ended.take().map(|(_, reason)| reason));
         run.summary = Some(summary);
         run.thresholds = thresholds;

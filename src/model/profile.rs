@@ -70,6 +70,8 @@ pub struct Profile {
     pub max_undelivered: f64,
     /// Digest of everything that decides what the load is; runs with equal digests can be compared.
     pub digest: String,
+    /// What everybody who looks at a run of it must know, one sentence each; stands before the run's reasons.
+    pub notes: Vec<String>,
 }
 
 /// One executor with its flow.

@@ -54,6 +54,7 @@ impl Resolver<'_> {
             scenarios,
             thresholds,
             max_undelivered: raw.max_undelivered.0,
+            notes: Vec::new(),
         })
     }
 

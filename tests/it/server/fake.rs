@@ -178,6 +178,7 @@ pub(crate) fn setup() -> Setup {
         thresholds: Vec::new(),
         max_undelivered: 0.0,
         digest: "5f1c".into(),
+        notes: Vec::new(),
     };
     let schedule = Schedule {
         name: "nightly".into(),
