@@ -215,12 +215,24 @@ pub struct Evaluator {
     full_windows: bool,
     breach_since: Option<f64>,
     breached: Option<(f64, f64)>,
+    /// The value that was judged last: what a window held before what it looks at (a stage) was over.
+    last: Option<f64>,
 }
 
 impl Evaluator {
     /// `full_windows`: a window shorter than asked for is not judged (until `finish`).
     pub fn new(series: Series, full_windows: bool) -> Self {
-        Self { series, total: None, window: VecDeque::new(), first: None, now: 0.0, full_windows, breach_since: None, breached: None }
+        Self {
+            series,
+            total: None,
+            window: VecDeque::new(),
+            first: None,
+            now: 0.0,
+            full_windows,
+            breach_since: None,
+            breached: None,
+            last: None,
+        }
     }
 
     /// The expression that is followed.
@@ -279,6 +291,7 @@ impl Evaluator {
             // Without data nothing is known: a breach neither goes on nor ends.
             return;
         };
+        self.last = Some(actual);
         if holds {
             self.breach_since = None;
             return;
@@ -308,7 +321,7 @@ pub fn threshold_result(threshold: &Threshold, evaluator: &Evaluator) -> Thresho
     let series = &threshold.series;
     let judged = evaluator.judge(true);
     let breach = evaluator.breach();
-    let actual = breach.map(|(_, value)| value).or(judged.actual);
+    let actual = breach.map(|(_, value)| value).or(judged.actual).or(evaluator.last);
     let asked = format!("{} {}", series.bound.op.as_str(), series.show(series.bound.value));
     let name = format!("{} {}", series.metric.name, series.aggregation.text());
     let (verdict, reason) = match (actual, breach, judged.holds) {
@@ -399,6 +412,14 @@ mod tests {
         let failed = run("pool_utilization: max < 80% over 2s", &values);
         assert_eq!((failed.verdict, failed.first_breach), (Verdict::Fail, Some(3)));
         assert_eq!(run("pool_utilization: avg < 80% over 5s", &values).verdict, Verdict::Pass);
+    }
+
+    #[test]
+    fn what_a_window_saw_of_a_stage_counts_after_the_stage() {
+        let held = run("pool_utilization: max < 80% over 2s", &[Some(0.5), Some(0.6), Some(0.7), None, None, None, None]);
+        assert_eq!((held.verdict, held.actual), (Verdict::Pass, Some(0.7)));
+        let broken = run("pool_utilization: max < 80% over 2s", &[Some(0.5), Some(0.9), Some(0.7), None, None, None, None]);
+        assert_eq!((broken.verdict, broken.actual), (Verdict::Fail, Some(0.9)));
     }
 
     #[test]
