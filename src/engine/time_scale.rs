@@ -13,9 +13,10 @@ use crate::model::units::trim_decimal;
 
 /// Stages and executors do not become shorter than this, unless they were.
 const SHORTEST_STAGE: Duration = Duration::from_millis(100);
-/// Windows do not become shorter than the interval of the figures; nor does the time that requests have at the end, which do
-/// not get faster themselves.
+/// Windows do not become shorter than the interval of the figures.
 const SHORTEST_WINDOW: Duration = Duration::from_secs(1);
+/// Nor the time in which iterations may end, because requests do not get faster themselves.
+const SHORTEST_GRACE: Duration = Duration::from_secs(5);
 
 /// By how much times are multiplied: above 0, at most 1 (as they are).
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -70,7 +71,7 @@ impl TimeScale {
 
     fn scenario(self, scenario: &mut Scenario) {
         scenario.start_time = self.time(scenario.start_time, Duration::ZERO);
-        scenario.graceful_stop = self.time(scenario.graceful_stop, SHORTEST_WINDOW);
+        scenario.graceful_stop = self.time(scenario.graceful_stop, SHORTEST_GRACE);
         scenario.pace = scenario.pace.map(|pace| self.time(pace, Duration::ZERO));
         match &mut scenario.executor {
             Executor::ConstantVus { duration, .. } | Executor::ConstantArrivalRate { duration, .. } => {
@@ -78,7 +79,7 @@ impl TimeScale {
             }
             Executor::RampingVus { stages, graceful_ramp_down, .. } => {
                 self.stages(stages);
-                *graceful_ramp_down = self.time(*graceful_ramp_down, SHORTEST_WINDOW);
+                *graceful_ramp_down = self.time(*graceful_ramp_down, SHORTEST_GRACE);
             }
             Executor::RampingArrivalRate { stages, .. } => self.stages(stages),
         }
@@ -144,7 +145,7 @@ mod tests {
             name: name.into(),
             executor,
             start_time: time("2m"),
-            graceful_stop: time("30s"),
+            graceful_stop: time("3m"),
             pace: Some(time("30s")),
             tags: BTreeMap::new(),
             flow,
@@ -218,14 +219,14 @@ mod tests {
             assert_eq!(stages(&profile.scenarios[index].executor), shorter, "a stage is not below 100 ms, unless it was");
         }
         let Executor::RampingVus { start_vus: 4, graceful_ramp_down, .. } = profile.scenarios[0].executor else { panic!() };
-        assert_eq!(graceful_ramp_down, time("1s"), "500 ms would cut requests off");
+        assert_eq!(graceful_ramp_down, time("5s"), "500 ms would cut iterations off");
         assert_eq!(profile.scenarios[1].executor, Executor::ConstantVus { vus: 7, duration: time("2m") });
         let vus = VuPool { pre_allocated: 5, max: 10 };
         let rate = Rate::per_second(50.0);
         assert_eq!(profile.scenarios[2].executor, Executor::ConstantArrivalRate { rate, duration: time("2m"), vus });
         for scenario in &profile.scenarios {
             let times = (scenario.start_time, scenario.graceful_stop, scenario.pace);
-            assert_eq!(times, (time("6s"), time("1.5s"), Some(time("1.5s"))), "{}", scenario.name);
+            assert_eq!(times, (time("6s"), time("9s"), Some(time("1.5s"))), "{}", scenario.name);
         }
         let [FlowNode::Pause(fixed), FlowNode::Choose(branches)] = profile.scenarios[0].flow.as_slice() else { panic!() };
         assert_eq!(*fixed, Pause::Fixed(time("50ms")));
