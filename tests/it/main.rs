@@ -4,6 +4,7 @@ mod architecture;
 mod bad_config;
 mod cli;
 mod demo;
+mod examples;
 mod faults;
 mod grafana;
 mod journey;

@@ -28,7 +28,7 @@ fn fresh(name: &str, made: &str) {
 fn examples() -> Vec<PathBuf> {
     let mut found = vec![root().join("config/plimsoll.yaml")];
     let folders = std::fs::read_dir(root().join("config/examples")).unwrap();
-    found.extend(folders.map(|entry| entry.unwrap().path()));
+    found.extend(folders.map(|entry| entry.unwrap().path()).filter(|path| path.is_dir()));
     found.sort();
     assert!(found.len() >= 6, "{found:?}");
     found

@@ -1,0 +1,199 @@
+//! Every profile of every example is really run: by the real program, in fast motion, against a demo target.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::{Path, PathBuf};
+use std::process::Output;
+use std::time::Duration;
+
+use plimsoll::demo::{self, ErrorFault, Faults};
+use plimsoll::model::run::{EndedBy, Run, RunStatus, Verdict};
+use serde_json::json;
+
+use crate::servers::daemon::plimsoll;
+use crate::servers::{http, temp_dir};
+
+/// How an example is run.
+struct Example {
+    folder: &'static str,
+    /// Size of the demo target's pool, as the head of the file says.
+    pool: u32,
+    /// Profiles, each with a time scale that leaves a few seconds of it.
+    profiles: &'static [(&'static str, &'static str)],
+}
+
+const EXAMPLES: &[Example] = &[
+    Example { folder: "quickstart", pool: 20, profiles: &[("nightly", "0.05")] },
+    Example { folder: "gate", pool: 20, profiles: &[("gate", "0.005"), ("retest", "0.01")] },
+    Example { folder: "challenge", pool: 100, profiles: &[("challenge", "0.003")] },
+    Example { folder: "trio", pool: 20, profiles: &[("sustained", "0.005"), ("spike", "0.02"), ("soak", "0.002")] },
+    Example { folder: "ladder", pool: 20, profiles: &[("users", "0.0015"), ("messages", "0.003"), ("hold", "0.005")] },
+];
+
+fn examples() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("config/examples")
+}
+
+/// A copy of an example, whose target is `target` instead of the address that its files name.
+struct Copy {
+    folder: tempfile::TempDir,
+    target: demo::Running,
+}
+
+impl Copy {
+    async fn of(example: &Example) -> Self {
+        let target = demo::start(demo::Settings { pool: example.pool, ..demo::Settings::default() }).await.unwrap();
+        let folder = temp_dir();
+        copy(&examples().join(example.folder), folder.path(), target.addr.port());
+        Self { folder, target }
+    }
+
+    async fn run(&self, profile: &str, scale: &str) -> (Output, Run) {
+        let config = self.folder.path().to_str().unwrap();
+        let mut command = plimsoll(&["run", profile, "--config", config, "--time-scale", scale, "--json"]);
+        let running = tokio::task::spawn_blocking(move || command.output().unwrap());
+        let output = tokio::time::timeout(Duration::from_secs(120), running).await.expect("a run of seconds ends").unwrap();
+        let said = String::from_utf8_lossy(&output.stdout);
+        let run = serde_json::from_str(said.trim());
+        let run = run.unwrap_or_else(|error| panic!("{profile}: {error}: {said}{}", String::from_utf8_lossy(&output.stderr)));
+        (output, run)
+    }
+}
+
+/// Copies a folder; in its configuration the demo target's port 8080 becomes `port`.
+fn copy(from: &Path, to: &Path, port: u16) {
+    for entry in std::fs::read_dir(from).unwrap() {
+        let path = entry.unwrap().path();
+        let target = to.join(path.file_name().unwrap());
+        if path.is_dir() {
+            std::fs::create_dir(&target).unwrap();
+            copy(&path, &target, port);
+            continue;
+        }
+        let text = std::fs::read_to_string(&path).unwrap();
+        let text = text.replace("127.0.0.1:8080", &format!("127.0.0.1:{port}")).replace("port: 8080 ", &format!("port: {port} "));
+        assert!(!text.contains("port: 8080"), "{} has a port that was not found", path.display());
+        std::fs::write(target, text).unwrap();
+    }
+}
+
+/// What must hold of every run, whatever its verdict: load was sent, nothing vanished, and nobody takes it for the real thing.
+fn check(profile: &str, scale: &str, output: &Output, run: &Run) {
+    let said = format!("{profile}: {run:#?}\n{}", String::from_utf8_lossy(&output.stderr));
+    let expected = match run.verdict {
+        Some(Verdict::Pass) => 0,
+        Some(Verdict::Invalid | Verdict::NoData) => 98,
+        // A guard or `abortOnFail` without a failed threshold would be 108.
+        Some(Verdict::Fail) if run.thresholds.iter().any(|threshold| threshold.verdict == Verdict::Fail) => 99,
+        Some(Verdict::Fail) if run.ended_by == Some(EndedBy::Guard) => 108,
+        Some(Verdict::Fail) => 99,
+        None => panic!("no verdict: {said}"),
+    };
+    assert_eq!(output.status.code(), Some(expected), "{said}");
+    assert_eq!((run.profile.as_str(), run.status), (profile, RunStatus::Finished), "{said}");
+    let summary = run.summary.as_ref().unwrap_or_else(|| panic!("no figures: {said}"));
+    assert!(summary.total.requests > 0, "no requests: {said}");
+    assert_eq!(summary.total.requests, summary.steps.iter().map(|step| step.requests).sum::<u64>(), "{said}");
+    for step in summary.steps.iter().chain([&summary.total]) {
+        assert_eq!(step.failed, step.reasons.values().sum::<u64>(), "every failure has a reason: {said}");
+    }
+    for scenario in &summary.scenarios {
+        assert!(scenario.counts.started > 0, "`{}` started nothing: {said}", scenario.scenario);
+        assert_eq!(scenario.counts.breach(), None, "{said}");
+    }
+    assert!(summary.probe_errors.is_empty(), "a probe could not be read: {said}");
+    assert!(run.digest.ends_with(&format!("-time-scale-{scale}")), "{said}");
+    assert!(run.reasons[0].contains(&format!("time scale {scale}")), "{said}");
+}
+
+/// Runs all profiles of one example, one after the other.
+async fn run_all(name: &str) -> BTreeMap<&'static str, Run> {
+    let example = EXAMPLES.iter().find(|example| example.folder == name).expect("an example of this name");
+    let copy = Copy::of(example).await;
+    let mut runs = BTreeMap::new();
+    for (profile, scale) in example.profiles {
+        let (output, run) = copy.run(profile, scale).await;
+        check(profile, scale, &output, &run);
+        runs.insert(*profile, run);
+    }
+    copy.target.stop().await;
+    runs
+}
+
+#[test]
+fn every_example_and_every_profile_of_it_is_run() {
+    let folders = std::fs::read_dir(examples()).unwrap().map(|entry| entry.unwrap().path()).filter(|path| path.is_dir());
+    let there: BTreeSet<String> = folders.map(|path| path.file_name().unwrap().to_string_lossy().into_owned()).collect();
+    assert_eq!(there, EXAMPLES.iter().map(|example| example.folder.to_owned()).collect(), "add the example to the list of this test");
+    for example in EXAMPLES {
+        let setup =
+            plimsoll::config::load(&examples().join(example.folder), &plimsoll::app::KINDS).unwrap_or_else(|report| panic!("{report}"));
+        let run: BTreeSet<&str> = example.profiles.iter().map(|(profile, _)| *profile).collect();
+        assert_eq!(setup.profiles.keys().map(String::as_str).collect::<BTreeSet<_>>(), run, "the profiles of {}", example.folder);
+        assert!(!setup.schedules.is_empty(), "{} runs on no schedule", example.folder);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn quickstart() {
+    run_all("quickstart").await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn gate() {
+    run_all("gate").await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn challenge() {
+    let runs = run_all("challenge").await;
+    let scenarios: Vec<&str> = runs["challenge"].summary.iter().flat_map(|s| &s.scenarios).map(|one| one.scenario.as_str()).collect();
+    assert_eq!(scenarios, ["sessions", "events"]);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn trio() {
+    let runs = run_all("trio").await;
+    assert!(runs.values().all(|run| run.target_version.is_some()), "the target tells its version");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn ladder() {
+    run_all("ladder").await;
+}
+
+/// The trading API as the team found it: every write answered 500, every read 200. The figures are those of the steps and rates, and
+/// the three rates stay apart.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn gate_names_the_failing_steps() {
+    let example = EXAMPLES.iter().find(|example| example.folder == "gate").unwrap();
+    let copy = Copy::of(example).await;
+    let broken = Faults { errors: vec![ErrorFault { prefix: "/api/bot".into(), status: 500, share: 1.0 }], ..Faults::default() };
+    let body = json!({ "errors": broken.errors }).to_string();
+    assert_eq!(http::ask(copy.target.addr, "POST", "/faults", "content-type: application/json\r\n", &body).await.status, 200);
+    let (output, run) = copy.run("gate", "0.003").await;
+    check("gate", "0.003", &output, &run);
+    assert_eq!((output.status.code(), run.verdict), (Some(99), Some(Verdict::Fail)));
+    let summary = run.summary.as_ref().unwrap();
+    for step in &summary.steps {
+        if step.step == "performance" {
+            assert_eq!(step.failed, 0, "{step:#?}");
+        } else {
+            let all: BTreeMap<String, u64> = step.reasons.iter().map(|(reason, count)| (reason.to_string(), *count)).collect();
+            assert_eq!(all, BTreeMap::from([("status_500".to_owned(), step.requests)]), "{step:#?}");
+        }
+    }
+    let total = &summary.total;
+    let requests = total.failed as f64 / total.requests as f64;
+    let (failed, all) =
+        total.checks.values().fold((0, 0), |(failed, all), check| (failed + check.failed, all + check.failed + check.passed));
+    let scenario = &summary.scenarios[0];
+    let iterations = scenario.with_failed_check as f64 / (scenario.counts.completed + scenario.counts.failed) as f64;
+    assert!(requests > 0.1 && requests < 0.3, "one request in five fails: {requests}");
+    let checks = failed as f64 / all as f64;
+    assert!(checks > 0.0 && checks < iterations, "checks {checks}, iterations {iterations}");
+    let gates: Vec<(&str, Verdict)> = run.thresholds.iter().map(|gate| (gate.text.as_str(), gate.verdict)).collect();
+    assert!(gates.contains(&("http_req_failed: rate < 0.1%", Verdict::Fail)), "{gates:?}");
+    let gate = run.thresholds.iter().find(|gate| gate.text == "http_req_failed: rate < 0.1%").unwrap();
+    assert!(gate.reason.contains("asked for < 0.1 %") && gate.actual.is_some(), "{gate:?}");
+    copy.target.stop().await;
+}
