@@ -21,6 +21,11 @@ use crate::model::alerting::{AlertInstance, AlertState};
 use crate::model::series::Point;
 use crate::store::{AlertChange, RunFilter, Store, StoreResult};
 
+/// Runs of each profile whose verdicts are read at the start.
+const RUNS_REMEMBERED: u32 = 50;
+/// How often a decision is refused before it is given up, once the refusal is about the decision and not about the database.
+const REFUSALS: u32 = 30;
+
 /// What the task works with.
 pub struct AlertingParts {
     /// Where decisions are kept.
@@ -70,6 +75,7 @@ pub struct Alerting {
     parts: AlertingParts,
     alerts: Alerts,
     unsaved: VecDeque<AlertChange>,
+    refusals: u32,
 }
 
 impl Alerting {
@@ -78,10 +84,13 @@ impl Alerting {
         let setup = parts.setup.borrow().clone();
         let stored = parts.store.alerts().await?;
         let mut alerts = Alerts::new(setup.rules.clone(), stored, policy_of(&setup));
-        let recent = parts.store.runs(&RunFilter { limit: 200, ..RunFilter::default() }).await?;
-        alerts.seed_history(&recent);
+        // By profile: a profile that runs every minute would crowd out the one that runs at night.
+        for profile in setup.profiles.keys() {
+            let filter = RunFilter { profile: Some(profile.clone()), limit: RUNS_REMEMBERED, ..RunFilter::default() };
+            alerts.seed_history(&parts.store.runs(&filter).await?);
+        }
         alerts.retain(|labels| is_configured(&setup, labels));
-        Ok(Self { parts, alerts, unsaved: VecDeque::new() })
+        Ok(Self { parts, alerts, unsaved: VecDeque::new(), refusals: 0 })
     }
 
     /// Judges until `stop`, then stores what is left.
@@ -159,8 +168,17 @@ impl Alerting {
             if let Err(error) = self.parts.store.commit_alerts(change).await {
                 tracing::error!(%error, waiting = self.unsaved.len(), "an alert decision is not stored yet; nobody is told before it is");
                 self.parts.metrics.storage_error("commit_alerts");
-                return;
+                self.refusals += 1;
+                if error.is_passing() || self.refusals < REFUSALS {
+                    return;
+                }
+                // Refused again and again for its own sake: everything behind it would wait for ever.
+                tracing::error!(%error, change = ?change, "an alert decision is given up: the store refuses it");
+                self.unsaved.pop_front();
+                self.refusals = 0;
+                continue;
             }
+            self.refusals = 0;
             let change = self.unsaved.pop_front().unwrap_or_default();
             let mut told: Option<(String, u32)> = None;
             for message in change.messages.into_iter().map(|outgoing| outgoing.message) {

@@ -50,6 +50,8 @@ impl Launch {
     /// Stores the row of the run, records the instant, answers whoever asked, and executes the run; `None` when it could not be stored.
     pub(super) async fn run(self, mut order: Order) -> Option<Run> {
         order.run.target_version = version::ask(&self.probe, &order.target.target).await;
+        // The question may have taken seconds: offset 0 of the series is now.
+        order.run.started_at = self.runner.clock.now();
         let stored = self.store.start_run(&order.run).await;
         let id = order.run.id.clone();
         let (outcome, reason, run) = match &stored {

@@ -24,7 +24,7 @@ const LEASE: Duration = Duration::from_secs(90);
 /// Longest time for one attempt, whatever the channel's own limit.
 const LONGEST_ATTEMPT: Duration = Duration::from_secs(60);
 /// Messages on their way at one time.
-const AT_ONCE: usize = 32;
+const AT_ONCE: usize = 200;
 
 /// What the outbox works with.
 #[derive(Clone)]

@@ -310,10 +310,14 @@ impl Going {
             // What was not broken when the run was ended early has not been proven to hold.
             thresholds.retain(|result| result.verdict != Verdict::NoData);
         }
-        let judged = judge(&summary, &thresholds, ended_by, self.watchers.tripped_guard(), self.profile.max_undelivered);
+        let mut judged = judge(&summary, &thresholds, ended_by, self.watchers.tripped_guard(), self.profile.max_undelivered);
         for scenario in &summary.scenarios {
             if let Some(breach) = scenario.counts.breach() {
                 tracing::error!(run_id = %run.id, scenario = scenario.scenario, breach, "iterations do not add up; this is a bug in Plimsoll");
+                judged.verdict = Some(Verdict::Invalid);
+                judged
+                    .reasons
+                    .insert(0, format!("iterations of `{}` do not add up ({breach}); this is a bug in Plimsoll", scenario.scenario));
             }
         }
         run.status = RunStatus::Finished;

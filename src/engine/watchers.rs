@@ -1,23 +1,97 @@
 //! The thresholds and guards of one run, followed second by second. A threshold must hold; a guard's condition is what is bad. Pure.
 
+use std::collections::BTreeMap;
+
+use crate::model::Labels;
 use crate::model::catalog::Catalog;
 use crate::model::measure::Interval;
-use crate::model::run::ThresholdResult;
-use crate::model::series::Reading;
-use crate::model::threshold::{Evaluator, Series, Source, Threshold, threshold_result};
+use crate::model::run::{ThresholdResult, Verdict};
+use crate::model::series::{Point, Reading};
+use crate::model::threshold::{Evaluator, Judged, Series, Source, Threshold, threshold_result};
 
-/// One guard, and since when its condition has held without a break.
+/// One expression, followed for each series that it selects: with several pools, one full pool is not hidden behind an empty one.
+#[derive(Debug)]
+struct Followed {
+    series: Series,
+    exclude_ramp: bool,
+    /// By the labels of the probe's series; figures of requests and iterations stand under no labels.
+    groups: BTreeMap<Labels, Evaluator>,
+}
+
+impl Followed {
+    fn new(series: &Series, exclude_ramp: bool) -> Self {
+        Self { series: series.clone(), exclude_ramp, groups: BTreeMap::new() }
+    }
+
+    /// Takes one second; returns the judgements it led to.
+    fn interval(&mut self, catalog: &Catalog, interval: &Interval) -> Vec<(Labels, Judged)> {
+        let at = f64::from(interval.second);
+        if self.series.metric.source == Source::Probe {
+            for evaluator in self.groups.values_mut() {
+                evaluator.push(at, None);
+            }
+            return Vec::new();
+        }
+        let measured = self.series.measure(catalog, interval, &[], self.exclude_ramp);
+        vec![(Labels::new(), self.group(Labels::new()).push(at, measured))]
+    }
+
+    /// Takes one reading; returns the judgements it led to.
+    fn reading(&mut self, catalog: &Catalog, second: u32, points: &[Point]) -> Vec<(Labels, Judged)> {
+        if self.series.metric.source != Source::Probe {
+            return Vec::new();
+        }
+        let moment = Interval { second, ..Interval::default() };
+        let mut judged = Vec::new();
+        for point in points {
+            if let Some(measured) = self.series.measure(catalog, &moment, std::slice::from_ref(point), self.exclude_ramp) {
+                let labels = point.labels.clone();
+                judged.push((labels.clone(), self.group(labels).push(f64::from(second), Some(measured))));
+            }
+        }
+        judged
+    }
+
+    fn group(&mut self, labels: Labels) -> &mut Evaluator {
+        let series = &self.series;
+        self.groups.entry(labels).or_insert_with(|| Evaluator::new(series.clone(), true))
+    }
+
+    fn is_broken(&self) -> bool {
+        self.groups.values().any(Evaluator::is_broken)
+    }
+}
+
+/// One guard, and since when its condition has held without a break, by series.
 #[derive(Debug)]
 struct Guard {
     text: String,
-    evaluator: Evaluator,
-    since: Option<f64>,
+    followed: Followed,
+    since: BTreeMap<Labels, f64>,
+}
+
+impl Guard {
+    /// Whether the condition has held for as long as the guard asks.
+    fn trips(&mut self, at: f64, judged: Vec<(Labels, Judged)>) -> bool {
+        let hold = self.followed.series.hold.unwrap_or_default().as_secs_f64();
+        let mut trips = false;
+        for (labels, judged) in judged {
+            match judged.holds {
+                Some(true) => trips |= at - *self.since.entry(labels).or_insert(at) >= hold,
+                Some(false) => {
+                    self.since.remove(&labels);
+                }
+                None => {}
+            }
+        }
+        trips
+    }
 }
 
 /// All conditions of a run.
 #[derive(Debug)]
 pub struct Watchers {
-    thresholds: Vec<(Threshold, Evaluator)>,
+    thresholds: Vec<(Threshold, Followed)>,
     guards: Vec<Guard>,
     second: u32,
     tripped: Option<usize>,
@@ -26,65 +100,39 @@ pub struct Watchers {
 impl Watchers {
     /// Follows these thresholds and guards.
     pub fn new(thresholds: &[Threshold], guards: &[(String, Series)]) -> Self {
-        let follow = |threshold: &Threshold| (threshold.clone(), Evaluator::new(threshold.series.clone(), true));
+        let follow = |threshold: &Threshold| (threshold.clone(), Followed::new(&threshold.series, threshold.exclude_ramp));
+        let guard = |(text, series): &(String, Series)| Guard {
+            text: text.clone(),
+            followed: Followed::new(series, false),
+            since: BTreeMap::new(),
+        };
         Self { thresholds: thresholds.iter().map(follow).collect(), guards: guards.iter().map(guard).collect(), second: 0, tripped: None }
     }
 
     /// Takes one second of the run.
     pub fn interval(&mut self, catalog: &Catalog, interval: &Interval) {
         self.second = interval.second;
-        let at = f64::from(interval.second);
-        for (threshold, evaluator) in &mut self.thresholds {
-            let measured = match evaluator.series().metric.source {
-                Source::Step | Source::Scenario => evaluator.series().measure(catalog, interval, &[], threshold.exclude_ramp),
-                Source::Probe => None,
-            };
-            evaluator.push(at, measured);
+        for (_, followed) in &mut self.thresholds {
+            followed.interval(catalog, interval);
         }
-        for index in 0..self.guards.len() {
-            let series = self.guards[index].evaluator.series();
-            let measured = match series.metric.source {
-                Source::Step | Source::Scenario => series.measure(catalog, interval, &[], false),
-                Source::Probe => None,
-            };
-            self.push_guard(index, at, measured);
-        }
+        self.guard(f64::from(interval.second), |followed| followed.interval(catalog, interval));
     }
 
     /// Takes one reading of a probe.
     pub fn reading(&mut self, catalog: &Catalog, reading: &Reading) {
         let (Ok(points), Some(second)) = (&reading.points, reading.second) else { return };
-        let moment = Interval { second, ..Interval::default() };
-        let at = f64::from(second);
-        for (threshold, evaluator) in &mut self.thresholds {
-            if evaluator.series().metric.source == Source::Probe
-                && let Some(measured) = evaluator.series().measure(catalog, &moment, points, threshold.exclude_ramp)
-            {
-                evaluator.push(at, Some(measured));
-            }
+        for (_, followed) in &mut self.thresholds {
+            followed.reading(catalog, second, points);
         }
-        for index in 0..self.guards.len() {
-            let series = self.guards[index].evaluator.series();
-            if series.metric.source == Source::Probe
-                && let Some(measured) = series.measure(catalog, &moment, points, false)
-            {
-                self.push_guard(index, at, Some(measured));
-            }
-        }
+        self.guard(f64::from(second), |followed| followed.reading(catalog, second, points));
     }
 
-    fn push_guard(&mut self, index: usize, at: f64, measured: Option<crate::model::threshold::Aggregate>) {
-        let guard = &mut self.guards[index];
-        match guard.evaluator.push(at, measured).holds {
-            Some(true) => {
-                let since = *guard.since.get_or_insert(at);
-                let hold = guard.evaluator.series().hold.unwrap_or_default();
-                if at - since >= hold.as_secs_f64() {
-                    self.tripped.get_or_insert(index);
-                }
+    fn guard(&mut self, at: f64, judge: impl Fn(&mut Followed) -> Vec<(Labels, Judged)>) {
+        for (index, guard) in self.guards.iter_mut().enumerate() {
+            let judged = judge(&mut guard.followed);
+            if guard.trips(at, judged) {
+                self.tripped.get_or_insert(index);
             }
-            Some(false) => guard.since = None,
-            None => {}
         }
     }
 
@@ -98,18 +146,24 @@ impl Watchers {
         let late_enough = |threshold: &Threshold| f64::from(self.second) >= threshold.delay_abort_eval.as_secs_f64();
         self.thresholds
             .iter()
-            .find(|(threshold, evaluator)| threshold.abort_on_fail && late_enough(threshold) && evaluator.is_broken())
+            .find(|(threshold, followed)| threshold.abort_on_fail && late_enough(threshold) && followed.is_broken())
             .map(|(threshold, _)| threshold.text.as_str())
     }
 
-    /// What each threshold came to.
+    /// What each threshold came to: of several series, the one that failed first, else the first.
     pub fn results(&self) -> Vec<ThresholdResult> {
-        self.thresholds.iter().map(|(threshold, evaluator)| threshold_result(threshold, evaluator)).collect()
+        self.thresholds.iter().map(|(threshold, followed)| result(threshold, followed)).collect()
     }
 }
 
-fn guard((text, series): &(String, Series)) -> Guard {
-    Guard { text: text.clone(), evaluator: Evaluator::new(series.clone(), true), since: None }
+fn result(threshold: &Threshold, followed: &Followed) -> ThresholdResult {
+    let results = followed.groups.values().map(|evaluator| threshold_result(threshold, evaluator));
+    let rank = |result: &ThresholdResult| match result.verdict {
+        Verdict::Fail => (0, result.first_breach.unwrap_or(u32::MAX)),
+        Verdict::Pass | Verdict::Invalid => (1, 0),
+        Verdict::NoData => (2, 0),
+    };
+    results.min_by_key(rank).unwrap_or_else(|| threshold_result(threshold, &Evaluator::new(threshold.series.clone(), true)))
 }
 
 #[cfg(test)]
@@ -118,8 +172,6 @@ mod tests {
 
     use super::*;
     use crate::model::alerting::Severity;
-    use crate::model::run::Verdict;
-    use crate::model::series::Point;
     use crate::model::threshold::parse_series;
     use crate::model::units::Timestamp;
 
@@ -165,5 +217,27 @@ mod tests {
         }
         watchers.reading(&Catalog::default(), &reading(4, 1.0));
         assert_eq!(watchers.tripped_guard(), Some(guard.0.as_str()));
+    }
+
+    #[test]
+    fn a_full_pool_is_not_hidden_behind_an_empty_one() {
+        let mut watchers = Watchers::new(&[threshold("pool_utilization: value < 80%", false)], &[]);
+        let points = |main: f64| {
+            Ok(vec![Point::new("pool_utilization", main).with("pool", "main"), Point::new("pool_utilization", 0.1).with("pool", "spare")])
+        };
+        for second in 0..3 {
+            watchers.reading(&Catalog::default(), &Reading { points: points(0.95), ..reading(second, 0.0) });
+        }
+        let result = &watchers.results()[0];
+        assert_eq!((result.verdict, result.actual), (Verdict::Fail, Some(0.95)));
+    }
+
+    #[test]
+    fn for_without_over_speaks_of_readings_in_a_row() {
+        let mut watchers = Watchers::new(&[threshold("pool_utilization: max < 80% for 3s", false)], &[]);
+        for (second, value) in [0.9, 0.2, 0.9, 0.9, 0.2, 0.2, 0.2].into_iter().enumerate() {
+            watchers.reading(&Catalog::default(), &reading(second as u32, value));
+        }
+        assert_eq!(watchers.results()[0].verdict, Verdict::Pass);
     }
 }

@@ -242,11 +242,14 @@ impl Evaluator {
 
     /// Takes the measurements up to `at` (nothing for a moment without any) and judges.
     pub fn push(&mut self, at: f64, measured: Option<Aggregate>) -> Judged {
-        self.now = at;
+        self.now = self.now.max(at);
         if let Some(measured) = measured {
             self.first.get_or_insert(at);
             if self.series.window.is_some() {
                 self.window.push_back((at, measured));
+            } else if self.series.metric.source == Source::Probe && self.series.hold.is_some() {
+                // "max < 80% for 10s" speaks of the readings of ten seconds, not of the greatest reading since the start.
+                self.total = Some(measured);
             } else {
                 match &mut self.total {
                     Some(total) => total.merge(&measured),
@@ -255,7 +258,7 @@ impl Evaluator {
             }
         }
         if let Some(window) = self.series.window {
-            let from = at - window.as_secs_f64();
+            let from = self.now - window.as_secs_f64();
             while self.window.front().is_some_and(|(at, _)| *at <= from) {
                 self.window.pop_front();
             }

@@ -85,9 +85,4 @@ impl Daemon {
     pub(crate) async fn try_get(&self, path: &str) -> Option<Answer> {
         try_ask(self.address, "GET", path, "", "").await.ok()
     }
-
-    /// The text of `/metrics`.
-    pub(crate) async fn metrics(&self) -> String {
-        ask(self.address, "GET", "/metrics", "", "").await.body
-    }
 }
