@@ -24,7 +24,6 @@ pub struct Fold {
     probe_errors: BTreeMap<String, (u64, String)>,
     stall: Duration,
     cpu: Option<f64>,
-    seconds: u32,
     threads: u32,
     recent: VecDeque<LatencyHistogram>,
     /// Intervals that could not be stored.
@@ -47,7 +46,6 @@ impl Fold {
             (Some(sum), Some(more)) => Some(sum + more),
             (one, other) => one.or(other),
         };
-        self.seconds = self.seconds.max(interval.second + 1);
         self.threads = self.threads.max(interval.shards);
         let mut now = LatencyHistogram::default();
         for step in interval.steps.values() {
@@ -216,5 +214,189 @@ fn series_summary(probe: &str, metric: &str, labels: &Labels, values: &[f64]) ->
         max: at(1.0),
         last: values.last().copied().unwrap_or(f64::NAN),
         saturated: if metric.ends_with("utilization") { values.iter().filter(|value| **value >= SATURATED).count() as u64 } else { 0 },
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::model::catalog::{ScenarioMeta, StepMeta};
+    use crate::model::failure::Reason;
+    use crate::model::measure::CheckCount;
+    use crate::model::series::Point;
+    use crate::model::units::Timestamp;
+
+    /// An open scenario with step 0 and a closed one with step 1; each step has the checks `a` and `b`.
+    fn catalog() -> Catalog {
+        let scenario = |name: &str, open| ScenarioMeta {
+            name: name.into(),
+            executor: String::new(),
+            open,
+            phases: vec![],
+            start: Duration::ZERO,
+            duration: Duration::from_secs(60),
+        };
+        let step = |scenario| StepMeta {
+            scenario,
+            name: format!("step-{scenario}"),
+            protocol: "http".into(),
+            title: String::new(),
+            checks: vec!["a".into(), "b".into()],
+        };
+        Catalog { scenarios: vec![scenario("open", true), scenario("closed", false)], steps: vec![step(0), step(1)] }
+    }
+
+    /// One request: how long it took from its intended start, how long on the wire, and how it failed.
+    type Request = (u64, u64, Option<Reason>);
+
+    fn reasons() -> impl Strategy<Value = Option<Reason>> {
+        prop_oneof![
+            3 => Just(None),
+            1 => Just(Some(Reason::Status(500))),
+            1 => Just(Some(Reason::Reset)),
+            1 => Just(Some(Reason::Check("a".into()))),
+        ]
+    }
+
+    fn step_interval(step: u16, requests: &[Request]) -> StepInterval {
+        let mut interval = StepInterval { step, checks: vec![CheckCount::default(); 2], ..StepInterval::default() };
+        for (response, service, failure) in requests {
+            let (response, service) = (LatencyHistogram::from_us([*response]), LatencyHistogram::from_us([*service]));
+            interval.bytes_sent += 10;
+            match failure {
+                None => {
+                    interval.ok += 1;
+                    interval.response_ok.merge(&response);
+                    interval.service_ok.merge(&service);
+                    interval.checks.iter_mut().for_each(|check| check.passed += 1);
+                }
+                Some(reason) => {
+                    *interval.failures.entry(reason.clone()).or_default() += 1;
+                    interval.messages.insert(reason.clone(), reason.to_string());
+                    if reason.has_answer() {
+                        interval.response_failed.merge(&response);
+                        interval.service_failed.merge(&service);
+                    }
+                    interval.checks.iter_mut().for_each(|check| check.failed += 1);
+                }
+            }
+        }
+        interval
+    }
+
+    /// What one thread saw in one second: requests of both steps, waits of dropped starts, VUs.
+    type Second = ([Vec<Request>; 2], Vec<u64>, u64);
+
+    fn seconds() -> impl Strategy<Value = Vec<Second>> {
+        let request = (1_u64..5_000_000, 1_u64..5_000_000, reasons());
+        let requests = prop::array::uniform2(prop::collection::vec(request, 0..6));
+        prop::collection::vec((requests, prop::collection::vec(1_u64..5_000_000, 0..4), 0_u64..50), 1..12)
+    }
+
+    fn interval(second: u32, (requests, dropped, vus): &Second) -> Interval {
+        let mut interval = Interval { second, shards: 1, generator_cpu: Some(0.25), ..Interval::default() };
+        for (step, requests) in requests.iter().enumerate().filter(|(_, requests)| !requests.is_empty()) {
+            interval.steps.insert(step as u16, step_interval(step as u16, requests));
+        }
+        let started: u64 = requests.iter().map(|requests| requests.len() as u64).sum();
+        let dropped_wait = LatencyHistogram::from_us(dropped.iter().copied());
+        let counts = Accounting {
+            scheduled: started + dropped_wait.count(),
+            started,
+            completed: started,
+            dropped: dropped_wait.count(),
+            ..Accounting::default()
+        };
+        interval.scenarios.insert(0, ScenarioInterval { counts, vus: *vus, dropped_wait, ..ScenarioInterval::default() });
+        interval
+    }
+
+    fn folded<'i>(intervals: impl IntoIterator<Item = &'i Interval>) -> Fold {
+        let mut fold = Fold::default();
+        intervals.into_iter().for_each(|interval| fold.interval(&catalog(), interval));
+        fold
+    }
+
+    proptest! {
+        #[test]
+        fn the_summary_is_the_sum_of_the_seconds(seconds in seconds()) {
+            let intervals: Vec<Interval> = seconds.iter().enumerate().map(|(second, what)| interval(second as u32, what)).collect();
+            let summary = folded(&intervals).summary(&catalog(), 10.0);
+            let all: Vec<(usize, &Request)> =
+                seconds.iter().flat_map(|(steps, ..)| steps.iter().enumerate().flat_map(|(step, list)| list.iter().map(move |one| (step, one)))).collect();
+            let answered = |request: &Request| request.2.as_ref().is_none_or(Reason::has_answer);
+            let dropped: Vec<u64> = seconds.iter().flat_map(|(_, dropped, _)| dropped.iter().copied()).collect();
+            let latency = |values: Vec<u64>| LatencySummary::of(&LatencyHistogram::from_us(values));
+            for step in &summary.steps {
+                let own: Vec<&Request> = all.iter().filter(|(index, _)| step.step == format!("step-{index}")).map(|(_, one)| *one).collect();
+                prop_assert_eq!(step.requests as usize, own.len());
+                prop_assert_eq!(step.failed as usize, own.iter().filter(|one| one.2.is_some()).count());
+                prop_assert_eq!(step.reasons.values().sum::<u64>(), step.failed);
+                let responses: Vec<u64> = own.iter().filter(|one| answered(one)).map(|one| one.0).collect();
+                let services: Vec<u64> = own.iter().filter(|one| answered(one)).map(|one| one.1).collect();
+                prop_assert_eq!((step.response, step.service), (latency(responses), latency(services)));
+                // Thresholds look at what users felt where starts come by the clock, at the wire where users wait for answers.
+                prop_assert_eq!(step.duration, if step.scenario == "open" { step.response } else { step.service });
+            }
+            let total = &summary.total;
+            prop_assert_eq!(total.requests as usize, all.len());
+            prop_assert_eq!(total.bytes_sent as usize, all.len() * 10);
+            prop_assert_eq!(total.checks.values().map(|check| check.passed + check.failed).sum::<u64>(), total.requests * 2);
+            let felt = all.iter().filter(|(_, one)| answered(one)).map(|(_, one)| one.0).chain(dropped.iter().copied()).collect();
+            prop_assert_eq!(total.response, latency(felt));
+            let judged = all.iter().filter(|(_, one)| answered(one)).map(|(step, one)| if *step == 0 { one.0 } else { one.1 });
+            prop_assert_eq!(total.duration, latency(judged.chain(dropped.iter().copied()).collect()));
+            prop_assert_eq!(summary.scenarios[0].counts.breach(), None);
+            prop_assert_eq!(summary.scenarios[0].censored as usize, dropped.len());
+            prop_assert_eq!(summary.scenarios[0].vus_max, seconds.iter().map(|second| second.2).max().unwrap_or(0));
+        }
+
+        #[test]
+        fn it_does_not_matter_how_seconds_were_spread_over_threads(seconds in seconds()) {
+            // The same seconds, told by one thread each, and merged pairwise before they are folded.
+            let intervals: Vec<Interval> = seconds.iter().enumerate().map(|(at, what)| interval(at as u32 / 2, what)).collect();
+            let merged: Vec<Interval> = intervals.chunks(2).map(|pair| {
+                let mut whole = Interval { second: pair[0].second, ..Interval::default() };
+                pair.iter().for_each(|one| whole.merge(one));
+                whole
+            }).collect();
+            let (apart, together) = (folded(&intervals).summary(&catalog(), 5.0), folded(&merged).summary(&catalog(), 5.0));
+            prop_assert_eq!((apart.total, apart.steps), (together.total, together.steps));
+            prop_assert_eq!(apart.scenarios[0].counts, together.scenarios[0].counts);
+        }
+    }
+
+    #[test]
+    fn what_was_not_measured_is_absent() {
+        let nothing = Fold::default().summary(&catalog(), 0.0);
+        assert_eq!((nothing.total.duration, nothing.total.response, nothing.generator.cpu_cores), (None, None, None));
+        assert!(nothing.steps.is_empty() && nothing.scenarios.is_empty() && nothing.series.is_empty());
+        assert_eq!(nothing.total.per_second.to_bits(), 0.0_f64.to_bits());
+    }
+
+    #[test]
+    fn the_recent_latency_forgets_after_five_seconds() {
+        let second = |at: u32, us: u64| interval(at, &([vec![(us, us, None)], vec![]], vec![], 1));
+        let fold = folded(&(0..6).map(|at| second(at, if at == 0 { 4_000_000 } else { 1_000 })).collect::<Vec<_>>());
+        assert_eq!((fold.recent().count(), fold.recent().max()), (5, Some(Duration::from_millis(1))));
+    }
+
+    #[test]
+    fn a_series_keeps_its_extremes_and_how_often_it_was_saturated() {
+        let mut fold = Fold::default();
+        let reading =
+            |second: u32, points| Reading { target: "t".into(), probe: "p".into(), at: Timestamp(0), second: Some(second), points };
+        for (second, value) in [0.2, 1.0, 0.99, 0.5].into_iter().enumerate() {
+            fold.reading(&reading(second as u32, Ok(vec![Point::new("pool_utilization", value).with("pool", "main")])));
+        }
+        fold.reading(&reading(4, Err("first".into())));
+        fold.reading(&reading(5, Err("refused".into())));
+        let summary = fold.summary(&catalog(), 6.0);
+        let series = &summary.series[0];
+        assert_eq!((series.samples, series.saturated), (4, 2));
+        assert_eq!([series.min, series.p95, series.max, series.last], [0.2, 1.0, 1.0, 0.5]);
+        assert_eq!(summary.probe_errors["p"], (2, "refused".to_owned()));
     }
 }

@@ -39,13 +39,13 @@ async fn a_run_in_which_every_iteration_breaks_is_not_green() {
 #[tokio::test]
 async fn a_run_that_drops_92_of_100_iterations_is_not_green() {
     let server = Misfits::start().await;
-    // One VU that is busy for a second can start 2 or 3 of the 25 iterations.
+    // One VU that is busy for more than a second starts 2 of 24 iterations.
     let scenarios = "{ starts: { executor: constant-arrival-rate, rate: 12/s, duration: 2s, preAllocatedVUs: 1, flow: [{ step: get, get: /wait/1000 }] } }";
     let done = plan(&server.url(), scenarios, "    thresholds: [\"http_req_failed: rate < 1%\"]").run().await;
     done.assert(98, Some(Verdict::Invalid));
     let counts = done.run.summary.as_ref().unwrap().scenarios[0].counts;
     assert_eq!(counts.scheduled, 24);
-    assert!((21..=22).contains(&counts.dropped) && counts.completed == counts.started, "{counts:?}");
+    assert!((22..=23).contains(&counts.dropped) && counts.completed == counts.started, "{counts:?}");
     assert!(done.run.reasons[0].contains("were not delivered"), "{:?}", done.run.reasons);
 }
 

@@ -107,10 +107,7 @@ async fn serve(mut stream: TcpStream, shared: Arc<Shared>) {
                 stream.set_zero_linger().unwrap();
                 return;
             }
-            Ok(After::Hang) => {
-                let _ = stream.read(&mut [0; 1]).await;
-                return;
-            }
+            Ok(After::Hang) => std::future::pending().await,
             Ok(After::Close) | Err(_) => return,
         }
     }
