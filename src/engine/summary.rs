@@ -359,7 +359,9 @@ mod tests {
             let intervals: Vec<Interval> = seconds.iter().enumerate().map(|(at, what)| interval(at as u32 / 2, what)).collect();
             let merged: Vec<Interval> = intervals.chunks(2).map(|pair| {
                 let mut whole = Interval { second: pair[0].second, ..Interval::default() };
-                pair.iter().for_each(|one| whole.merge(one));
+                for one in pair {
+                    whole.merge(one);
+                }
                 whole
             }).collect();
             let (apart, together) = (folded(&intervals).summary(&catalog(), 5.0), folded(&merged).summary(&catalog(), 5.0));
@@ -396,7 +398,7 @@ mod tests {
         let summary = fold.summary(&catalog(), 6.0);
         let series = &summary.series[0];
         assert_eq!((series.samples, series.saturated), (4, 2));
-        assert_eq!([series.min, series.p95, series.max, series.last], [0.2, 1.0, 1.0, 0.5]);
+        assert_eq!([series.min, series.p95, series.max, series.last].map(f64::to_bits), [0.2, 1.0, 1.0, 0.5].map(f64::to_bits));
         assert_eq!(summary.probe_errors["p"], (2, "refused".to_owned()));
     }
 }

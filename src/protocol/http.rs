@@ -357,9 +357,17 @@ fn broken_by(error: &hyper::Error) -> Broken {
         source = inner.source();
     }
     let reason = match io {
-        Some(ErrorKind::ConnectionReset | ErrorKind::BrokenPipe | ErrorKind::ConnectionAborted) => Reason::Reset,
+        // Cut off by the peer or by the network between.
+        Some(
+            ErrorKind::ConnectionReset
+            | ErrorKind::BrokenPipe
+            | ErrorKind::ConnectionAborted
+            | ErrorKind::NotConnected
+            | ErrorKind::TimedOut
+            | ErrorKind::HostUnreachable
+            | ErrorKind::NetworkUnreachable,
+        ) => Reason::Reset,
         Some(ErrorKind::UnexpectedEof) => Reason::ClosedEarly,
-        Some(ErrorKind::TimedOut | ErrorKind::HostUnreachable | ErrorKind::NetworkUnreachable | ErrorKind::NotConnected) => Reason::Reset,
         _ if error.is_incomplete_message() || error.is_canceled() || error.is_closed() => Reason::ClosedEarly,
         _ => Reason::Protocol,
     };
@@ -373,7 +381,7 @@ const REDACTED: &str = "<redacted>";
 fn redact(text: &str) -> String {
     use std::sync::LazyLock;
     static SECRETS: LazyLock<Option<regex::Regex>> = LazyLock::new(|| {
-        let name = r#"(?:password|passwd|pwd|token|secret|authorization|cookie|session[_-]?id|api[_-]?key|private[_-]?key)"#;
+        let name = r"(?:password|passwd|pwd|token|secret|authorization|cookie|session[_-]?id|api[_-]?key|private[_-]?key)";
         let scheme = r"(?:(?:bearer|basic|digest|negotiate)\s+)?";
         // After a name: a text in quotes (maybe cut off), or a word. Anywhere: a JSON web token, the password of an address.
         let named = format!(r#"(?<name>{name}\\?["']?\s*[:=]\s*)(?:(?<quote>\\?["']){scheme}[^"']*|{scheme}[^"'\s,;&}}]+)"#);

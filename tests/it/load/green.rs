@@ -1,5 +1,4 @@
 //! Five runs that k6 calls green with exit code 0, and that must not be green here; and what must be.
-#![expect(clippy::unwrap_used, reason = "a helper that fails is a test that failed")]
 
 use plimsoll::demo::{self, Settings};
 use plimsoll::model::failure::Reason;
