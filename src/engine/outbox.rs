@@ -50,12 +50,14 @@ pub struct Outbox {
     parts: OutboxParts,
     notifiers: BTreeMap<String, Result<Arc<dyn Notifier>, String>>,
     on_the_way: JoinSet<()>,
+    /// The store could not be read the last time; said once.
+    unreadable: bool,
 }
 
 impl Outbox {
     /// A sender with a notifier for each channel of the configuration.
     pub fn new(parts: OutboxParts) -> Self {
-        let mut outbox = Self { parts, notifiers: BTreeMap::new(), on_the_way: JoinSet::new() };
+        let mut outbox = Self { parts, notifiers: BTreeMap::new(), on_the_way: JoinSet::new(), unreadable: false };
         outbox.reconfigure();
         outbox
     }
@@ -95,9 +97,16 @@ impl Outbox {
         let room = AT_ONCE.saturating_sub(self.on_the_way.len());
         if room > 0 {
             match self.parts.store.lease_messages(self.parts.clock.now(), LEASE, room as u32).await {
-                Ok(messages) => messages.into_iter().for_each(|message| self.send(message)),
+                Ok(messages) => {
+                    if std::mem::take(&mut self.unreadable) {
+                        tracing::info!("the outbox can be read again");
+                    }
+                    messages.into_iter().for_each(|message| self.send(message));
+                }
                 Err(error) => {
-                    tracing::warn!(%error, "the outbox cannot be read");
+                    if !std::mem::replace(&mut self.unreadable, true) {
+                        tracing::warn!(%error, "the outbox cannot be read; nothing is sent until it can");
+                    }
                     self.parts.metrics.storage_error("lease_messages");
                 }
             }

@@ -177,8 +177,8 @@ impl Task {
         }
     }
 
-    /// Keeps something until it is written; drops the oldest series when there is too much, then the oldest records of instants. The
-    /// end of a run is never dropped: there are few, because a run that cannot be stored does not start.
+    /// Keeps something until it is written; drops the oldest series when there is too much, then the oldest records of instants. Ends
+    /// of runs are not dropped for want of room: there are few, because a run that cannot be stored does not start.
     fn keep(&mut self, write: Write) {
         self.pending.push_back(write);
         if self.pending.len() <= KEPT {

@@ -63,7 +63,8 @@ impl<D: Dialect> SqlStore<D> {
 /// What an error of sqlx means, with the database's name before its text.
 pub(super) fn store_error<D: Dialect>(place: &str, error: &sqlx::Error) -> StoreError {
     use sqlx::Error::{
-        BeginFailed, ColumnDecode, Configuration, Database, Decode, Io, PoolClosed, PoolTimedOut, Protocol, Tls, WorkerCrashed,
+        BeginFailed, ColumnDecode, Configuration, Database, Decode, InvalidSavePointStatement, Io, PoolClosed, PoolTimedOut, Protocol, Tls,
+        WorkerCrashed,
     };
     if let Database(database) = error {
         let kind = database.code().map_or(StoreError::Other as ErrorKind, |code| D::error_kind(&code));
@@ -72,7 +73,7 @@ pub(super) fn store_error<D: Dialect>(place: &str, error: &sqlx::Error) -> Store
     if let Io(error) = error {
         return StoreError::Gone(format!("{place}: {error}"));
     }
-    let kind: ErrorKind = if matches!(error, WorkerCrashed | PoolClosed | BeginFailed | Protocol(_)) {
+    let kind: ErrorKind = if matches!(error, WorkerCrashed | PoolClosed | BeginFailed | InvalidSavePointStatement | Protocol(_)) {
         StoreError::Gone
     } else if matches!(error, PoolTimedOut) {
         StoreError::Busy

@@ -50,9 +50,9 @@ async fn open_with(location: &str, migrator: &Migrator) -> StoreResult<Arc<dyn S
     prepare(&mut connection, &path, migrator).await?;
     connection.close().await.map_err(|error| store_error::<Sqlite>(&place, &error))?;
 
-    let writer = pool(1).min_connections(1).connect_with(options.clone()).await;
+    let writer = whole(pool(1)).min_connections(1).connect_with(options.clone()).await;
     let writer = writer.map_err(|error| store_error::<Sqlite>(&place, &error))?;
-    let readers = pool(READERS).idle_timeout(Duration::from_secs(60)).connect_lazy_with(options.pragma("query_only", "ON"));
+    let readers = whole(pool(READERS)).idle_timeout(Duration::from_secs(60)).connect_lazy_with(options.pragma("query_only", "ON"));
     let store = SqlStore::new(writer, readers, place);
     store.ping().await.map_err(|error| explained(error, &path))?;
     Ok(Arc::new(store))
@@ -74,6 +74,19 @@ fn pool(connections: u32) -> PoolOptions<Sqlite> {
         .idle_timeout(None)
         .max_lifetime(None)
         .test_before_acquire(false)
+}
+
+/// Replaces connections that believe to be in a transaction when they come back. SQLite ends a transaction by itself when the disk is
+/// full or fails (<https://www.sqlite.org/lang_transaction.html>, section 2.3); the driver's own rollback then fails, and it would
+/// refuse every further transaction on that connection.
+fn whole(pool: PoolOptions<Sqlite>) -> PoolOptions<Sqlite> {
+    pool.after_release(|connection, _| {
+        Box::pin(async move {
+            // The rollback of a transaction that was dropped is done before this is answered.
+            connection.ping().await?;
+            Ok(!connection.is_in_transaction())
+        })
+    })
 }
 
 fn options(path: &Path) -> SqliteConnectOptions {

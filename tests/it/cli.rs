@@ -199,8 +199,8 @@ async fn the_demo_tells_the_whole_story_once() {
             "told by channel `mailbox`",
         ],
     );
-    assert_in_order(&text, &["begins: profile rush-hour", "pool main", "pool_utilization{pool:main}: max < 80% over 5s"]);
-    assert_in_order(&text, &["alert fired", "alert resolved", "told by channel `mailbox`"]);
+    assert_in_order(&text, &["begins: profile rush-hour", "FAIL  rush-hour on demo", "pool_utilization{pool:main}: max < 80% over 5s"]);
+    assert_in_order(&text, &["alert fired", "alert resolved", "resolved `pool-nearly-full` told by channel `mailbox`"]);
     assert!(errors(&output).is_empty(), "{}", errors(&output));
     let mails = mails(&data.join("mailbox"));
     assert_eq!(mails.len(), 2, "{mails:?}");

@@ -75,6 +75,7 @@ async fn a_reload_takes_what_is_valid_and_keeps_the_last_good_one_otherwise() {
     let in_force = async || daemon.api("/schedules").await["schedules"][0]["name"].as_str().map(str::to_owned);
     let ready = async || daemon.try_get("/-/ready").await.unwrap();
     assert_eq!(in_force().await.as_deref(), Some("first"));
+    wait_until("the daemon to be ready", LONG, async || (ready().await.status == 200).then_some(())).await;
 
     bed.configure(&schedule("second"));
     daemon.signal("HUP");
