@@ -93,6 +93,8 @@ fn check(profile: &str, scale: &str, output: &Output, run: &Run) {
     let summary = run.summary.as_ref().unwrap_or_else(|| panic!("no figures: {said}"));
     assert!(summary.total.requests > 0, "no requests: {said}");
     assert_eq!(summary.total.requests, summary.steps.iter().map(|step| step.requests).sum::<u64>(), "{said}");
+    let misunderstood = summary.total.reasons.keys().find(|reason| reason.class() == "status_4xx");
+    assert_eq!(misunderstood, None, "the example asks what the target does not know: {said}");
     for step in summary.steps.iter().chain([&summary.total]) {
         assert_eq!(step.failed, step.reasons.values().sum::<u64>(), "every failure has a reason: {said}");
     }
