@@ -326,7 +326,7 @@ pub fn threshold_result(threshold: &Threshold, evaluator: &Evaluator) -> Thresho
     let breach = evaluator.breach();
     let actual = breach.map(|(_, value)| value).or(judged.actual).or(evaluator.last);
     let asked = format!("{} {}", series.bound.op.as_str(), series.show(series.bound.value));
-    let name = format!("{} {}", series.metric.name, series.aggregation.text());
+    let name = format!("{}{} {}", series.metric.name, selector_text(series), series.aggregation.text());
     let (verdict, reason) = match (actual, breach, judged.holds) {
         (None, ..) => (Verdict::NoData, format!("{name}: nothing was measured, asked for {asked}")),
         (Some(actual), Some((since, _)), _) => {
@@ -354,6 +354,12 @@ pub fn threshold_result(threshold: &Threshold, evaluator: &Evaluator) -> Thresho
         severity: threshold.severity,
         first_breach: breach.map(|(since, _)| since.max(0.0) as u32),
     }
+}
+
+/// `{step:claim}`, so that a reason says of what it speaks; nothing without a selector.
+fn selector_text(series: &Series) -> String {
+    let tags: Vec<String> = series.selector.iter().map(|(tag, value)| format!("{tag}:{value}")).collect();
+    if tags.is_empty() { String::new() } else { format!("{{{}}}", tags.join(",")) }
 }
 
 /// ": 6 % over" for a bound that is not zero.
@@ -436,6 +442,12 @@ mod tests {
     #[test]
     fn a_run_shorter_than_the_window_is_judged_by_what_there_is() {
         assert_eq!(run("pool_utilization: max < 80% over 1m", &[Some(0.9), Some(0.2)]).verdict, Verdict::Fail);
+    }
+
+    #[test]
+    fn says_of_what_it_speaks() {
+        let result = run("pool_utilization{pool:main, probe:app}: max < 80%", &[]);
+        assert_eq!(result.reason, "pool_utilization{pool:main,probe:app} max: nothing was measured, asked for < 80 %");
     }
 
     #[test]
