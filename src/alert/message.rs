@@ -22,13 +22,13 @@ pub fn compose(told: &Told, at: Timestamp, links: Links<'_>) -> Message {
     let lasted = plain_time(at.since(started_at));
     let said = spoken(told, at).unwrap_or_else(|| told.reason.clone());
     let headline = match told.kind {
-        MessageKind::Fired => format!("Fired: {}", said),
-        MessageKind::Reminder => format!("Still firing after {lasted}: {}", said),
-        MessageKind::Resolved => format!("Resolved after {lasted}: {}", said),
+        MessageKind::Fired => format!("Fired: {said}"),
+        MessageKind::Reminder => format!("Still firing after {lasted}: {said}"),
+        MessageKind::Resolved => format!("Resolved after {lasted}: {said}"),
         MessageKind::FiredAndResolved => {
-            format!("Fired and resolved within {lasted}, while this channel could not be reached: {}", said)
+            format!("Fired and resolved within {lasted}, while this channel could not be reached: {said}")
         }
-        MessageKind::Test => format!("Test: {}", said),
+        MessageKind::Test => format!("Test: {said}"),
     };
     let severity = alert.labels.get("severity").and_then(|word| Severity::parse(word)).unwrap_or(Severity::High);
     Message {

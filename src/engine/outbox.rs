@@ -101,7 +101,9 @@ impl Outbox {
                     if std::mem::take(&mut self.unreadable) {
                         tracing::info!("the outbox can be read again");
                     }
-                    messages.into_iter().for_each(|message| self.send(message));
+                    for message in messages {
+                        self.send(message);
+                    }
                 }
                 Err(error) => {
                     if !std::mem::replace(&mut self.unreadable, true) {
