@@ -1,4 +1,5 @@
 //! Every profile of every example is really run: by the real program, in fast motion, against a demo target.
+#![expect(clippy::unwrap_used, reason = "a helper that fails is a test that failed")]
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
