@@ -26,7 +26,7 @@ async fn sigterm_in_mid_run_lets_iterations_end_and_stores_the_run() {
     assert_eq!((run.status, run.ended_by), (RunStatus::Finished, Some(EndedBy::Signal)), "{run:?}");
     assert!(run.reasons.iter().any(|reason| reason == "the daemon was told to stop"), "{:?}", run.reasons);
     assert_nothing_is_lost(&*store, &id).await;
-    let counts = run.summary.unwrap().scenarios[0].counts.clone();
+    let counts = run.summary.unwrap().scenarios[0].counts;
     assert_eq!((counts.breach(), counts.interrupted), (None, 0), "iterations may end within the drain: {counts:?}");
 }
 
