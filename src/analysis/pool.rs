@@ -1,5 +1,6 @@
-//! Was a pool full, since when, for how long, and how many of the failures fall into those seconds? A utilization of 0.99 or more,
-//! or callers that began to wait, makes a second a full one (docs/methods.md, "Pools"). Needs at least 5 readings.
+//! Was a pool exhausted, since when, for how long, and how many of the failures fall into those seconds? A utilization of 0.99 or more
+//! makes a second an exhausted one, and so does a caller that had to wait: a pool that is read once a second can be full between two
+//! readings, its counters of waits miss nothing (docs/probes.md, "Pools"). Needs at least 5 readings.
 
 use std::collections::BTreeSet;
 
@@ -7,7 +8,7 @@ use std::collections::BTreeSet;
 const FULL: f64 = 0.99;
 /// Least number of readings.
 const MINIMUM: usize = 5;
-/// Least number of full seconds worth telling.
+/// Least number of exhausted seconds worth telling.
 const LEAST_FULL: usize = 2;
 
 /// One second of a pool, as read.
@@ -15,26 +16,33 @@ const LEAST_FULL: usize = 2;
 pub struct PoolSecond {
     /// Second of the run.
     pub second: u32,
-    /// 0 to 1.
-    pub utilization: f64,
+    /// 0 to 1; `None` when the maximum is not known.
+    pub utilization: Option<f64>,
     /// Checked out.
     pub in_use: Option<f64>,
     /// Configured maximum.
     pub limit: Option<f64>,
     /// Callers waiting.
     pub waiting: Option<f64>,
-    /// Waits that began, per second.
+    /// Waits that began, or that ended in vain, per second.
     pub waits: Option<f64>,
 }
 
-/// A pool that was full.
+impl PoolSecond {
+    fn is_exhausted(&self) -> bool {
+        let some = |value: Option<f64>| value.is_some_and(|value| value > 0.0);
+        self.utilization.is_some_and(|utilization| utilization >= FULL) || some(self.waiting) || some(self.waits)
+    }
+}
+
+/// A pool that was exhausted.
 #[derive(Debug, Clone, PartialEq)]
 pub struct FullPool {
-    /// First full second.
+    /// First exhausted second.
     pub from: u32,
-    /// Last full second.
+    /// Last exhausted second.
     pub to: u32,
-    /// Number of full seconds.
+    /// Number of exhausted seconds.
     pub seconds: usize,
     /// Number of readings.
     pub readings: usize,
@@ -44,16 +52,18 @@ pub struct FullPool {
     pub limit: Option<f64>,
     /// Most callers waiting at one time.
     pub waiting: Option<f64>,
-    /// Share of the run's failures that fall into full seconds (or the second after); `None` without failures.
+    /// True when a reading saw it full; else it is known only from callers that had to wait.
+    pub seen_full: bool,
+    /// Share of the run's failures that fall into exhausted seconds (or the second after); `None` without failures.
     pub failures_share: Option<f64>,
 }
 
-/// Looks at one pool; `failures` are (second, failed requests). `None`: it was not full, or too little was read.
+/// Looks at one pool; `failures` are (second, failed requests). `None`: it was not exhausted, or too little was read.
 pub fn full_pool(readings: &[PoolSecond], failures: &[(u32, u64)]) -> Option<FullPool> {
     if readings.len() < MINIMUM {
         return None;
     }
-    let full: BTreeSet<u32> = readings.iter().filter(|reading| reading.utilization >= FULL).map(|reading| reading.second).collect();
+    let full: BTreeSet<u32> = readings.iter().filter(|reading| reading.is_exhausted()).map(|reading| reading.second).collect();
     if full.len() < LEAST_FULL {
         return None;
     }
@@ -70,6 +80,7 @@ pub fn full_pool(readings: &[PoolSecond], failures: &[(u32, u64)]) -> Option<Ful
         in_use: most(|reading| reading.in_use),
         limit: most(|reading| reading.limit),
         waiting: most(|reading| reading.waiting),
+        seen_full: most(|reading| reading.utilization).is_some_and(|most| most >= FULL),
         failures_share: (total > 0).then(|| explained as f64 / total as f64),
     })
 }
@@ -84,7 +95,7 @@ mod tests {
             .enumerate()
             .map(|(second, value)| PoolSecond {
                 second: second as u32,
-                utilization: *value,
+                utilization: Some(*value),
                 in_use: Some(value * 20.0),
                 ..PoolSecond::default()
             })
@@ -95,7 +106,21 @@ mod tests {
     fn says_from_when_to_when_and_what_it_explains() {
         let found = full_pool(&readings(&[0.2, 0.9, 1.0, 1.0, 1.0, 0.4]), &[(0, 1), (3, 6), (5, 3)]).unwrap();
         assert_eq!((found.from, found.to, found.seconds, found.readings, found.in_use), (2, 4, 3, 6, Some(20.0)));
-        assert_eq!(found.failures_share, Some(0.9));
+        assert_eq!((found.failures_share, found.seen_full), (Some(0.9), true));
+    }
+
+    #[test]
+    fn callers_that_waited_tell_of_an_exhaustion_between_two_readings() {
+        let mut seen = readings(&[0.2, 0.9, 0.95, 0.9, 0.3, 0.2]);
+        assert_eq!(full_pool(&seen, &[]), None);
+        (seen[1].waits, seen[2].waits, seen[3].waits) = (Some(12.0), Some(0.0), Some(3.0));
+        let found = full_pool(&seen, &[(1, 5), (5, 5)]).unwrap();
+        assert_eq!((found.from, found.to, found.seconds, found.seen_full, found.failures_share), (1, 3, 2, false, Some(0.5)));
+        // Also of a pool whose maximum is not known.
+        for second in &mut seen {
+            second.utilization = None;
+        }
+        assert_eq!(full_pool(&seen, &[]).map(|found| found.seconds), Some(2));
     }
 
     #[test]

@@ -324,9 +324,11 @@ impl Going {
         run.ended_at = Some(ended_at);
         run.ended_by = Some(ended_by);
         run.verdict = judged.verdict;
-        // What is known from the start (the profile's notes) stays in front.
+        // What is known from the start (the profile's notes) stays in front; why it ended is said once.
         run.reasons.extend(judged.reasons);
-        run.reasons.extend(self.ended.take().map(|(_, reason)| reason));
+        if let Some((_, reason)) = self.ended.take().filter(|(_, reason)| !run.reasons.contains(reason)) {
+            run.reasons.push(reason);
+        }
         run.summary = Some(summary);
         run.thresholds = thresholds;
         let findings = self.observed.findings(&run.id, ended_at);

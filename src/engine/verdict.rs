@@ -68,7 +68,7 @@ fn generator_unfit(summary: &Summary) -> Vec<String> {
 fn failures(summary: &Summary, thresholds: &[ThresholdResult], guard: Option<&str>) -> Vec<String> {
     let mut reasons: Vec<String> =
         thresholds.iter().filter(|result| result.verdict == Verdict::Fail).map(|result| result.reason.clone()).collect();
-    reasons.extend(guard.map(|guard| format!("the target's guard ended the run: {guard}")));
+    reasons.extend(guard.map(|guard| format!("the target's guard `{guard}` ended the run")));
     let total = &summary.total;
     if total.requests > 0 && total.requests == total.failed {
         let most = total.reasons.iter().max_by_key(|(_, count)| **count);

@@ -350,10 +350,12 @@ async fn read_answer(request: &Prepared, response: http::Response<hyper::body::I
 
 /// The reason behind a hyper error.
 fn broken_by(error: &hyper::Error) -> Broken {
+    let mut text = error.to_string();
     let mut source = std::error::Error::source(error);
     let mut io = None;
     while let Some(inner) = source {
         io = io.or(inner.downcast_ref::<std::io::Error>().map(std::io::Error::kind));
+        text = format!("{text}: {inner}");
         source = inner.source();
     }
     let reason = match io {
@@ -371,7 +373,7 @@ fn broken_by(error: &hyper::Error) -> Broken {
         _ if error.is_incomplete_message() || error.is_canceled() || error.is_closed() => Reason::ClosedEarly,
         _ => Reason::Protocol,
     };
-    Broken(reason, error.to_string())
+    Broken(reason, text)
 }
 
 /// What stands where a secret stood.

@@ -45,6 +45,7 @@ async fn a_guard_is_108_when_no_threshold_failed() {
     let summary = done.run.summary.as_ref().unwrap();
     assert_eq!((done.run.ended_by, done.run.thresholds[0].verdict), (Some(EndedBy::Guard), Verdict::Pass));
     assert!(summary.seconds < 30.0 && summary.scenarios[0].counts.interrupted > 0, "{summary:?}");
+    assert_eq!(done.run.reasons, ["the target's guard `http_req_duration: p(95) > 100ms over 2s` ended the run"]);
 }
 
 #[tokio::test]

@@ -68,6 +68,7 @@ async fn every_failure_has_exactly_one_reason() {
     };
     assert_eq!(message("not-found", &Reason::Status(400)), r#"status 400: {"error": "no such card", "password": "<redacted>"}"#);
     assert_eq!(message("broken", &Reason::Status(500)), "status 500: sorry, too many clients already; Authorization: <redacted>");
+    assert!(message("reset", &Reason::Reset).contains("reset by peer"), "{}", message("reset", &Reason::Reset));
     assert_eq!(message("silence", &Reason::Timeout(Phase::Waiting)), "no answer within 2000 ms");
 }
 
