@@ -35,35 +35,92 @@ struct Arguments {
 }
 
 const EXAMPLES: &str = "Examples:
-  plimsoll demo                                   a built-in target, a schedule, an alert: see it work
-  plimsoll check config/plimsoll.yaml             every mistake in the configuration, with its place
-  plimsoll run soak --config config/plimsoll.yaml one run now; the exit code is its verdict
-  plimsoll serve --config /etc/plimsoll           the daemon
-  plimsoll runs --config config/plimsoll.yaml     the last runs
-  plimsoll show last                              the last run in full
+  plimsoll demo                            a target, a schedule, an alert: see it work
+  plimsoll check config/plimsoll.yaml      every mistake, each with its place
+  plimsoll run surge                       one run now; the exit code is its verdict
+  plimsoll serve --config /etc/plimsoll    the daemon
+  plimsoll runs                            the last runs
+  plimsoll show last                       the last run in full
 
-Exit codes of `run`: 0 passed, 98 invalid or no data, 99 thresholds failed, 104 configuration invalid,
-105 interrupted, 108 ended by a guard or abortOnFail without a failed threshold, 1 anything else.";
+Exit codes of `run`:
+  0 passed; 98 invalid or no data; 99 thresholds failed; 104 configuration invalid;
+  105 interrupted; 108 ended by a guard or abortOnFail without a failed threshold;
+  1 anything else";
+
+/// What stands below the help of each command.
+mod examples {
+    pub(super) const DEMO: &str = "Examples:
+  plimsoll demo                      until Ctrl-C
+  plimsoll demo --once               one run; ends with its exit code
+  plimsoll demo --data demo-data     keeps the database and the mailbox";
+    pub(super) const SERVE: &str = "Examples:
+  plimsoll serve --config plimsoll.yaml
+  plimsoll serve --config /etc/plimsoll    a folder of files is one configuration
+
+SIGTERM ends it when running iterations have ended, a second one at once.
+SIGHUP reads the configuration again; an invalid one changes nothing.";
+    pub(super) const RUN: &str = "Examples:
+  plimsoll run surge --config config/plimsoll.yaml
+  plimsoll run surge --json > run.json
+
+Exit codes:
+  0 passed; 98 invalid or no data; 99 thresholds failed; 104 configuration invalid;
+  105 interrupted; 108 ended by a guard or abortOnFail without a failed threshold;
+  1 anything else";
+    pub(super) const CHECK: &str = "Examples:
+  plimsoll check config/plimsoll.yaml
+  plimsoll check /etc/plimsoll             a folder of files is one configuration
+
+Exit codes: 0 valid, 104 invalid";
+    pub(super) const RUNS: &str = "Examples:
+  plimsoll runs --limit 5
+  plimsoll runs --profile surge --verdict fail
+  plimsoll runs --json";
+    pub(super) const SHOW: &str = "Examples:
+  plimsoll show last
+  plimsoll show 7k3f                       the end of an id is enough
+  plimsoll show last --json";
+    pub(super) const DEMO_TARGET: &str = "Examples:
+  plimsoll demo-target --port 8080 --pool 20
+  curl http://127.0.0.1:8080/metrics
+  curl -X POST http://127.0.0.1:8080/faults -d '{\"slow_ms\": 500}'";
+    pub(super) const SCHEMA: &str = "Examples:
+  plimsoll schema > plimsoll.schema.json   for editors that know JSON Schema";
+    pub(super) const HEALTHCHECK: &str = "Examples:
+  plimsoll healthcheck
+  plimsoll healthcheck --url http://127.0.0.1:9700
+
+Exit codes: 0 ready, 1 not ready or no answer";
+}
 
 #[derive(Debug, Subcommand)]
 enum Command {
     /// Show Plimsoll at work: starts a built-in target and runs load against it every minute
+    #[command(after_help = examples::DEMO)]
     Demo(demo::DemoArguments),
     /// Start the daemon: schedules, probes, alerts, API and pages
+    #[command(after_help = examples::SERVE)]
     Serve(ConfigArguments),
     /// Run one profile now and exit with its verdict
+    #[command(after_help = examples::RUN)]
     Run(run::RunArguments),
     /// Check a configuration and report every mistake at once
+    #[command(after_help = examples::CHECK)]
     Check(check::CheckArguments),
     /// List runs
+    #[command(after_help = examples::RUNS)]
     Runs(runs::RunsArguments),
     /// Show one run in full
+    #[command(after_help = examples::SHOW)]
     Show(runs::ShowArguments),
     /// Start the built-in system under test alone
+    #[command(after_help = examples::DEMO_TARGET)]
     DemoTarget(demo::TargetArguments),
     /// Print the JSON Schema of the configuration
+    #[command(after_help = examples::SCHEMA)]
     Schema,
     /// Ask a running daemon whether it is ready; for containers
+    #[command(after_help = examples::HEALTHCHECK)]
     Healthcheck(healthcheck::HealthArguments),
 }
 
@@ -71,7 +128,7 @@ enum Command {
 #[derive(Debug, clap::Args)]
 struct ConfigArguments {
     /// Configuration: a file, or a folder of files
-    #[arg(short, long, value_name = "PATH", default_value = DEFAULT_CONFIG, env = "PLIMSOLL_CONFIG")]
+    #[arg(short, long, value_name = "PATH", default_value = DEFAULT_CONFIG, env = "PLIMSOLL_CONFIG", hide_env_values = true)]
     config: PathBuf,
 }
 

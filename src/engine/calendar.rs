@@ -4,10 +4,8 @@
 
 use std::time::Duration;
 
-use chrono::{DateTime, Offset, Utc};
-use chrono_tz::Tz;
 use croner::parser::{CronParser, Seconds};
-use croner::{Cron, JobType};
+use croner::Cron;
 
 use crate::model::schedule::{Missed, Schedule};
 use crate::model::units::Timestamp;
@@ -22,24 +20,8 @@ pub fn next_after(schedule: &Schedule, after: Timestamp) -> Option<Timestamp> {
     let cron = parse(&schedule.cron).ok()?;
     let local = after.to_utc().with_timezone(&schedule.timezone);
     let next = cron.find_next_occurrence(&local, false).ok()?;
-    let next = if cron.determine_job_type() == JobType::FixedTime { next } else { in_the_double_hour(&cron, &local, next) };
-    Some(Timestamp::from_utc(next.with_timezone(&Utc)))
-}
-
-/// A schedule with wildcards fires in both turns of the hour that exists twice. croner passes over the second turn when it is asked
-/// from within the first: look there with the offsets on both sides of the change, taken as fixed.
-fn in_the_double_hour(cron: &Cron, after: &DateTime<Tz>, next: DateTime<Tz>) -> DateTime<Tz> {
-    let zone = after.timezone();
-    let mut soonest = next;
-    for offset in [after.offset().fix(), next.offset().fix()] {
-        let Ok(found) = cron.find_next_occurrence(&after.with_timezone(&offset), false) else { continue };
-        let found = found.with_timezone(&zone);
-        // It counts only if the zone really has that offset then.
-        if found.offset().fix() == offset && found < soonest {
-            soonest = found;
-        }
-    }
-    soonest
+    // Whoever asks again from the answer must get on.
+    Some(Timestamp::from_utc(next.with_timezone(&chrono::Utc))).filter(|next| *next > after)
 }
 
 /// The last instant at or before `until`; `None` when there is none.
@@ -126,6 +108,24 @@ mod tests {
     fn hourly_runs_come_every_hour_of_the_real_clock() {
         assert_eq!(fires("0 * * * *", "2026-10-24T23:30:00Z", 4), ["10-25 00:00", "10-25 01:00", "10-25 02:00", "10-25 03:00"]);
         assert_eq!(fires("0 * * * *", "2026-03-29T00:00:00Z", 3), ["03-29 01:00", "03-29 02:00", "03-29 03:00"]);
+    }
+
+    #[test]
+    fn every_instant_is_later_than_the_one_before_it_across_dst() {
+        // Ten days around each change: no instant twice, none left out.
+        for from in ["2026-03-24T00:00:00Z", "2026-10-20T00:00:00Z"] {
+            let from = Timestamp::parse(from).unwrap();
+            for (cron, count) in [("*/15 * * * *", 960), ("30 1 * * *", 10), ("30 2 * * *", 10), ("0 0 * * *", 10)] {
+                let mut at = from;
+                for number in 0..count {
+                    let next = next_after(&berlin(cron), at).unwrap();
+                    assert!(next > at, "{cron}: {number} at {at} leads to {next}");
+                    at = next;
+                }
+                let tenth_day = from.plus(Duration::from_secs(9 * 86_400))..=from.plus(Duration::from_secs(10 * 86_400));
+                assert!(tenth_day.contains(&at), "{cron}: {count} instants from {from} end at {at}");
+            }
+        }
     }
 
     #[test]

@@ -283,3 +283,104 @@ impl Task {
         });
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use tokio::task::JoinSet;
+
+    use super::super::launch::new_run;
+    use super::*;
+    use crate::model::profile::Profile;
+    use crate::model::run::{RunStatus, Trigger};
+    use crate::model::schedule::TickOutcome;
+    use crate::model::units::Timestamp;
+    use crate::store;
+
+    const START: Timestamp = Timestamp(1_700_000_000_000_000);
+
+    fn second(second: u32) -> Arc<Interval> {
+        Arc::new(Interval { second, shards: 1, ..Interval::default() })
+    }
+
+    fn run(id: &str) -> Run {
+        let profile = Profile {
+            name: "p".into(),
+            target: "t".into(),
+            description: None,
+            allow_production: false,
+            scenarios: Vec::new(),
+            thresholds: Vec::new(),
+            max_undelivered: 0.05,
+            digest: String::new(),
+        };
+        new_run(&profile, RunId(id.into()), Trigger { by: "api".into(), name: None }, START)
+    }
+
+    fn tick() -> Tick {
+        let (schedule, profile) = ("s".to_owned(), "p".to_owned());
+        let (outcome, reason) = (TickOutcome::Skipped, "because".to_owned());
+        Tick { schedule, profile, due: START, decided: START, outcome, reason, run: None }
+    }
+
+    async fn seconds(store: &dyn Store, id: &str) -> Vec<u32> {
+        store.intervals(&RunId(id.into()), 0, 1_000).await.unwrap().iter().map(|interval| interval.second).collect()
+    }
+
+    /// A writer whose store has the run `a`.
+    async fn writer(tasks: &mut JoinSet<&'static str>) -> (Writer, Arc<dyn Store>) {
+        let store = store::open("sqlite::memory:").await.unwrap();
+        store.start_run(&run("a")).await.unwrap();
+        (Writer::start(store.clone(), Arc::new(Metrics::new()), tasks), store)
+    }
+
+    #[tokio::test]
+    async fn what_came_before_the_end_of_a_run_is_stored_before_it() {
+        let mut tasks = JoinSet::new();
+        let (writer, store) = writer(&mut tasks).await;
+        for at in 0..3 {
+            writer.interval(&RunId("a".into()), second(at));
+        }
+        writer.tick(tick());
+        writer.run_ended(Run { status: RunStatus::Finished, ..run("a") }, Vec::new()).await;
+        assert!(writer.flush(Duration::from_secs(30)).await);
+        assert_eq!(seconds(&*store, "a").await, [0, 1, 2]);
+        assert_eq!(store.ticks(Some("s"), 10).await.unwrap(), [tick()]);
+        assert_eq!(store.run("a").await.unwrap().unwrap().status, RunStatus::Finished);
+        assert_eq!((writer.lost(), writer.trouble()), (0, None));
+    }
+
+    #[tokio::test]
+    async fn what_the_store_refuses_does_not_hold_up_the_rest() {
+        let mut tasks = JoinSet::new();
+        let (writer, store) = writer(&mut tasks).await;
+        writer.interval(&RunId("a".into()), second(0));
+        writer.interval(&RunId("nobody's".into()), second(0));
+        writer.interval(&RunId("a".into()), second(1));
+        writer.run_ended(run("nobody's"), Vec::new()).await;
+        writer.interval(&RunId("a".into()), second(2));
+        while seconds(&*store, "a").await != [0, 1, 2] {
+            assert!(writer.flush(Duration::from_secs(30)).await);
+        }
+        assert_eq!(writer.lost(), 1);
+        assert!(writer.flush(Duration::from_secs(30)).await);
+        assert_eq!(writer.trouble(), None);
+    }
+
+    #[tokio::test]
+    async fn of_too_much_the_oldest_seconds_go_and_are_counted() {
+        let store = store::open("sqlite::memory:").await.unwrap();
+        let (trouble, _) = watch::channel(None);
+        let lost = Arc::new(AtomicU64::new(0));
+        let metrics = Arc::new(Metrics::new());
+        let pending = VecDeque::new();
+        let mut task = Task { store, metrics, pending, batch: BATCH, refusals: 0, lost: lost.clone(), trouble };
+        task.keep(Write::RunEnd(Box::new(run("a")), Vec::new()));
+        task.keep(Write::Tick(Box::new(tick())));
+        for at in 0..KEPT as u32 + 8 {
+            task.keep(Write::Interval(RunId("b".into()), second(at)));
+        }
+        assert_eq!((task.pending.len(), lost.load(Ordering::Relaxed)), (KEPT, 10));
+        assert!(matches!(task.pending[0], Write::RunEnd(..)) && matches!(task.pending[1], Write::Tick(_)));
+        assert!(matches!(&task.pending[2], Write::Interval(_, oldest) if oldest.second == 10));
+    }
+}
