@@ -4,8 +4,8 @@
 
 use std::time::Duration;
 
-use croner::parser::{CronParser, Seconds};
 use croner::Cron;
+use croner::parser::{CronParser, Seconds};
 
 use crate::model::schedule::{Missed, Schedule};
 use crate::model::units::Timestamp;

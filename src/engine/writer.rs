@@ -311,6 +311,7 @@ mod tests {
             scenarios: Vec::new(),
             thresholds: Vec::new(),
             max_undelivered: 0.05,
+            notes: Vec::new(),
             digest: String::new(),
         };
         new_run(&profile, RunId(id.into()), Trigger { by: "api".into(), name: None }, START)
