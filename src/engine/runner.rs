@@ -98,7 +98,7 @@ pub async fn execute(order: Order, parts: RunnerParts) -> Run {
         catalog,
         http: HttpShared { guard, tls: parts.tls.clone() },
         seed: order.seed,
-        threads: threads_for(&order.profile, order.threads),
+        threads: order.threads.max(1),
     };
     let run = Arc::new(order.run);
     parts.metrics.run_started(&run);
@@ -130,12 +130,6 @@ pub async fn execute(order: Order, parts: RunnerParts) -> Run {
         Err(error) => going.ended = Some((EndedBy::Cancelled, format!("the load could not be started: {error}"))),
     }
     going.finish().await
-}
-
-/// Load threads that make sense: no more than the VUs of the smallest scenario, because VUs are divided among them.
-fn threads_for(profile: &Profile, wanted: usize) -> usize {
-    let least = profile.scenarios.iter().map(|scenario| scenario.executor.max_vus()).min().unwrap_or(1);
-    wanted.min(usize::try_from(least).unwrap_or(usize::MAX)).max(1)
 }
 
 async fn send_news(parts: &RunnerParts, news: RunNews) {

@@ -261,7 +261,7 @@ async fn wrong_methods_are_told_and_an_idle_engine_has_a_page() {
     served.store.runs.lock().unwrap().clear();
     served.status.send_replace(Arc::new(EngineStatus::default()));
     let body = served.get("/").await.body;
-    for text in ["Nothing is firing.", "Nothing is scheduled.", "No run yet.", "No target is configured."] {
+    for text in ["Nothing is firing.", "Nothing is scheduled.", "No run has ended yet.", "No target is configured."] {
         assert!(body.contains(text), "{text} is missing");
     }
 }
