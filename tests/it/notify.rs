@@ -148,7 +148,7 @@ async fn a_fire_and_its_resolve_arrive_as_one_thread_over_starttls_with_login() 
     assert_eq!((header(&fired, "X-Plimsoll-State"), header(&resolved, "X-Plimsoll-State")), ("firing".into(), "resolved".into()));
     let first_line = |mail: &Json| mail["parts"]["text/plain"].as_str().unwrap().lines().next().unwrap().to_owned();
     assert_eq!(first_line(&fired), "Fired: pool `main` of shöp at 100 %");
-    assert_eq!(first_line(&resolved), "Resolved after 12s: pool_utilization max 20 % is no longer > 80 %");
+    assert_eq!(first_line(&resolved), "Resolved after 12s: pool `main` of shöp at 20 %");
 }
 
 #[tokio::test]
