@@ -13,6 +13,7 @@ use super::handle::Event;
 use super::prober::Taken;
 use super::runner::RunNews;
 use super::setup::Setup;
+use super::time_scale;
 use crate::alert::{Alerts, Channel, Policy, RunContext, outgoing};
 use crate::clock::SharedClock;
 use crate::metrics::Metrics;
@@ -87,7 +88,10 @@ impl Alerting {
         // By profile: a profile that runs every minute would crowd out the one that runs at night.
         for profile in setup.profiles.keys() {
             let filter = RunFilter { profile: Some(profile.clone()), limit: RUNS_REMEMBERED, ..RunFilter::default() };
-            alerts.seed_history(&parts.store.runs(&filter).await?);
+            let mut runs = parts.store.runs(&filter).await?;
+            // A run in fast motion was a trial, not the profile.
+            runs.retain(|run| !time_scale::is_scaled(&run.digest));
+            alerts.seed_history(&runs);
         }
         alerts.retain(|labels| is_configured(&setup, labels));
         Ok(Self { parts, alerts, unsaved: VecDeque::new(), refusals: 0 })

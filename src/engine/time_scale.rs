@@ -11,6 +11,14 @@ use crate::model::profile::{Executor, FlowNode, Pause, Profile, Scenario, Stage}
 use crate::model::threshold::Series;
 use crate::model::units::trim_decimal;
 
+/// What the digest of a profile in fast motion has behind the profile's own.
+const MARK: &str = "-time-scale-";
+
+/// Whether a run with this digest was in fast motion.
+pub fn is_scaled(digest: &str) -> bool {
+    digest.contains(MARK)
+}
+
 /// Stages and executors do not become shorter than this, unless they were.
 const SHORTEST_STAGE: Duration = Duration::from_millis(100);
 /// Windows do not become shorter than the interval of the figures.
@@ -61,7 +69,7 @@ impl TimeScale {
             self.series(&mut threshold.series);
             threshold.delay_abort_eval = self.time(threshold.delay_abort_eval, SHORTEST_WINDOW);
         }
-        profile.digest = format!("{}-time-scale-{self}", profile.digest);
+        profile.digest = format!("{}{MARK}{self}", profile.digest);
         profile.notes.push(format!(
             "in fast motion (time scale {self}): stages, pauses, pace and the windows of thresholds are shorter than the profile says, \
              so this is not the load of `{}`",
