@@ -86,7 +86,7 @@ fn filled(expr: &str) -> String {
 }
 
 /// Queries without a finite value yet.
-async fn empty(prometheus: &Prometheus, all: &[(String, String)]) -> Vec<String> {
+pub(crate) async fn empty(prometheus: &Prometheus, all: &[(String, String)]) -> Vec<String> {
     let mut empty = Vec::new();
     for (place, expr) in all {
         let series = prometheus.query(&filled(expr)).await;
@@ -95,6 +95,11 @@ async fn empty(prometheus: &Prometheus, all: &[(String, String)]) -> Vec<String>
         }
     }
     empty
+}
+
+/// Every query of the dashboards, with the panel it belongs to.
+pub(crate) fn all_expressions() -> Vec<(String, String)> {
+    dashboards().iter().flat_map(expressions).collect()
 }
 
 #[tokio::test]

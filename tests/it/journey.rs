@@ -11,7 +11,9 @@ use plimsoll::demo::{self, Settings};
 use plimsoll::model::run::RunId;
 use plimsoll::store::{self, Store};
 use serde_json::Value as Json;
+use tokio::time::Instant;
 
+use crate::grafana;
 use crate::servers::daemon::Daemon;
 use crate::servers::hook::HookSink;
 use crate::servers::postgres::Postgres;
@@ -19,6 +21,8 @@ use crate::servers::prometheus::Prometheus;
 use crate::servers::smtp::{PASSWORD, SmtpSink, USER};
 use crate::servers::{free_port, temp_dir, wait_until};
 
+/// Metrics that this journey has no data for: go-sql pools tell neither waiting callers nor timeouts.
+const ABSENT: [&str; 2] = ["plimsoll_pool_waiting", "plimsoll_pool_timeouts"];
 /// Longer than a run, its alert and its resolve take on a busy machine.
 const LONG: Duration = Duration::from_secs(120);
 
@@ -68,6 +72,7 @@ profiles:
             check: {{ status: 200, "json $.cents": exists }}
     thresholds:
       - "http_req_failed: rate < 1%"
+      - "http_req_duration: p(95) < 60s"
       - "pool_utilization{{pool:main}}: max < 80% over 5s"
 schedules:
   once: {{ profile: rush, cron: "{cron}", timezone: UTC, missed: {{ run_within: 2m }} }}
@@ -146,6 +151,7 @@ async fn journey(storage: String, folder: &Path) {
         (value >= 1.0).then_some(())
     })
     .await;
+    dashboards_show_the_journey(&daemon, &prometheus).await;
     let run = run_in_state(&daemon, "finished").await;
     assert_eq!(run["verdict"], "fail", "{run}");
     let whole = store.run(&id.0).await.unwrap().unwrap();
@@ -168,6 +174,23 @@ async fn journey(storage: String, folder: &Path) {
     daemon.signal("TERM");
     assert_eq!(daemon.exit_code().await, Some(0));
     target.stop().await;
+}
+
+/// Every query of the Grafana dashboards has had data by the end of the run, but for what this journey does not have.
+async fn dashboards_show_the_journey(daemon: &Daemon, prometheus: &Prometheus) {
+    let mut silent = grafana::all_expressions();
+    silent.retain(|(_, expr)| !ABSENT.iter().any(|metric| expr.contains(metric)));
+    let mut ended: Option<Instant> = None;
+    // What the last run came to appears after its end, with the next scrapes.
+    while !silent.is_empty() && ended.is_none_or(|ended| ended.elapsed() < Duration::from_secs(20)) {
+        let empty = grafana::empty(prometheus, &silent).await;
+        silent.retain(|(place, expr)| empty.contains(&format!("{place}: {expr}")));
+        if daemon.api("/runs").await["runs"][0]["status"] == "finished" {
+            ended.get_or_insert_with(Instant::now);
+        }
+        tokio::time::sleep(Duration::from_millis(200)).await;
+    }
+    assert!(silent.is_empty(), "no data from the daemon for: {silent:#?}");
 }
 
 /// What was stored second by second adds up to the summary.
