@@ -51,7 +51,7 @@ pub struct ServerParts {
 
 type Parts = Arc<ServerParts>;
 
-/// Serves until `shutdown` is cancelled and open requests are done, at most [`SHUTDOWN_GRACE`] later. Fails when the listener fails.
+/// Serves until `shutdown` is cancelled and open requests are done, at most five seconds later. Fails when the listener fails.
 pub async fn serve(listener: TcpListener, parts: ServerParts, shutdown: CancellationToken) -> std::io::Result<()> {
     let router = router(Arc::new(parts));
     let stop = shutdown.clone();
