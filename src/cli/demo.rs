@@ -17,10 +17,12 @@ use crate::config;
 use crate::demo as target_system;
 use crate::engine::handle::Event;
 use crate::engine::setup::{LogSetup, Setup};
-use crate::model::run::Run;
+use crate::model::run::{Run, Trigger};
 
 /// The configuration of the demo; the addresses and the data folder are filled in.
 const CONFIGURATION: &str = include_str!("demo.yaml");
+/// The profile of the demo.
+const PROFILE: &str = "rush-hour";
 /// How long a request of the demo holds its connection: 20 connections serve about 330 requests a second, 60 users ask for more.
 const HOLD: Duration = Duration::from_millis(60);
 /// How long `--once` waits after its run for open alerts to resolve and for messages to be delivered.
@@ -88,7 +90,11 @@ pub(super) async fn demo(arguments: DemoArguments) -> Outcome {
     };
     let settings = target_system::Settings { pool: arguments.pool, hold: HOLD, ..target_system::Settings::default() };
     let target = target_system::start(settings).await.context("the demo target cannot be started")?;
-    let setup = configure(&target.url("/"), &folder, free_address(arguments.listen).await)?;
+    let mut setup = configure(&target.url("/"), &folder, free_address(arguments.listen).await)?;
+    if arguments.once {
+        // One run, started by hand: the schedule would begin a second one while the first one's alert resolves.
+        setup.schedules.clear();
+    }
     let again = setup.clone();
     let loader = Box::new(move || Ok(again.clone()));
     let app = app::start(Options { setup, loader, serve: true, alerting: true, own_store: true }).await?;
@@ -149,6 +155,10 @@ fn introduce(app: &App, target: &target_system::Running, folder: &Path, kept: bo
 /// Prints what happens until the user has enough, or with `once`, until the first run and its alerts are over.
 async fn watch(app: &App, printer: &mut Printer, signals: &mut Signals, once: bool) -> Exit {
     let mut events = app.engine.events();
+    if once && let Err(refusal) = app.engine.start_run(PROFILE, Trigger { by: "demo".into(), name: None }).await {
+        printer.line(&format!("the run was not started: {refusal}"));
+        return Exit::Failed;
+    }
     let mut first: Option<(Exit, Instant)> = None;
     let mut look = tokio::time::interval(Duration::from_secs(1));
     loop {

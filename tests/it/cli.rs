@@ -207,6 +207,7 @@ async fn the_demo_tells_the_whole_story_once() {
     );
     assert_in_order(&text, &["begins: profile rush-hour", "FAIL  rush-hour on demo", "pool_utilization{pool:main}: max < 80% over 5s"]);
     assert_in_order(&text, &["alert fired", "alert resolved", "resolved `pool-nearly-full` told by channel `mailbox`"]);
+    assert_eq!(text.matches("begins: profile").count(), 1, "once is once, also across a full minute: {text}");
     assert!(errors(&output).is_empty(), "{}", errors(&output));
     let mails = mails(&data.join("mailbox"));
     assert_eq!(mails.len(), 2, "{mails:?}");
