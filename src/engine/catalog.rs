@@ -1,8 +1,8 @@
 //! Makes the catalog of a run from its profile: the names behind the numbers in intervals. Pure.
 
 use crate::executor::schedule::phases;
-use crate::flow::walk::steps_of;
 use crate::model::catalog::{Catalog, ScenarioMeta, StepMeta};
+use crate::model::flow::steps_of;
 use crate::model::profile::Profile;
 
 /// The catalog of a profile. Steps are numbered across scenarios, depth first within each.
@@ -20,8 +20,8 @@ pub fn catalog_of(profile: &Profile) -> Catalog {
         catalog.steps.extend(steps_of(&scenario.flow).into_iter().map(|step| StepMeta {
             scenario: index as u16,
             name: step.name.clone(),
-            protocol: "http".into(),
-            title: format!("{} {}", step.request.method, step.request.url.path()),
+            protocol: step.request.protocol().into(),
+            title: step.request.title(),
             checks: step.checks.iter().map(|check| check.name.clone()).collect(),
         }));
     }

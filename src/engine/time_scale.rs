@@ -7,7 +7,8 @@ use std::str::FromStr;
 use std::time::Duration;
 
 use super::setup::Setup;
-use crate::model::profile::{Executor, FlowNode, Pause, Profile, Scenario, Stage};
+use crate::model::flow::{FlowNode, Pause};
+use crate::model::profile::{Executor, Profile, Scenario, Stage};
 use crate::model::threshold::Series;
 use crate::model::units::trim_decimal;
 
@@ -103,14 +104,25 @@ impl TimeScale {
     fn flow(self, nodes: &mut [FlowNode]) {
         for node in nodes {
             match node {
-                FlowNode::Step(_) => {}
-                FlowNode::Choose(branches) => branches.iter_mut().for_each(|(_, nodes)| self.flow(nodes)),
-                FlowNode::Pause(Pause::Fixed(time)) => *time = self.time(*time, Duration::ZERO),
-                FlowNode::Pause(Pause::Uniform(from, to)) => {
-                    *from = self.time(*from, Duration::ZERO);
-                    *to = self.time(*to, Duration::ZERO);
+                FlowNode::Pause(Pause::Fixed(time) | Pause::Exponential(time)) | FlowNode::Pace(time) => {
+                    *time = self.time(*time, Duration::ZERO);
                 }
+                FlowNode::Pause(Pause::Uniform(first, second) | Pause::Normal(first, second)) => {
+                    *first = self.time(*first, Duration::ZERO);
+                    *second = self.time(*second, Duration::ZERO);
+                }
+                FlowNode::Step(_)
+                | FlowNode::Sequence(_)
+                | FlowNode::Choose(_)
+                | FlowNode::Repeat { .. }
+                | FlowNode::While { .. }
+                | FlowNode::If { .. }
+                | FlowNode::Group { .. }
+                | FlowNode::Parallel(_)
+                | FlowNode::Session(_)
+                | FlowNode::Set(_) => {}
             }
+            node.children_mut().into_iter().for_each(|flow| self.flow(flow));
         }
     }
 
@@ -137,6 +149,7 @@ mod tests {
     use crate::engine::setup::TargetSetup;
     use crate::model::alerting::Severity;
     use crate::model::profile::{Limits, Target, VuPool};
+    use crate::model::request::{HttpOptions, TlsOptions};
     use crate::model::threshold::{Threshold, parse_series};
     use crate::model::units::{Rate, parse_duration};
 
@@ -156,6 +169,8 @@ mod tests {
             graceful_stop: time("3m"),
             pace: Some(time("30s")),
             tags: BTreeMap::new(),
+            data: Vec::new(),
+            http: HttpOptions::default(),
             flow,
         }
     }
@@ -187,6 +202,9 @@ mod tests {
             target: "shop".into(),
             description: None,
             allow_production: false,
+            setup: Vec::new(),
+            teardown: Vec::new(),
+            tokens: Vec::new(),
             scenarios,
             thresholds: vec![threshold],
             max_undelivered: 0.01,
@@ -200,6 +218,7 @@ mod tests {
             allow: Vec::new(),
             limits: Limits::default(),
             version: None,
+            tls: TlsOptions::default(),
         };
         let guards = vec![("as written".to_owned(), parse_series("http_req_failed: rate > 50% over 10s").unwrap())];
         let mut setup = Setup::default();

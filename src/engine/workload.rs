@@ -10,8 +10,9 @@ use tokio::time::Instant;
 use crate::executor::shard::SharedShard;
 use crate::executor::{Iteration, IterationEnd, Workload};
 use crate::flow::check::{Answer, Checks};
-use crate::flow::walk::{Next, NumberedFlow, steps_of};
+use crate::flow::walk::{Next, NumberedFlow};
 use crate::model::failure::Reason;
+use crate::model::flow::steps_of;
 use crate::model::measure::Outcome;
 use crate::model::profile::Scenario;
 use crate::protocol::http::{Exchange, HttpClient, HttpShared, Prepared};
@@ -47,7 +48,8 @@ impl HttpWorkload {
         for step in steps_of(&scenario.flow) {
             let explain = |error: String| format!("step `{}` cannot be sent: {error}", step.name);
             let checks = Checks::new(&step.checks).map_err(explain)?;
-            let request = Prepared::new(&step.request, step.timeout, checks.needs_body()).map_err(explain)?;
+            let Some(request) = step.http() else { continue };
+            let request = Prepared::new(request, step.timeout, checks.needs_body()).map_err(explain)?;
             steps.push(ReadyStep { request, checks });
         }
         let flow = NumberedFlow::new(&scenario.flow);

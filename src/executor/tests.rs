@@ -79,6 +79,8 @@ fn scenario(executor: Executor) -> Scenario {
         graceful_stop: Duration::from_secs(30),
         pace: None,
         tags: std::collections::BTreeMap::new(),
+        data: vec![],
+        http: crate::model::request::HttpOptions::default(),
         flow: vec![],
     }
 }

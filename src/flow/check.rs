@@ -6,7 +6,7 @@ use std::time::Duration;
 use serde_json_path::JsonPath;
 
 use crate::model::failure::Reason;
-use crate::model::profile::{Check, CheckKind};
+use crate::model::flow::{Check, CheckKind};
 
 /// The checks of one step, ready to evaluate.
 #[derive(Debug)]
@@ -52,20 +52,26 @@ impl Checks {
         let mut statuses: Option<Vec<u16>> = None;
         for check in checks {
             let path = match &check.kind {
-                CheckKind::JsonExists(path) | CheckKind::JsonEquals(path, _) => {
+                CheckKind::JsonExists(path) | CheckKind::Json(path, ..) => {
                     Some(JsonPath::parse(path).map_err(|error| format!("`{path}`: {error}"))?)
                 }
                 CheckKind::Status(allowed) => {
                     statuses.get_or_insert_default().extend(allowed);
                     None
                 }
-                CheckKind::DurationBelow(_) | CheckKind::BodyIsJson | CheckKind::BodyContains(_) => None,
+                CheckKind::GrpcStatus(_)
+                | CheckKind::DurationBelow(_)
+                | CheckKind::BodyIsJson
+                | CheckKind::BodyContains(_)
+                | CheckKind::BodyMatches(_)
+                | CheckKind::BodySize(..)
+                | CheckKind::Header(..) => None,
             };
             ready.push(Ready { name: check.name.clone(), kind: check.kind.clone(), path });
         }
         let needs_body = checks.iter().any(|check| check.kind.needs_body());
         let needs_json =
-            checks.iter().any(|check| matches!(check.kind, CheckKind::BodyIsJson | CheckKind::JsonExists(_) | CheckKind::JsonEquals(..)));
+            checks.iter().any(|check| matches!(check.kind, CheckKind::BodyIsJson | CheckKind::JsonExists(_) | CheckKind::Json(..)));
         Ok(Self { list: ready, needs_body, needs_json, statuses })
     }
 
@@ -108,8 +114,9 @@ impl Ready {
             CheckKind::DurationBelow(limit) => answer.duration < *limit,
             CheckKind::BodyIsJson => json.is_some(),
             CheckKind::JsonExists(_) => found().is_some(),
-            CheckKind::JsonEquals(_, wanted) => found().is_some_and(|value| value == wanted),
+            CheckKind::Json(_, _, wanted) => found().is_some_and(|value| value == wanted),
             CheckKind::BodyContains(text) => contains(answer.body, text.as_bytes()),
+            CheckKind::GrpcStatus(_) | CheckKind::BodyMatches(_) | CheckKind::BodySize(..) | CheckKind::Header(..) => false,
         }
     }
 }
@@ -121,6 +128,7 @@ fn contains(body: &[u8], text: &[u8]) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::model::flow::Operator;
 
     fn check(kind: CheckKind) -> Check {
         Check { name: format!("{kind:?}"), kind }
@@ -157,7 +165,7 @@ mod tests {
         let exists = Checks::new(&[check(CheckKind::JsonExists("$.user.id".into()))]).unwrap();
         assert_eq!(exists.evaluate(answer(200, 1, r#"{"user":{"id":null}}"#)).failed, 0);
         assert_eq!(exists.evaluate(answer(200, 1, r#"{"user":{}}"#)).failed, 1);
-        let equals = Checks::new(&[check(CheckKind::JsonEquals("$.ok".into(), true.into()))]).unwrap();
+        let equals = Checks::new(&[check(CheckKind::Json("$.ok".into(), Operator::Equal, true.into()))]).unwrap();
         assert_eq!(equals.evaluate(answer(200, 1, r#"{"ok":true}"#)).failed, 0);
         assert_eq!(equals.evaluate(answer(200, 1, r#"{"ok":"true"}"#)).failed, 1);
         let text = Checks::new(&[check(CheckKind::BodyContains("clients".into()))]).unwrap();

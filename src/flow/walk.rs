@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use rand::{Rng, RngExt};
 
-use crate::model::profile::{FlowNode, Pause, Step};
+use crate::model::flow::{FlowNode, Pause, Step};
 
 /// What an iteration does next.
 #[derive(Debug)]
@@ -53,21 +53,17 @@ fn number(flow: &[FlowNode], next: &mut u16) -> Vec<Numbered> {
                 Numbered::Choose(total, branches.iter().map(|(weight, nodes)| (*weight, number(nodes, next))).collect())
             }
             FlowNode::Pause(pause) => Numbered::Pause(pause.clone()),
+            FlowNode::Sequence(_)
+            | FlowNode::Repeat { .. }
+            | FlowNode::While { .. }
+            | FlowNode::If { .. }
+            | FlowNode::Group { .. }
+            | FlowNode::Parallel(_)
+            | FlowNode::Session(_)
+            | FlowNode::Set(_)
+            | FlowNode::Pace(_) => Numbered::Pause(Pause::Fixed(Duration::ZERO)),
         })
         .collect()
-}
-
-/// The steps of a flow depth first, in the order of their numbers.
-pub fn steps_of(flow: &[FlowNode]) -> Vec<&Step> {
-    let mut steps = Vec::new();
-    for node in flow {
-        match node {
-            FlowNode::Step(step) => steps.push(&**step),
-            FlowNode::Choose(branches) => branches.iter().for_each(|(_, nodes)| steps.extend(steps_of(nodes))),
-            FlowNode::Pause(_) => {}
-        }
-    }
-    steps
 }
 
 /// One iteration on its way through a flow.
@@ -84,7 +80,9 @@ impl<'f> Walk<'f> {
                     self.stack.pop();
                 }
                 Some(Numbered::Step(index, step)) => return Some(Next::Step(*index, step)),
-                Some(Numbered::Pause(Pause::Fixed(time))) => return Some(Next::Pause(*time)),
+                Some(Numbered::Pause(Pause::Fixed(time) | Pause::Normal(time, _) | Pause::Exponential(time))) => {
+                    return Some(Next::Pause(*time));
+                }
                 Some(Numbered::Pause(Pause::Uniform(from, to))) => {
                     return Some(Next::Pause(from.saturating_add(to.saturating_sub(*from).mul_f64(random.random()))));
                 }
@@ -110,12 +108,14 @@ mod tests {
     use rand::rngs::SmallRng;
 
     use super::*;
-    use crate::model::profile::HttpRequest;
+    use crate::model::flow::steps_of;
+    use crate::model::request::{HttpRequest, Request};
 
     fn step(name: &str) -> FlowNode {
         let url = url::Url::parse("http://127.0.0.1/").unwrap();
-        let request = HttpRequest { method: "GET".into(), url, headers: vec![], body: None };
-        FlowNode::Step(Box::new(Step { name: name.into(), request, checks: vec![], timeout: Duration::from_secs(1) }))
+        let request = HttpRequest::new("GET", &url);
+        let (checks, extracts, timeout) = (vec![], vec![], Duration::from_secs(1));
+        FlowNode::Step(Box::new(Step { name: name.into(), request: Request::Http(request), checks, extracts, timeout }))
     }
 
     fn walk(flow: &NumberedFlow, random: &mut SmallRng) -> Vec<String> {

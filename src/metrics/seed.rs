@@ -6,8 +6,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use super::Metrics;
 use super::record::{FAILURE_CLASSES, NOTIFICATION_CLASSES, labels_of, remove_where};
 use crate::model::alerting::{AlertState, Rule};
+use crate::model::flow::steps_of;
 use crate::model::histogram::LatencyHistogram;
-use crate::model::profile::{FlowNode, Profile};
+use crate::model::profile::Profile;
 use crate::model::run::Verdict;
 use crate::model::schedule::{Schedule, TickOutcome};
 use crate::model::threshold::Unit;
@@ -73,7 +74,7 @@ impl Metrics {
         }
         for scenario in &profile.scenarios {
             let mut steps = Vec::new();
-            step_names(&scenario.flow, &mut steps);
+            steps.extend(steps_of(&scenario.flow).into_iter().map(|step| step.name.as_str()));
             let labels = [name, scenario.name.as_str()];
             for family in self.accounting() {
                 family.with_label_values(&labels);
@@ -121,17 +122,6 @@ impl Metrics {
             for probe in gone.collect::<BTreeSet<String>>() {
                 self.forget_probe(target, &probe);
             }
-        }
-    }
-}
-
-/// Names of all steps of a flow, in order.
-fn step_names<'a>(flow: &'a [FlowNode], names: &mut Vec<&'a str>) {
-    for node in flow {
-        match node {
-            FlowNode::Step(step) => names.push(&step.name),
-            FlowNode::Choose(branches) => branches.iter().for_each(|(_, flow)| step_names(flow, names)),
-            FlowNode::Pause(_) => {}
         }
     }
 }

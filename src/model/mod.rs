@@ -5,13 +5,16 @@ pub mod alerting;
 pub mod catalog;
 pub mod failure;
 pub mod finding;
+pub mod flow;
 pub mod histogram;
 pub mod measure;
 pub mod profile;
 pub mod progress;
+pub mod request;
 pub mod run;
 pub mod schedule;
 pub mod series;
+pub mod template;
 pub mod threshold;
 pub mod units;
 

@@ -4,6 +4,8 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use super::flow::{Feeder, FlowNode};
+use super::request::{HttpOptions, TlsOptions, TokenSource};
 use super::threshold::Threshold;
 use super::units::Rate;
 
@@ -22,6 +24,8 @@ pub struct Target {
     pub limits: Limits,
     /// Where the target tells its version, if it does.
     pub version: Option<VersionSource>,
+    /// TLS towards it.
+    pub tls: TlsOptions,
 }
 
 impl Target {
@@ -64,6 +68,12 @@ pub struct Profile {
     pub allow_production: bool,
     /// In the order of the file.
     pub scenarios: Vec<Scenario>,
+    /// Walked once before the load, by one VU; its variables are `${setup.NAME}` in every scenario. Counted apart.
+    pub setup: Vec<FlowNode>,
+    /// Walked once after the load, also when it was ended early. Counted apart.
+    pub teardown: Vec<FlowNode>,
+    /// Tokens that all VUs share; an [`Auth::Shared`](super::request::Auth::Shared) refers to them by index.
+    pub tokens: Vec<TokenSource>,
     /// What must hold.
     pub thresholds: Vec<Threshold>,
     /// Share of starts that may be dropped or unsent before the run is invalid.
@@ -89,6 +99,10 @@ pub struct Scenario {
     pub pace: Option<Duration>,
     /// Labels of its own.
     pub tags: BTreeMap<String, String>,
+    /// Rows that iterations take values from.
+    pub data: Vec<Feeder>,
+    /// How its VUs connect.
+    pub http: HttpOptions,
     /// What one iteration does.
     pub flow: Vec<FlowNode>,
 }
@@ -195,84 +209,5 @@ impl Executor {
                 Some(top / start_rate.per.as_secs_f64())
             }
         }
-    }
-}
-
-/// A node of an iteration's flow.
-#[derive(Debug, Clone)]
-pub enum FlowNode {
-    /// One request.
-    Step(Box<Step>),
-    /// One of several flows, drawn by weight.
-    Choose(Vec<(f64, Vec<FlowNode>)>),
-    /// Think time.
-    Pause(Pause),
-}
-
-/// Think time.
-#[derive(Debug, Clone, PartialEq)]
-pub enum Pause {
-    /// Always the same.
-    Fixed(Duration),
-    /// Evenly between two bounds.
-    Uniform(Duration, Duration),
-}
-
-/// One request of a flow.
-#[derive(Debug, Clone)]
-pub struct Step {
-    /// Name for figures.
-    pub name: String,
-    /// What is sent.
-    pub request: HttpRequest,
-    /// What must hold of the answer.
-    pub checks: Vec<Check>,
-    /// Longest time for the whole request.
-    pub timeout: Duration,
-}
-
-/// An HTTP request.
-#[derive(Debug, Clone)]
-pub struct HttpRequest {
-    /// Upper-case method.
-    pub method: String,
-    /// Whole address.
-    pub url: url::Url,
-    /// Names and values, as sent.
-    pub headers: Vec<(String, String)>,
-    /// Body bytes, already rendered.
-    pub body: Option<bytes::Bytes>,
-}
-
-/// Something that must hold of an answer.
-#[derive(Debug, Clone, PartialEq)]
-pub struct Check {
-    /// Name for figures and reasons: `status is 200`.
-    pub name: String,
-    /// What is compared.
-    pub kind: CheckKind,
-}
-
-/// What a check looks at.
-#[derive(Debug, Clone, PartialEq)]
-pub enum CheckKind {
-    /// The status is one of these. A failed status check is reported as the status itself.
-    Status(Vec<u16>),
-    /// `http_req_duration` is below this.
-    DurationBelow(Duration),
-    /// The body is valid JSON.
-    BodyIsJson,
-    /// A JSON path finds something.
-    JsonExists(String),
-    /// A JSON path finds this value.
-    JsonEquals(String, serde_json::Value),
-    /// The body contains this text.
-    BodyContains(String),
-}
-
-impl CheckKind {
-    /// True when the check needs the body.
-    pub fn needs_body(&self) -> bool {
-        matches!(self, Self::BodyIsJson | Self::JsonExists(_) | Self::JsonEquals(..) | Self::BodyContains(_))
     }
 }

@@ -18,7 +18,7 @@ use super::guard::{Guard, host_and_port};
 use super::stream::{Meter, Metered, Metering, Transport};
 use crate::model::failure::{Phase, Reason};
 use crate::model::measure::{Outcome, Phases};
-use crate::model::profile::HttpRequest;
+use crate::model::request::{Body, HttpRequest};
 
 /// Largest body that is kept for checks.
 const BODY_LIMIT: usize = 8 * 1024 * 1024;
@@ -44,25 +44,30 @@ pub struct Prepared {
 impl Prepared {
     /// From a profile's request; `Err` says what cannot be sent.
     pub fn new(request: &HttpRequest, timeout: Duration, keep_body: bool) -> Result<Self, String> {
-        let (host, port) = host_and_port(&request.url).ok_or("the address has no host")?;
-        let path = &request.url[url::Position::BeforePath..url::Position::AfterQuery];
-        let tls = request.url.scheme() == "https";
+        let (host, port) = host_and_port(&request.address.origin).ok_or("the address has no host")?;
+        let path = request.address.path.source();
+        let tls = request.address.origin.scheme() == "https";
+        let headers: Vec<(String, String)> = request.headers.iter().map(|(name, value)| (name.clone(), value.source())).collect();
         let shown = if host.contains(':') { format!("[{host}]") } else { host.clone() };
         let default_port = if tls { 443 } else { 80 };
         let authority = if port == default_port { shown } else { format!("{shown}:{port}") };
-        let mut built = http::Request::builder().method(request.method.as_str()).uri(path);
-        if !request.headers.iter().any(|(name, _)| name.eq_ignore_ascii_case("host")) {
+        let mut built = http::Request::builder().method(request.method.as_str()).uri(&path);
+        if !headers.iter().any(|(name, _)| name.eq_ignore_ascii_case("host")) {
             built = built.header(http::header::HOST, authority);
         }
-        for (name, value) in &request.headers {
+        for (name, value) in &headers {
             built = built.header(name, value);
         }
-        if !request.headers.iter().any(|(name, _)| name.eq_ignore_ascii_case("user-agent")) {
+        if !headers.iter().any(|(name, _)| name.eq_ignore_ascii_case("user-agent")) {
             built = built.header(http::header::USER_AGENT, concat!("plimsoll/", env!("CARGO_PKG_VERSION")));
         }
         let (parts, ()) = built.body(()).map_err(|error| error.to_string())?.into_parts();
-        let body = request.body.clone().unwrap_or_default();
-        Ok(Self { host, port, tls, parts, body, timeout, keep_body, secrets: secrets_of(&request.headers) })
+        let body = match &request.body {
+            Body::Text(text) => Bytes::from(text.source()),
+            Body::Bytes(bytes) => bytes.clone(),
+            Body::Empty | Body::Multipart(_) => Bytes::new(),
+        };
+        Ok(Self { host, port, tls, parts, body, timeout, keep_body, secrets: secrets_of(&headers) })
     }
 
     /// The status and the first characters of a failed answer's body, on one line, secrets redacted.
@@ -399,11 +404,16 @@ fn redact(text: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::model::template::{Encoding, Template};
+
+    fn get(url: &str, headers: &[(&str, &str)]) -> HttpRequest {
+        let origin = url::Url::parse(url).unwrap();
+        let headers = headers.iter().map(|(name, value)| ((*name).into(), Template::literal(*value, Encoding::Header))).collect();
+        HttpRequest { headers, ..HttpRequest::new("GET", &origin) }
+    }
 
     fn prepared(headers: &[(&str, &str)]) -> Prepared {
-        let url = url::Url::parse("http://127.0.0.1/").unwrap();
-        let headers = headers.iter().map(|(name, value)| ((*name).into(), (*value).into())).collect();
-        Prepared::new(&HttpRequest { method: "GET".into(), url, headers, body: None }, Duration::from_secs(1), false).unwrap()
+        Prepared::new(&get("http://127.0.0.1/", headers), Duration::from_secs(1), false).unwrap()
     }
 
     #[test]
@@ -435,13 +445,11 @@ mod tests {
 
     #[test]
     fn prepares_host_and_path() {
-        let url = url::Url::parse("http://[::1]:8080/a/b?c=d#e").unwrap();
-        let request = HttpRequest { method: "GET".into(), url, headers: vec![("X-A".into(), "1".into())], body: None };
+        let request = get("http://[::1]:8080/a/b?c=d#e", &[("X-A", "1")]);
         let prepared = Prepared::new(&request, Duration::from_secs(1), false).unwrap();
         assert_eq!((prepared.host.as_str(), prepared.port, prepared.parts.uri.to_string().as_str()), ("::1", 8080, "/a/b?c=d"));
         assert_eq!(prepared.parts.headers["host"], "[::1]:8080");
-        let url = url::Url::parse("http://x/").unwrap();
-        let request = HttpRequest { method: "GET".into(), url, headers: vec![("bad name".into(), "1".into())], body: None };
+        let request = get("http://x/", &[("bad name", "1")]);
         assert!(Prepared::new(&request, Duration::from_secs(1), false).is_err());
     }
 }

@@ -6,7 +6,7 @@ use std::time::Duration;
 use serde_json::{Value as Json, json};
 use serde_json_path::JsonPath;
 
-use crate::model::profile::{Check, CheckKind, Pause};
+use crate::model::flow::{Check, CheckKind, Operator, Pause};
 use crate::model::units::{format_duration, parse_duration};
 use crate::registry::{Context, Decode, Entry, Named, Node, Secret, Span, Spanned, Value, suggest};
 use crate::settings;
@@ -263,5 +263,5 @@ fn json_check(path: &str, entry: &Entry, cx: &mut Context<'_>) -> Option<Check> 
         return Some(Check { name: format!("json {path} exists"), kind: CheckKind::JsonExists(path.into()) });
     }
     let value = entry.node.to_json();
-    Some(Check { name: format!("json {path} == {value}"), kind: CheckKind::JsonEquals(path.into(), value) })
+    Some(Check { name: format!("json {path} == {value}"), kind: CheckKind::Json(path.into(), Operator::Equal, value) })
 }

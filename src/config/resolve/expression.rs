@@ -3,7 +3,8 @@
 
 use super::Resolver;
 use crate::model::Labels;
-use crate::model::profile::{Executor, FlowNode, Scenario};
+use crate::model::flow::steps_of;
+use crate::model::profile::{Executor, Scenario};
 use crate::model::threshold::{Bound, Condition, ParseError, Series, Source, parse_bound, parse_condition, parse_series};
 use crate::registry::{Span, Spanned, suggest};
 
@@ -21,7 +22,7 @@ impl Selectable {
     /// Adds the names of a scenario.
     pub(super) fn add(&mut self, scenario: &Scenario) {
         self.scenarios.push(scenario.name.clone());
-        steps(&scenario.flow, &mut self.steps);
+        self.steps.extend(steps_of(&scenario.flow).into_iter().map(|step| step.name.clone()));
         self.phases.extend(phases(&scenario.executor));
     }
 
@@ -34,16 +35,6 @@ impl Selectable {
             "target" => ("unknown-target", &self.targets),
             _ => return None,
         })
-    }
-}
-
-fn steps(flow: &[FlowNode], names: &mut Vec<String>) {
-    for node in flow {
-        match node {
-            FlowNode::Step(step) => names.push(step.name.clone()),
-            FlowNode::Choose(branches) => branches.iter().for_each(|(_, flow)| steps(flow, names)),
-            FlowNode::Pause(_) => {}
-        }
     }
 }
 

@@ -3,7 +3,10 @@
 use super::Resolver;
 use super::target::host_of;
 use crate::config::raw::flow::{Branch, METHODS, RawFlow, StepKeys};
-use crate::model::profile::{FlowNode, HttpRequest, Step, Target};
+use crate::model::flow::{FlowNode, Step};
+use crate::model::profile::Target;
+use crate::model::request::{Address, Body, HttpRequest, Request};
+use crate::model::template::{Encoding, Template};
 use crate::registry::{Spanned, nearest};
 
 impl Resolver<'_> {
@@ -64,9 +67,9 @@ impl Resolver<'_> {
                 self.mistake("conflicting-keys", json.span, "a request has one body: `json` or `body`", "keep one of them");
                 return None;
             }
-            (Some(json), None) => Some(bytes::Bytes::from(json.value.to_json().to_string())),
-            (None, Some(body)) => Some(bytes::Bytes::from(body.value.clone())),
-            (None, None) => None,
+            (Some(json), None) => Body::Text(Template::literal(json.value.to_json().to_string(), Encoding::Json)),
+            (None, Some(body)) => Body::Text(Template::literal(body.value.clone(), Encoding::Plain)),
+            (None, None) => Body::Empty,
         };
         if keys.timeout.is_zero() {
             self.mistake(
@@ -77,8 +80,12 @@ impl Resolver<'_> {
             );
         }
         let url = self.address(address, target)?;
-        let request = HttpRequest { method: method.to_uppercase(), url, headers: headers?, body };
-        Some(Step { name: keys.step.value.clone(), request, checks: keys.check.0.clone(), timeout: keys.timeout })
+        let path = Template::literal(&url[url::Position::BeforePath..url::Position::AfterQuery], Encoding::Url);
+        let headers = headers?.into_iter().map(|(name, value)| (name, Template::literal(value, Encoding::Header))).collect();
+        let address = Address { origin: url, path };
+        let request = HttpRequest { method: method.to_uppercase(), address, headers, body, auth: None, redirects: None };
+        let (name, checks) = (keys.step.value.clone(), keys.check.0.clone());
+        Some(Step { name, request: Request::Http(request), checks, extracts: Vec::new(), timeout: keys.timeout })
     }
 
     fn method<'k>(&mut self, keys: &'k StepKeys) -> Option<(&'static str, &'k Spanned<String>)> {

@@ -8,7 +8,8 @@ use super::digest::digest;
 use super::expression::Selectable;
 use crate::config::raw::profile::{RawProfile, RawThreshold};
 use crate::engine::setup::TargetSetup;
-use crate::model::profile::{FlowNode, Limits, Profile, Scenario};
+use crate::model::flow::FlowNode;
+use crate::model::profile::{Limits, Profile, Scenario};
 use crate::model::threshold::{Source, Threshold};
 use crate::model::units::{Rate, format_duration};
 use crate::registry::{Span, Spanned};
@@ -50,6 +51,9 @@ impl Resolver<'_> {
             target: raw.target.value.clone(),
             description: raw.description.clone(),
             allow_production: raw.allow_production,
+            setup: Vec::new(),
+            teardown: Vec::new(),
+            tokens: Vec::new(),
             digest: digest(&scenarios),
             scenarios,
             thresholds,
@@ -119,15 +123,22 @@ impl Resolver<'_> {
     }
 }
 
-/// Most requests that one iteration can send.
+/// Most requests that one iteration can send; `while` is taken to go as far as it may.
 fn most_requests(flow: &[FlowNode]) -> usize {
-    flow.iter()
-        .map(|node| match node {
-            FlowNode::Step(_) => 1,
+    let times = |count: u64, flow: &[FlowNode]| most_requests(flow).saturating_mul(usize::try_from(count).unwrap_or(usize::MAX));
+    flow.iter().fold(0, |sum: usize, node| {
+        sum.saturating_add(match node {
             FlowNode::Choose(branches) => branches.iter().map(|(_, flow)| most_requests(flow)).max().unwrap_or(0),
-            FlowNode::Pause(_) => 0,
+            FlowNode::If { then, otherwise, .. } => most_requests(then).max(most_requests(otherwise)),
+            FlowNode::Repeat { times: (_, most), flow } => times(*most, flow),
+            FlowNode::While { at_most, flow, .. } => times(*at_most, flow),
+            FlowNode::Sequence(flow) | FlowNode::Group { flow, .. } => most_requests(flow),
+            FlowNode::Step(_) => 1,
+            FlowNode::Parallel(steps) => steps.len(),
+            FlowNode::Session(session) => most_requests(&session.flow).saturating_add(1),
+            FlowNode::Set(_) | FlowNode::Pause(_) | FlowNode::Pace(_) => 0,
         })
-        .sum()
+    })
 }
 
 /// The regular end of a scenario, after the start of the run.

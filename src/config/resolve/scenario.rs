@@ -5,6 +5,7 @@ use std::time::Duration;
 use super::Resolver;
 use crate::config::raw::scenario::{ConstantRateKeys, ConstantVusKeys, RampingRateKeys, RampingVusKeys, RawExecutor, RawRate, RawScenario};
 use crate::model::profile::{Executor, Scenario, Stage, Target, VuPool};
+use crate::model::request::HttpOptions;
 use crate::model::units::{Rate, trim_decimal};
 use crate::registry::{Span, Spanned};
 
@@ -31,6 +32,8 @@ impl Resolver<'_> {
             graceful_stop: raw.common.graceful_stop,
             pace: raw.common.pace.as_ref().map(|pace| pace.value),
             tags: raw.common.tags.iter().map(|(name, value)| (name.value.clone(), value.clone())).collect(),
+            data: Vec::new(),
+            http: HttpOptions::default(),
             flow: flow?,
         })
     }

@@ -5,6 +5,7 @@ use crate::config::raw::Attempt;
 use crate::config::raw::target::RawTarget;
 use crate::engine::setup::TargetSetup;
 use crate::model::profile::{Limits, Target, VersionSource};
+use crate::model::request::TlsOptions;
 use crate::probe::ProbeSpec;
 use crate::registry::{Spanned, decode_kind};
 
@@ -26,6 +27,7 @@ impl Resolver<'_> {
             environment: raw.environment.clone(),
             allow: raw.allow.iter().filter_map(|host| self.allowed_host(host)).collect(),
             limits,
+            tls: TlsOptions::default(),
             version: raw.version.as_ref().map(|version| VersionSource { path: version.path.value.clone(), header: version.header.clone() }),
         };
         match &raw.base_url {

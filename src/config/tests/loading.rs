@@ -9,7 +9,9 @@ use super::kinds;
 use crate::config::{Report, load_text, load_with};
 use crate::engine::setup::Setup;
 use crate::model::alerting::{NoData, Severity};
-use crate::model::profile::{CheckKind, Executor, FlowNode, Pause, Stage, VuPool};
+use crate::model::flow::{CheckKind, FlowNode, Pause};
+use crate::model::profile::{Executor, Stage, VuPool};
+use crate::model::request::Body;
 use crate::model::schedule::{Missed, Overlap};
 use crate::model::units::Rate;
 
@@ -135,10 +137,13 @@ fn steps_are_whole_requests_with_checks() {
     let setup = shop();
     let flow = &setup.profiles["soak"].scenarios[0].flow;
     let [FlowNode::Step(login), FlowNode::Choose(branches), FlowNode::Pause(pause)] = &flow[..] else { panic!() };
-    assert_eq!((login.request.method.as_str(), login.request.url.as_str()), ("POST", "http://shop.internal:8080/base/api/login"));
-    assert_eq!(login.request.body.as_deref(), Some(&br#"{"user":"a","n":1,"nested":[true,null]}"#[..]));
-    let headers: Vec<(&str, &str)> = login.request.headers.iter().map(|(name, value)| (name.as_str(), value.as_str())).collect();
-    assert_eq!(headers, [("content-type", "application/json"), ("authorization", "Bearer secret-token")]);
+    let request = login.http().unwrap();
+    assert_eq!((request.method.as_str(), request.address.origin.as_str()), ("POST", "http://shop.internal:8080/base/api/login"));
+    assert_eq!(request.address.path.source(), "/base/api/login");
+    let Body::Text(body) = &request.body else { panic!() };
+    assert_eq!(body.source(), r#"{"user":"a","n":1,"nested":[true,null]}"#);
+    let headers: Vec<(&str, String)> = request.headers.iter().map(|(name, value)| (name.as_str(), value.source())).collect();
+    assert_eq!(headers, [("content-type", "application/json".to_owned()), ("authorization", "Bearer secret-token".to_owned())]);
     let names: Vec<&str> = login.checks.iter().map(|check| check.name.as_str()).collect();
     let expected =
         ["status is 200 or 201", "duration < 200ms", "body is JSON", "json $.token exists", "json $.n == 3", "body contains \"ok\""];

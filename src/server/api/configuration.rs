@@ -7,7 +7,8 @@ use serde_json::{Value, json};
 use super::super::error::ApiError;
 use super::super::{Parts, stored};
 use crate::engine::setup::TargetSetup;
-use crate::model::profile::{Executor, FlowNode, Profile, Scenario};
+use crate::model::flow::{Step, steps_of};
+use crate::model::profile::{Executor, Profile, Scenario};
 use crate::model::schedule::{Missed, Schedule};
 use crate::model::units::format_duration;
 
@@ -25,19 +26,10 @@ fn public_url(url: &url::Url) -> String {
     url.to_string()
 }
 
-fn steps(flow: &[FlowNode], found: &mut Vec<Value>) {
-    for node in flow {
-        match node {
-            FlowNode::Step(step) => {
-                let checks: Vec<&str> = step.checks.iter().map(|check| check.name.as_str()).collect();
-                let timeout = format_duration(step.timeout);
-                let path = step.request.url.path();
-                found.push(json!({ "name": step.name, "method": step.request.method, "path": path, "timeout": timeout, "checks": checks }));
-            }
-            FlowNode::Choose(branches) => branches.iter().for_each(|(_, flow)| steps(flow, found)),
-            FlowNode::Pause(_) => {}
-        }
-    }
+fn step(step: &Step) -> Value {
+    let checks: Vec<&str> = step.checks.iter().map(|check| check.name.as_str()).collect();
+    let timeout = format_duration(step.timeout);
+    json!({ "name": step.name, "protocol": step.request.protocol(), "title": step.request.title(), "timeout": timeout, "checks": checks })
 }
 
 fn executor(executor: &Executor) -> Value {
@@ -51,8 +43,7 @@ fn executor(executor: &Executor) -> Value {
 }
 
 fn scenario(scenario: &Scenario) -> Value {
-    let mut found = Vec::new();
-    steps(&scenario.flow, &mut found);
+    let found: Vec<Value> = steps_of(&scenario.flow).into_iter().map(step).collect();
     json!({ "name": scenario.name, "executor": executor(&scenario.executor), "start": format_duration(scenario.start_time), "steps": found })
 }
 

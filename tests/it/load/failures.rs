@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use plimsoll::model::failure::{Phase, Reason};
-use plimsoll::model::profile::HttpRequest;
+use plimsoll::model::request::{Body, HttpRequest};
 use plimsoll::model::run::{StepSummary, Verdict};
 use plimsoll::protocol::guard::Guard;
 use plimsoll::protocol::http::{Exchange, HttpClient, HttpShared, Prepared, default_tls};
@@ -123,8 +123,8 @@ async fn send_all(allow: &[String], requests: Vec<(&str, String, Option<Vec<u8>>
             let mut client = HttpClient::new(shared);
             let mut exchanges = Vec::new();
             for (method, url, body, timeout) in requests {
-                let request =
-                    HttpRequest { method: method.into(), url: url.parse().unwrap(), headers: vec![], body: body.map(bytes::Bytes::from) };
+                let body = body.map_or(Body::Empty, |body| Body::Bytes(body.into()));
+                let request = HttpRequest { body, ..HttpRequest::new(method, &url.parse().unwrap()) };
                 exchanges.push(client.send(&Prepared::new(&request, timeout, false).unwrap()).await);
             }
             exchanges

@@ -14,6 +14,7 @@ use plimsoll::model::alerting::{AlertInstance, AlertState, OutboxState, Outgoing
 use plimsoll::model::finding::Finding;
 use plimsoll::model::measure::Interval;
 use plimsoll::model::profile::{Executor, Limits, Profile, Scenario, Target};
+use plimsoll::model::request::{HttpOptions, TlsOptions};
 use plimsoll::model::run::{Run, RunId};
 use plimsoll::model::schedule::{Missed, Overlap, Schedule, Tick, TickOutcome};
 use plimsoll::model::series::Reading;
@@ -158,6 +159,7 @@ pub(crate) fn setup() -> Setup {
         allow: vec!["127.0.0.1:8080".into()],
         limits: Limits { vus: Some(100), ..Limits::default() },
         version: None,
+        tls: TlsOptions::default(),
     };
     let executor = Executor::ConstantVus { vus: 60, duration: Duration::from_secs(40) };
     let scenario = Scenario {
@@ -167,6 +169,8 @@ pub(crate) fn setup() -> Setup {
         graceful_stop: Duration::from_secs(5),
         pace: None,
         tags: BTreeMap::new(),
+        data: Vec::new(),
+        http: HttpOptions::default(),
         flow: Vec::new(),
     };
     let profile = Profile {
@@ -174,6 +178,9 @@ pub(crate) fn setup() -> Setup {
         target: "shop".into(),
         description: Some("browse and buy".into()),
         allow_production: false,
+        setup: Vec::new(),
+        teardown: Vec::new(),
+        tokens: Vec::new(),
         scenarios: vec![scenario],
         thresholds: Vec::new(),
         max_undelivered: 0.0,
