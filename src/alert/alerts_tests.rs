@@ -38,6 +38,7 @@ fn catalog() -> Catalog {
         ramp: false,
     };
     Catalog {
+        groups: vec![],
         scenarios: vec![ScenarioMeta {
             name: "users".into(),
             executor: "ramping-vus".into(),

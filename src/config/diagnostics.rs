@@ -42,6 +42,7 @@ pub const CODES: &[(&str, &str)] = &[
     ("plain-token", "a token of the API in the file itself"),
     ("production-not-allowed", "a profile loads a production target without `allow_production: true`"),
     ("unknown-channel", "a channel that is not defined"),
+    ("unknown-group", "a group that the profile does not have"),
     ("unknown-key", "a key that does not exist there"),
     ("unknown-kind", "a `type` that does not exist"),
     ("unknown-metric", "a metric that does not exist"),

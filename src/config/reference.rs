@@ -164,6 +164,7 @@ fn metrics() -> String {
         let selected = match metric.source {
             Source::Step => "step, scenario, phase",
             Source::Scenario => "scenario, phase",
+            Source::Group => "group, scenario, phase",
             Source::Probe => "labels of the probe",
         };
         text.push_str(&row(&[&format!("`{}`", metric.name), aggregations, unit, selected, metric.help]));

@@ -9,7 +9,7 @@ use tokio::task::LocalSet;
 use tokio::time::{Instant, sleep_until};
 use tokio_util::sync::CancellationToken;
 
-use super::catalog::first_steps;
+use super::catalog::firsts;
 use super::workload::HttpWorkload;
 use crate::executor::shard::{Shard, SharedShard};
 use crate::executor::{Drive, Part, drive};
@@ -86,13 +86,13 @@ fn thread_main(
         Err(error) => return Some(format!("a load thread cannot be made: {error}")),
     };
     let checks: Vec<usize> = plan.catalog.steps.iter().map(|step| step.checks.len()).collect();
-    let shard = Shard::new(&checks, plan.catalog.scenarios.len());
+    let shard = Shard::new(&checks, plan.catalog.scenarios.len(), plan.catalog.groups.len());
     let part = Part { index: index as u64, count: plan.threads as u64 };
     let seed = plan.seed.wrapping_add(index as u64);
     let local = LocalSet::new();
     let error = local.block_on(&runtime, async {
         let mut scenarios = tokio::task::JoinSet::new();
-        for (scenario, first_step) in plan.profile.scenarios.iter().zip(first_steps(&plan.catalog)) {
+        for (scenario, (first_step, _)) in plan.profile.scenarios.iter().zip(firsts(&plan.catalog)) {
             let workload = match HttpWorkload::new(scenario, first_step, plan.http.clone(), shard.clone(), seed) {
                 Ok(workload) => workload,
                 Err(error) => return Some(error),

@@ -7,7 +7,7 @@ use crate::model::Labels;
 use crate::model::catalog::Catalog;
 use crate::model::histogram::LatencyHistogram;
 use crate::model::measure::{Accounting, Interval, ScenarioInterval, StepInterval};
-use crate::model::run::{GeneratorSummary, LatencySummary, ScenarioSummary, SeriesSummary, StepSummary, Summary};
+use crate::model::run::{GeneratorSummary, GroupSummary, LatencySummary, ScenarioSummary, SeriesSummary, StepSummary, Summary};
 use crate::model::series::Reading;
 
 /// A utilization at or above this counts as saturated.
@@ -19,6 +19,7 @@ pub struct Fold {
     steps: BTreeMap<u16, StepInterval>,
     scenarios: BTreeMap<u16, ScenarioInterval>,
     vus_max: BTreeMap<u16, u64>,
+    groups: BTreeMap<u16, LatencyHistogram>,
     /// Values of each probe series, in order.
     series: BTreeMap<(String, String, Labels), Vec<f64>>,
     probe_errors: BTreeMap<String, (u64, String)>,
@@ -33,10 +34,14 @@ pub struct Fold {
 impl Fold {
     /// Adds one second.
     pub fn interval(&mut self, catalog: &Catalog, interval: &Interval) {
-        let mut whole =
-            Interval { steps: std::mem::take(&mut self.steps), scenarios: std::mem::take(&mut self.scenarios), ..Interval::default() };
+        let mut whole = Interval {
+            steps: std::mem::take(&mut self.steps),
+            scenarios: std::mem::take(&mut self.scenarios),
+            groups: std::mem::take(&mut self.groups),
+            ..Interval::default()
+        };
         whole.merge(interval);
-        (self.steps, self.scenarios) = (whole.steps, whole.scenarios);
+        (self.steps, self.scenarios, self.groups) = (whole.steps, whole.scenarios, whole.groups);
         for (index, scenario) in &interval.scenarios {
             let most = self.vus_max.entry(*index).or_default();
             *most = (*most).max(scenario.vus);
@@ -100,6 +105,7 @@ impl Fold {
             total: self.total(catalog, seconds),
             steps,
             scenarios: self.scenarios.values().map(|scenario| self.scenario(catalog, scenario)).collect(),
+            groups: self.groups.iter().filter_map(|(index, duration)| group_summary(catalog, *index, duration)).collect(),
             series: self.series.iter().map(|((probe, metric, labels), values)| series_summary(probe, metric, labels, values)).collect(),
             probe_errors: self.probe_errors.clone(),
             generator: GeneratorSummary {
@@ -145,6 +151,12 @@ impl Fold {
             start_lag: LatencySummary::of(&scenario.start_lag),
         }
     }
+}
+
+fn group_summary(catalog: &Catalog, index: u16, duration: &LatencyHistogram) -> Option<GroupSummary> {
+    let meta = catalog.groups.get(usize::from(index))?;
+    let scenario = catalog.scenarios.get(usize::from(meta.scenario))?.name.clone();
+    Some(GroupSummary { scenario, group: meta.name.clone(), duration: LatencySummary::of(duration)? })
 }
 
 /// Figures of one step with its names.
@@ -245,7 +257,7 @@ mod tests {
             title: String::new(),
             checks: vec!["a".into(), "b".into()],
         };
-        Catalog { scenarios: vec![scenario("open", true), scenario("closed", false)], steps: vec![step(0), step(1)] }
+        Catalog { scenarios: vec![scenario("open", true), scenario("closed", false)], steps: vec![step(0), step(1)], groups: vec![] }
     }
 
     /// One request: how long it took from its intended start, how long on the wire, and how it failed.

@@ -21,6 +21,7 @@ pub type SharedShard = Rc<RefCell<Shard>>;
 pub struct Shard {
     steps: Vec<StepShard>,
     scenarios: Vec<ScenarioShard>,
+    groups: Vec<Recorder>,
 }
 
 #[derive(Default)]
@@ -53,12 +54,20 @@ struct ScenarioShard {
 }
 
 impl Shard {
-    /// A shard for a catalog with so many steps and scenarios; `checks` is the number of checks of each step.
-    pub fn new(checks: &[usize], scenarios: usize) -> SharedShard {
+    /// A shard for a catalog with so many steps, scenarios and groups; `checks` is the number of checks of each step.
+    pub fn new(checks: &[usize], scenarios: usize, groups: usize) -> SharedShard {
         let steps = checks.iter().map(|count| StepShard { checks: vec![CheckCount::default(); *count], ..StepShard::default() });
         let steps = steps.collect();
         let scenarios = (0..scenarios).map(|_| ScenarioShard::default()).collect();
-        Rc::new(RefCell::new(Self { steps, scenarios }))
+        let groups = (0..groups).map(|_| Recorder::default()).collect();
+        Rc::new(RefCell::new(Self { steps, scenarios, groups }))
+    }
+
+    /// Records how long going through a group took.
+    pub fn group(&mut self, group: u16, took: Duration) {
+        if let Some(recorder) = self.groups.get_mut(usize::from(group)) {
+            recorder.record(took);
+        }
     }
 
     /// Counts one request. `response` is the time from the intended start; bit i of `failed_checks` says that check i did not hold,
@@ -148,6 +157,9 @@ impl Shard {
             if taken.vus > 0 || taken.vus_busy > 0 || taken.counts != Accounting::default() || !taken.dropped_wait.is_empty() {
                 interval.scenarios.insert(index as u16, taken);
             }
+        }
+        for (index, recorder) in self.groups.iter_mut().enumerate().filter(|(_, recorder)| !recorder.is_empty()) {
+            interval.groups.insert(index as u16, recorder.take());
         }
         interval
     }

@@ -61,7 +61,7 @@ fn play(scenario: Scenario, takes: Duration, stall: (u64, u64), stop_after: Opti
                 });
             }
         }
-        let shard = Shard::new(&[], 1);
+        let shard = Shard::new(&[], 1, 0);
         let parts = Drive { scenario: 0, run_start: start, part: Part::WHOLE, shard: shard.clone(), stop, kill };
         drive(&scenario, Rc::new(sleeper.clone()), parts).await;
         let mut whole = Interval::default();

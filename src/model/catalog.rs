@@ -13,6 +13,9 @@ pub struct Catalog {
     pub scenarios: Vec<ScenarioMeta>,
     /// In the order of the profile, across scenarios; a name may occur once per scenario.
     pub steps: Vec<StepMeta>,
+    /// Groups that are timed as a whole, in the order of the profile, across scenarios.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub groups: Vec<GroupMeta>,
 }
 
 /// One scenario of a run.
@@ -56,12 +59,21 @@ pub struct StepMeta {
     pub scenario: u16,
     /// Name in the profile.
     pub name: String,
-    /// `http`, later `grpc`, `websocket`.
+    /// `http`, `grpc` or `websocket`.
     pub protocol: String,
     /// Method and path as written, for people.
     pub title: String,
     /// Names of its checks; counts refer to them by index.
     pub checks: Vec<String>,
+}
+
+/// One group of a run.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct GroupMeta {
+    /// Index of its scenario.
+    pub scenario: u16,
+    /// Name in the profile.
+    pub name: String,
 }
 
 impl ScenarioMeta {

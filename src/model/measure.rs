@@ -267,6 +267,8 @@ pub struct Interval {
     pub steps: BTreeMap<u16, StepInterval>,
     /// Scenarios that are going on, by index.
     pub scenarios: BTreeMap<u16, ScenarioInterval>,
+    /// Durations of the groups that were gone through in this second, pauses included, by index.
+    pub groups: BTreeMap<u16, LatencyHistogram>,
     /// Longest time in this second for which a load thread's event loop did not turn.
     pub generator_stall: Duration,
     /// CPU seconds that the load threads used in this second; `None` where it cannot be measured.
@@ -286,6 +288,9 @@ impl Interval {
                 .entry(*index)
                 .or_insert_with(|| ScenarioInterval { scenario: *index, ..ScenarioInterval::default() })
                 .merge(scenario);
+        }
+        for (index, group) in &other.groups {
+            self.groups.entry(*index).or_default().merge(group);
         }
         self.generator_stall = self.generator_stall.max(other.generator_stall);
         self.generator_cpu = match (self.generator_cpu, other.generator_cpu) {

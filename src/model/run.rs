@@ -227,6 +227,17 @@ pub struct ScenarioSummary {
     pub start_lag: Option<LatencySummary>,
 }
 
+/// How long going through a group took.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct GroupSummary {
+    /// Scenario.
+    pub scenario: String,
+    /// Name.
+    pub group: String,
+    /// Durations, pauses included, of those who went through all of it.
+    pub duration: LatencySummary,
+}
+
 /// What a probe series did during a run.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct SeriesSummary {
@@ -263,6 +274,9 @@ pub struct Summary {
     pub steps: Vec<StepSummary>,
     /// Each scenario.
     pub scenarios: Vec<ScenarioSummary>,
+    /// Each group that somebody went through.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub groups: Vec<GroupSummary>,
     /// Each probe series.
     pub series: Vec<SeriesSummary>,
     /// Readings that failed, per probe, with the last reason.

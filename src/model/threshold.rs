@@ -47,6 +47,8 @@ pub enum Source {
     Step,
     /// Figures of iterations, selectable by `scenario`.
     Scenario,
+    /// Durations of groups, selectable by `group` and `scenario`.
+    Group,
     /// A reading of a probe, selectable by its labels.
     Probe,
 }
@@ -96,6 +98,7 @@ pub const METRICS: &[Metric] = &[
         Source::Scenario,
         "Share of ended iterations with at least one failed check or request.",
     ),
+    metric("group_duration", MetricKind::Trend, Unit::Time, Source::Group, "How long going through a group took, its pauses included."),
     metric("dropped_iterations", MetricKind::Counter, Unit::Count, Source::Scenario, "Starts that found no free VU."),
     metric(
         "dropped_iterations_rate",

@@ -18,6 +18,7 @@ pub fn summary_text(run: &Run, findings: &[Finding]) -> String {
     if let Some(summary) = &run.summary {
         section(&mut text, "Rates", &rates(summary));
         section(&mut text, "Steps", &steps(summary));
+        section(&mut text, "Groups", &groups(summary));
         section(&mut text, "Failures", &failures(summary));
         section(&mut text, "Iterations", &iterations(summary));
         section(&mut text, "Pools", &pools(summary));
@@ -133,6 +134,17 @@ fn steps(summary: &Summary) -> String {
     }
     rows.push(step_row("all".into(), &summary.total));
     table(&rows, 1)
+}
+
+fn groups(summary: &Summary) -> String {
+    let mut rows = vec![row(["group", "times", "p50", "p95", "p99", "max"])];
+    for group in &summary.groups {
+        let duration = &group.duration;
+        let mut cells = vec![plain(&group.group, 40), count(duration.count)];
+        cells.extend([duration.p50_us, duration.p95_us, duration.p99_us, duration.max_us].map(|us| latency(Some(us))));
+        rows.push(cells);
+    }
+    if rows.len() == 1 { String::new() } else { table(&rows, 1) }
 }
 
 fn failures(summary: &Summary) -> String {

@@ -17,7 +17,7 @@ pub(super) async fn save<D: Dialect>(tx: &mut Tx<'_, D>, run: Key, interval: &In
     let stall_us = u64::try_from(interval.generator_stall.as_micros()).unwrap_or(u64::MAX);
     let head = params![run.num, at, interval.second, stall_us, interval.generator_cpu, interval.shards];
     if tx.execute(sql::INSERT_INTERVAL, head).await? == 0 {
-        for delete in [sql::DELETE_STEPS, sql::DELETE_SCENARIOS, sql::DELETE_INTERVAL] {
+        for delete in [sql::DELETE_STEPS, sql::DELETE_SCENARIOS, sql::DELETE_GROUPS, sql::DELETE_INTERVAL] {
             tx.execute(delete, params![run.num, at]).await?;
         }
         tx.execute(sql::INSERT_INTERVAL, head).await?;
@@ -27,6 +27,11 @@ pub(super) async fn save<D: Dialect>(tx: &mut Tx<'_, D>, run: Key, interval: &In
     }
     for (index, scenario) in &interval.scenarios {
         tx.execute(sql::INSERT_SCENARIO, &scenario_values(run, interval.second, *index, scenario)).await?;
+    }
+    for (index, duration) in &interval.groups {
+        let mut values = params![run.num, run.at(interval.second), interval.second, *index].to_vec();
+        values.push(Value::histogram(duration));
+        tx.execute(sql::INSERT_GROUP, &values).await?;
     }
     Ok(())
 }
@@ -100,6 +105,15 @@ pub(super) async fn list<D: Dialect>(tx: &mut Tx<'_, D>, run: &RunId, from: u32,
         let (second, scenario) = (row.number()?, read_scenario(row)?);
         if let Some(interval) = seconds.get_mut(&second) {
             interval.scenarios.insert(scenario.scenario, scenario);
+        }
+        Ok(())
+    })
+    .await?;
+    tx.list(sql::GROUPS, span, |row| {
+        let (second, group): (u32, u16) = (row.number()?, row.number()?);
+        let duration = row.histogram()?;
+        if let Some(interval) = seconds.get_mut(&second) {
+            interval.groups.insert(group, duration);
         }
         Ok(())
     })

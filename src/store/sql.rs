@@ -68,6 +68,9 @@ pub(super) const INSERT_STEP: &str = "INSERT INTO step_intervals (run, at, secon
 pub(super) const INSERT_SCENARIO: &str = "INSERT INTO scenario_intervals (run, at, second, scenario, scheduled, started, completed, \
     failed, interrupted, dropped, unsent, vus, vus_busy, with_failed_check, iteration_duration, dropped_wait, start_lag) \
     VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17)";
+pub(super) const DELETE_GROUPS: &str = "DELETE FROM group_intervals WHERE run = $1 AND at = $2";
+pub(super) const INSERT_GROUP: &str = "INSERT INTO group_intervals (run, at, second, group_index, duration) VALUES ($1, $2, $3, $4, $5)";
+pub(super) const GROUPS: &str = "SELECT second, group_index, duration FROM group_intervals WHERE run = $1 AND at >= $2 AND at < $3";
 pub(super) const INTERVALS: &str =
     "SELECT second, stall_us, cpu, shards FROM intervals WHERE run = $1 AND at >= $2 AND at < $3 ORDER BY at";
 pub(super) const STEPS: &str = "SELECT second, step, ok, failures, messages, response_ok, response_failed, service_ok, service_failed, \

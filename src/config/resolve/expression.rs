@@ -3,7 +3,7 @@
 
 use super::Resolver;
 use crate::model::Labels;
-use crate::model::flow::steps_of;
+use crate::model::flow::{groups_of, steps_of};
 use crate::model::profile::{Executor, Scenario};
 use crate::model::threshold::{Bound, Condition, ParseError, Series, Source, parse_bound, parse_condition, parse_series};
 use crate::registry::{Span, Spanned, suggest};
@@ -12,6 +12,7 @@ use crate::registry::{Span, Spanned, suggest};
 #[derive(Debug, Default)]
 pub(super) struct Selectable {
     pub(super) steps: Vec<String>,
+    pub(super) groups: Vec<String>,
     pub(super) scenarios: Vec<String>,
     pub(super) phases: Vec<String>,
     pub(super) profiles: Vec<String>,
@@ -23,12 +24,14 @@ impl Selectable {
     pub(super) fn add(&mut self, scenario: &Scenario) {
         self.scenarios.push(scenario.name.clone());
         self.steps.extend(steps_of(&scenario.flow).into_iter().map(|step| step.name.clone()));
+        self.groups.extend(groups_of(&scenario.flow).into_iter().map(str::to_owned));
         self.phases.extend(phases(&scenario.executor));
     }
 
     fn of(&self, tag: &str) -> Option<(&'static str, &[String])> {
         Some(match tag {
             "step" => ("unknown-step", &self.steps),
+            "group" => ("unknown-group", &self.groups),
             "scenario" => ("unknown-scenario", &self.scenarios),
             "phase" => ("unknown-phase", &self.phases),
             "profile" => ("unknown-profile", &self.profiles),

@@ -79,6 +79,7 @@ impl Series {
         match self.metric.source {
             Source::Step => self.measure_steps(catalog, interval, &counts_now),
             Source::Scenario => self.measure_scenarios(interval, &counts_now),
+            Source::Group => self.measure_groups(catalog, interval, &counts_now),
             Source::Probe => {
                 let filtered = exclude_ramp || self.selector.contains_key("phase");
                 let any = !filtered || (0..catalog.scenarios.len()).any(|index| counts_now(index as u16));
@@ -153,6 +154,18 @@ impl Series {
             "data_received" => Aggregate::Sum(step.bytes_received as f64, 1.0),
             _ => both(&step.service_ok, &step.service_failed),
         }
+    }
+
+    fn measure_groups(&self, catalog: &Catalog, interval: &Interval, counts_now: &dyn Fn(u16) -> bool) -> Option<Aggregate> {
+        let wanted = self.selector.get("group");
+        let mut found = None;
+        for (index, duration) in &interval.groups {
+            let Some(meta) = catalog.groups.get(usize::from(*index)) else { continue };
+            if wanted.is_none_or(|wanted| meta.name == *wanted) && counts_now(meta.scenario) {
+                add(&mut found, Aggregate::Trend(duration.clone()));
+            }
+        }
+        found
     }
 
     fn measure_scenarios(&self, interval: &Interval, counts_now: &dyn Fn(u16) -> bool) -> Option<Aggregate> {

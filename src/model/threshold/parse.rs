@@ -157,6 +157,7 @@ fn selector(reader: &mut Reader<'_>, source: Source) -> Parsed<Labels> {
     let known: &[&str] = match source {
         Source::Step => &["step", "scenario", "phase", "profile", "target"],
         Source::Scenario => &["scenario", "phase", "profile", "target"],
+        Source::Group => &["group", "scenario", "phase", "profile", "target"],
         Source::Probe => &[],
     };
     loop {

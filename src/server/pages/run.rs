@@ -54,7 +54,7 @@ async fn whole_page(parts: &Parts, id: &str) -> Result<Option<Response>, ApiErro
             @if from > 0 { p.muted { "The last " (whole(std::time::Duration::from_secs(u64::from(end - from)))) " of the run." } }
             div.charts { @for chart in charts(&run, &series, [pools, waiting, memory]) { (PreEscaped(chart.svg())) } }
         }
-        @if let Some(summary) = &run.summary { (steps(summary)) (failures(summary)) (iterations(summary)) (pools_table(summary)) }
+        @if let Some(summary) = &run.summary { (steps(summary)) (groups(summary)) (failures(summary)) (iterations(summary)) (pools_table(summary)) }
     };
     let refresh = (run.status == RunStatus::Running).then_some(5);
     Ok(Some(respond(StatusCode::OK, page(&format!("{} {}", run.profile, run.id), refresh, &body))))
@@ -202,6 +202,16 @@ fn failures(summary: &Summary) -> Markup {
         tbody { @for (failed, step, reason) in rows.iter().take(50) { tr {
             td.number { (count(*failed)) } td { (step.step) } td.tight { code { (reason) } }
             td.wide { (step.messages.get(*reason).map_or("", String::as_str)) }
+        } } }
+    } } } } }
+}
+
+fn groups(summary: &Summary) -> Markup {
+    html! { @if !summary.groups.is_empty() { section { h2 { "Groups" } div.scroll { table {
+        thead { tr { th { "Group" } th { "Scenario" } th.number { "Times" } th.number { "p50" } th.number { "p95" } th.number { "p99" } th.number { "max" } } }
+        tbody { @for one in &summary.groups { tr {
+            td { (one.group) } td { (one.scenario) } td.number { (count(one.duration.count)) }
+            @for us in [one.duration.p50_us, one.duration.p95_us, one.duration.p99_us, one.duration.max_us] { td.number { (latency(Some(us))) } }
         } } }
     } } } } }
 }

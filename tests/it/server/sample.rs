@@ -5,14 +5,14 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use super::plimsoll::model::alerting::{AlertInstance, AlertState, Severity};
-use super::plimsoll::model::catalog::{Catalog, PhaseWindow, ScenarioMeta, StepMeta};
+use super::plimsoll::model::catalog::{Catalog, GroupMeta, PhaseWindow, ScenarioMeta, StepMeta};
 use super::plimsoll::model::failure::{Phase, Reason};
 use super::plimsoll::model::finding::{Evidence, Finding};
 use super::plimsoll::model::histogram::LatencyHistogram;
 use super::plimsoll::model::measure::{Accounting, CheckCount, Interval, PhaseSums, ScenarioInterval, StepInterval};
 use super::plimsoll::model::progress::{PoolNow, Progress};
 use super::plimsoll::model::run::{
-    EndedBy, GeneratorSummary, LatencySummary, Run, RunId, RunStatus, ScenarioSummary, SeriesSummary, StepSummary, Summary,
+    EndedBy, GeneratorSummary, GroupSummary, LatencySummary, Run, RunId, RunStatus, ScenarioSummary, SeriesSummary, StepSummary, Summary,
     ThresholdResult, Trigger, Verdict,
 };
 use super::plimsoll::model::series::{Point, Reading};
@@ -54,6 +54,7 @@ fn catalog() -> Catalog {
             step("browse", "GET /products", &["status is 200", "duration below 200ms"]),
             step("buy", "POST /orders", &["status is 201"]),
         ],
+        groups: vec![GroupMeta { scenario: 0, name: "checkout".into() }],
     }
 }
 
@@ -160,6 +161,7 @@ pub(crate) fn interval(second: u32) -> Interval {
         second,
         steps,
         scenarios: [(0, scenario)].into(),
+        groups: [(0, latencies(done, 90_000))].into(),
         generator_stall: Duration::from_micros(900),
         generator_cpu: Some(0.12),
         shards: 1,
@@ -323,6 +325,10 @@ fn summary() -> Summary {
             iteration_duration: LatencySummary::of(&scenario.iteration_duration),
             start_lag: LatencySummary::of(&scenario.start_lag),
         }],
+        groups: LatencySummary::of(&whole.groups[&0])
+            .map(|duration| GroupSummary { scenario: "shoppers".into(), group: "checkout".into(), duration })
+            .into_iter()
+            .collect(),
         series: series_summaries(),
         probe_errors: [("process".to_owned(), (1, "timeout: no answer within 1s".to_owned()))].into(),
         generator: GeneratorSummary { stall_max_us: 900, cpu_cores: Some(0.12), threads: 1 },

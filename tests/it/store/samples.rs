@@ -58,7 +58,7 @@ fn catalog() -> Catalog {
         title: "POST /checkout".into(),
         checks: vec!["status is 201".into(), "“ok” = true".into()],
     };
-    Catalog { scenarios: vec![scenario], steps: vec![step] }
+    Catalog { scenarios: vec![scenario], steps: vec![step], groups: vec![] }
 }
 
 /// The run as it is when it has ended, with every field filled.
@@ -139,6 +139,7 @@ pub(super) fn interval(second: u32) -> Interval {
         second,
         steps: [(3, step), (9, StepInterval { step: 9, ok: 1, ..StepInterval::default() })].into(),
         scenarios: [(1, scenario)].into(),
+        groups: [(2, LatencyHistogram::from_us([800_000, 1_200_000]))].into(),
         generator_stall: Duration::from_micros(1_234),
         generator_cpu: Some(0.125),
         shards: 2,

@@ -72,6 +72,7 @@ prop_compose! {
     fn any_interval()(
         steps in btree_map(any::<u16>(), step(), 0..4),
         scenarios in btree_map(any::<u16>(), scenario(), 0..3),
+        groups in btree_map(any::<u16>(), histogram(), 0..3),
         stall_us in 0..1_u64 << 40,
         cpu in proptest::option::of(prop::num::f64::POSITIVE | prop::num::f64::ZERO),
         shards in any::<u32>(),
@@ -80,6 +81,7 @@ prop_compose! {
             second: 0,
             steps: steps.into_iter().map(|(index, step)| (index, StepInterval { step: index, ..step })).collect(),
             scenarios: scenarios.into_iter().map(|(index, scenario)| (index, ScenarioInterval { scenario: index, ..scenario })).collect(),
+            groups,
             generator_stall: Duration::from_micros(stall_us),
             generator_cpu: cpu,
             shards,

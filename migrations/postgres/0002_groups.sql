@@ -1,0 +1,10 @@
+-- One row per group of a flow and second in which somebody went through it.
+CREATE TABLE group_intervals (
+    run         BIGINT NOT NULL REFERENCES runs (num) ON DELETE CASCADE,
+    at          BIGINT NOT NULL,
+    second      BIGINT NOT NULL,
+    group_index BIGINT NOT NULL,
+    duration    BYTEA,
+    PRIMARY KEY (run, at, group_index)
+) PARTITION BY RANGE (at);
+CREATE TABLE group_intervals_rest PARTITION OF group_intervals DEFAULT;
