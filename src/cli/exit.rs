@@ -44,7 +44,7 @@ impl Exit {
             (Some(EndedBy::Guard | EndedBy::Threshold), _) if !threshold_failed => Self::Aborted,
             (_, Some(Verdict::Fail)) => Self::ThresholdsFailed,
             (_, Some(Verdict::Pass)) => Self::Passed,
-            (Some(EndedBy::Completed | EndedBy::Cancelled | EndedBy::Threshold | EndedBy::Guard | EndedBy::Crash) | None, None) => {
+            (Some(_) | None, None) => {
                 Self::Failed
             }
         }

@@ -22,6 +22,9 @@ pub struct Judgement {
 /// The generator comes first: if it was late or stood still, nothing it measured counts (`invalid`). Then what failed (`fail`), then
 /// load that was not delivered (`invalid`), then what was not measured (`no_data`). Only what is left has passed.
 pub fn judge(summary: &Summary, thresholds: &[ThresholdResult], ended: EndedBy, guard: Option<&str>, max_undelivered: f64) -> Judgement {
+    if ended == EndedBy::Setup {
+        return Judgement { verdict: Some(Verdict::Invalid), reasons: vec!["no load was sent".into()] };
+    }
     let unfit = generator_unfit(summary);
     let failures = failures(summary, thresholds, guard);
     if ended == EndedBy::Cancelled || ended == EndedBy::Signal {
@@ -187,6 +190,7 @@ mod tests {
     #[test]
     fn a_run_that_was_ended_early_is_judged_only_by_what_failed_already() {
         let summary = summary(10, 0, done(10));
+        assert_eq!(judge(&summary, &[threshold(Verdict::Pass)], EndedBy::Setup, None, 0.05).verdict, Some(Verdict::Invalid));
         assert_eq!(judge(&summary, &[threshold(Verdict::Pass)], EndedBy::Cancelled, None, 0.05).verdict, None);
         assert_eq!(judge(&summary, &[threshold(Verdict::Fail)], EndedBy::Signal, None, 0.05).verdict, Some(Verdict::Fail));
     }

@@ -57,6 +57,8 @@ choice! {
         Cancelled = "cancelled",
         /// The daemon or the command was told to stop.
         Signal = "signal",
+        /// Its setup failed, so that no load was sent.
+        Setup = "setup",
         /// The daemon died.
         Crash = "crash",
     }

@@ -58,6 +58,7 @@ fn head(run: &Run) -> String {
         Some(EndedBy::Guard) => "ended early by a guard of the target",
         Some(EndedBy::Cancelled) => "cancelled",
         Some(EndedBy::Signal) => "ended early because Plimsoll was told to stop",
+        Some(EndedBy::Setup) => "not loaded, because its setup failed",
         Some(EndedBy::Crash) => "cut off because the daemon died",
         None => "still going on",
     };

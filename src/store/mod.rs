@@ -173,6 +173,8 @@ pub trait Store: Send + Sync {
     async fn start_run(&self, run: &Run) -> StoreResult<()>;
     /// Replaces everything about a run but its id and its start, from which its series are counted. Fails when it is not stored.
     async fn update_run(&self, run: &Run) -> StoreResult<()>;
+    /// Moves offset 0 of a run that is stored as running and has no series yet: its setup took time.
+    async fn load_begins(&self, run: &RunId, at: Timestamp) -> StoreResult<()>;
     /// Marks every run that is stored as running as interrupted (`ended_by` crash, ended at its last interval or `at`), and returns their ids.
     async fn interrupt_orphans(&self, at: Timestamp) -> StoreResult<Vec<RunId>>;
     /// The run with this id, or the only run whose id starts or ends with it; `last` is the newest. `None` also when several fit.

@@ -111,6 +111,13 @@ pub(super) async fn update<D: Dialect>(tx: &mut Tx<'_, D>, run: &Run) -> StoreRe
     }
 }
 
+pub(super) async fn load_begins<D: Dialect>(tx: &mut Tx<'_, D>, run: &RunId, at: Timestamp) -> StoreResult<()> {
+    match tx.execute(sql::LOAD_BEGINS, params![&run.0, at]).await? {
+        0 => Err(unknown(run)),
+        _ => Ok(()),
+    }
+}
+
 pub(super) async fn interrupt_orphans<D: Dialect>(tx: &mut Tx<'_, D>, at: Timestamp) -> StoreResult<Vec<RunId>> {
     let orphans =
         tx.list(sql::ORPHANS, &[], |row| Ok((row.int()?, RunId(row.string()?), row.json::<Vec<String>>()?, row.opt_time()?))).await?;

@@ -206,6 +206,12 @@ impl<D: Dialect> Store for SqlStore<D> {
         tx.commit().await
     }
 
+    async fn load_begins(&self, run: &RunId, at: Timestamp) -> StoreResult<()> {
+        let mut tx = self.writing().await?;
+        runs::load_begins(&mut tx, run, at).await?;
+        tx.commit().await
+    }
+
     async fn interrupt_orphans(&self, at: Timestamp) -> StoreResult<Vec<RunId>> {
         let mut tx = self.writing().await?;
         let ids = runs::interrupt_orphans(&mut tx, at).await?;

@@ -37,6 +37,8 @@ pub(super) const INSERT_RUN: &str =
 pub(super) const UPDATE_RUN: &str = "UPDATE runs SET profile = $2, target = $3, trigger_by = $4, trigger_name = $5, digest = $6, \
     target_version = $7, ended_at = $8, status = $9, ended_by = $10, verdict = $11, reasons = $12, catalog = $13, summary = $14, \
     thresholds = $15 WHERE id = $1";
+pub(super) const LOAD_BEGINS: &str = "UPDATE runs SET started_at = $2 WHERE id = $1 AND status = 'running' \
+    AND NOT EXISTS (SELECT 1 FROM intervals WHERE run = num)";
 pub(super) const RUN_BY_ID: &str = concat!("SELECT ", run_columns!(), " FROM runs WHERE id = $1");
 pub(super) const RUN_BY_PART: &str = concat!(
     "SELECT ",

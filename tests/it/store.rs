@@ -66,6 +66,7 @@ promises! {
     runs::starting_a_run_twice_is_a_duplicate,
     runs::an_update_replaces_everything_but_id_and_start,
     runs::updating_a_run_that_is_not_stored_fails,
+    runs::the_load_of_a_run_begins_before_its_first_second,
     runs::a_summary_that_could_not_be_read_back_is_refused,
     runs::orphans_become_interrupted_at_the_end_of_their_last_second,
     runs::an_orphan_without_seconds_ended_when_it_was_found,

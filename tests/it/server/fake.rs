@@ -55,6 +55,9 @@ impl Store for FakeStore {
     async fn start_run(&self, _run: &Run) -> StoreResult<()> {
         unreachable!("the server never writes")
     }
+    async fn load_begins(&self, _run: &RunId, _at: Timestamp) -> StoreResult<()> {
+        unreachable!("the server begins no load")
+    }
     async fn update_run(&self, _run: &Run) -> StoreResult<()> {
         unreachable!("the server never writes")
     }

@@ -43,6 +43,17 @@ pub(super) async fn updating_a_run_that_is_not_stored_fails(bed: Bed) {
     assert_eq!(bed.store.run("a").await.unwrap(), None);
 }
 
+pub(super) async fn the_load_of_a_run_begins_before_its_first_second(bed: Bed) {
+    let begun = run("a", at(0));
+    bed.store.start_run(&begun).await.unwrap();
+    bed.store.load_begins(&begun.id, at(7)).await.unwrap();
+    assert_eq!(bed.store.run("a").await.unwrap().unwrap().started_at, at(7));
+    bed.store.append(&SeriesBatch { intervals: vec![(begun.id.clone(), interval(0))], readings: Vec::new() }).await.unwrap();
+    assert!(bed.store.load_begins(&begun.id, at(9)).await.is_err(), "its series are counted from where it began");
+    assert_eq!(bed.store.run("a").await.unwrap().unwrap().started_at, at(7));
+    assert!(bed.store.load_begins(&RunId("b".into()), at(9)).await.is_err());
+}
+
 pub(super) async fn a_summary_that_could_not_be_read_back_is_refused(bed: Bed) {
     let begun = run("a", at(0));
     bed.store.start_run(&begun).await.unwrap();
