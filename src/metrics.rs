@@ -75,8 +75,8 @@ const SELF_BUCKETS: &[f64] = &[0.001, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 
 
 families! {
     // Load, counted since the daemon started.
-    counter http_requests = "plimsoll_http_requests_total" ["profile", "scenario", "step"] "Requests that ended.";
-    counter http_requests_failed = "plimsoll_http_requests_failed_total" ["profile", "scenario", "step", "reason"] "Requests that failed, by class of reason.";
+    counter requests = "plimsoll_requests_total" ["profile", "scenario", "step"] "Requests that ended, of all protocols.";
+    counter requests_failed = "plimsoll_requests_failed_total" ["profile", "scenario", "step", "reason"] "Requests that failed, by class of reason.";
     counter checks = "plimsoll_checks_total" ["profile", "scenario", "step"] "Checks that were made.";
     counter checks_failed = "plimsoll_checks_failed_total" ["profile", "scenario", "step"] "Checks that did not hold.";
     counter sent_bytes = "plimsoll_sent_bytes_total" ["profile", "scenario", "step"] "Bytes written.";
@@ -157,7 +157,7 @@ families! {
 
 /// The histogram of request durations, fed from the load's own histograms.
 const REQUEST_DURATION: Definition = Definition {
-    name: "plimsoll_http_request_duration_seconds",
+    name: "plimsoll_request_duration_seconds",
     kind: "histogram",
     labels: &["profile", "scenario", "step"],
     help: "Duration of answered requests: from the intended start in open scenarios, sending + waiting + receiving in closed ones.",

@@ -66,9 +66,9 @@ impl Metrics {
 
     fn step_second(&self, labels: &[String; 3], step: &StepInterval, open: bool) {
         let families = &self.families;
-        families.http_requests.with_label_values(labels).inc_by(step.requests());
+        families.requests.with_label_values(labels).inc_by(step.requests());
         for (reason, count) in &step.failures {
-            families.http_requests_failed.with_label_values(&[&labels[0], &labels[1], &labels[2], reason.class()]).inc_by(*count);
+            families.requests_failed.with_label_values(&[&labels[0], &labels[1], &labels[2], reason.class()]).inc_by(*count);
         }
         let checks = step
             .checks
@@ -224,7 +224,7 @@ impl Metrics {
         self.durations.forget_profile(name);
         locked(&self.steps).retain(|labels| labels[0] != name);
         let families = &self.families;
-        remove_where(&families.http_requests_failed, &of_profile);
+        remove_where(&families.requests_failed, &of_profile);
         remove_where(&families.runs_started, &of_profile);
         remove_where(&families.runs_ended, &of_profile);
         remove_where(&families.iterations_with_failed_check, &of_profile);
@@ -332,7 +332,7 @@ impl Metrics {
     pub(super) fn step_counters(&self) -> [&IntCounterVec; 6] {
         let families = &self.families;
         [
-            &families.http_requests,
+            &families.requests,
             &families.checks,
             &families.checks_failed,
             &families.sent_bytes,

@@ -87,7 +87,7 @@ impl Metrics {
                     family.with_label_values(&labels);
                 }
                 for reason in FAILURE_CLASSES {
-                    families.http_requests_failed.with_label_values(&[&labels[0], &labels[1], &labels[2], *reason]);
+                    families.requests_failed.with_label_values(&[&labels[0], &labels[1], &labels[2], *reason]);
                 }
             }
         }

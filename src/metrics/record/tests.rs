@@ -66,10 +66,10 @@ fn live_gauges_vanish_and_the_last_run_stays() {
     let summary = run.summary.unwrap();
     assert_eq!(value(&page, "plimsoll_last_run_requests{profile=\"checkout\"}"), Some(summary.total.requests as f64));
     let failed = summary.total.reasons[&crate::model::failure::Reason::Status(503)];
-    let series = "plimsoll_http_requests_failed_total{profile=\"checkout\",reason=\"status_5xx\",scenario=\"shoppers\",step=\"buy\"}";
+    let series = "plimsoll_requests_failed_total{profile=\"checkout\",reason=\"status_5xx\",scenario=\"shoppers\",step=\"buy\"}";
     assert_eq!(value(&page, series), Some(failed as f64));
     let answered = summary.steps[0].duration.unwrap().count;
-    let series = "plimsoll_http_request_duration_seconds_count{profile=\"checkout\",scenario=\"shoppers\",step=\"browse\"}";
+    let series = "plimsoll_request_duration_seconds_count{profile=\"checkout\",scenario=\"shoppers\",step=\"browse\"}";
     assert_eq!(value(&page, series), Some(answered as f64));
 }
 

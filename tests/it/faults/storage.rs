@@ -11,7 +11,7 @@ use crate::servers::daemon::{Daemon, plimsoll};
 use crate::servers::postgres::Postgres;
 use crate::servers::{free_port, wait_until};
 
-const REQUESTS: &str = "plimsoll_http_requests_total{";
+const REQUESTS: &str = "plimsoll_requests_total{";
 
 /// Waits until the daemon says that it cannot store, and shows that the load and `/metrics` go on all the same.
 async fn assert_goes_on_without_store(daemon: &Daemon) {

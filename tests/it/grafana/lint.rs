@@ -110,9 +110,9 @@ fn the_rules_themselves_find_faults() {
     for (expr, says) in [
         ("plimsoll_nonsense{job=~\"$job\", instance=~\"$instance\"}", "not declared"),
         ("plimsoll_outbox_pending", "not bound"),
-        ("plimsoll_http_requests_total{job=~\"$job\", instance=~\"$instance\"}", "counters and only counters"),
+        ("plimsoll_requests_total{job=~\"$job\", instance=~\"$instance\"}", "counters and only counters"),
         ("rate(plimsoll_outbox_pending{job=~\"$job\", instance=~\"$instance\"}[$__rate_interval])", "counters and only counters"),
-        ("rate(plimsoll_http_requests_total{job=~\"$job\", instance=~\"$instance\"}[5m])", "a range of 5m"),
+        ("rate(plimsoll_requests_total{job=~\"$job\", instance=~\"$instance\"}[5m])", "a range of 5m"),
         ("avg by (profile) (plimsoll_last_run_request_duration_p99_seconds{job=~\"$job\", instance=~\"$instance\"})", "averaged"),
     ] {
         let faults = faults(expr).join("; ");
