@@ -1,3 +1,4 @@
 //! Numbers in, findings out. Pure: no clock, no I/O, no logging; each method names its source and the data it needs.
 
 pub mod pool;
+pub mod stats;
