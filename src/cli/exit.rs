@@ -44,9 +44,7 @@ impl Exit {
             (Some(EndedBy::Guard | EndedBy::Threshold), _) if !threshold_failed => Self::Aborted,
             (_, Some(Verdict::Fail)) => Self::ThresholdsFailed,
             (_, Some(Verdict::Pass)) => Self::Passed,
-            (Some(_) | None, None) => {
-                Self::Failed
-            }
+            (Some(_) | None, None) => Self::Failed,
         }
     }
 }

@@ -31,7 +31,7 @@ pub fn reference(page: &str, kinds: &Kinds) -> String {
 
 /// Names of all tables; each must be on the page.
 #[cfg(test)]
-pub(super) const TABLES: [&str; 34] = [
+pub(super) const TABLES: [&str; 36] = [
     "top",
     "target",
     "limits",
@@ -46,6 +46,8 @@ pub(super) const TABLES: [&str; 34] = [
     "constant-arrival-rate",
     "ramping-arrival-rate",
     "rate-stage",
+    "per-vu-iterations",
+    "shared-iterations",
     "step",
     "choose",
     "branch",

@@ -11,8 +11,9 @@ use tokio_util::sync::CancellationToken;
 
 use super::catalog::firsts;
 use super::workload::HttpWorkload;
+use crate::executor::budget::Budget;
 use crate::executor::shard::{Shard, SharedShard};
-use crate::executor::{Drive, Part, drive};
+use crate::executor::{Drive, Part, budget_of, drive};
 use crate::model::catalog::Catalog;
 use crate::model::measure::Interval;
 use crate::model::profile::Profile;
@@ -63,10 +64,11 @@ pub fn start(plan: &LoadPlan) -> std::io::Result<Load> {
     let (sender, reports) = mpsc::channel(plan.threads * 8);
     let (stop, kill) = (CancellationToken::new(), CancellationToken::new());
     let start = Instant::now();
+    let budgets: Vec<Option<Arc<Budget>>> = plan.profile.scenarios.iter().map(|scenario| budget_of(&scenario.executor)).collect();
     for index in 0..plan.threads {
-        let (plan, sender, stop, kill) = (plan.clone(), sender.clone(), stop.clone(), kill.clone());
+        let (plan, sender, stop, kill, budgets) = (plan.clone(), sender.clone(), stop.clone(), kill.clone(), budgets.clone());
         std::thread::Builder::new().name(format!("load-{index}")).spawn(move || {
-            let error = thread_main(&plan, index, &sender, start, (&stop, &kill));
+            let error = thread_main(&plan, index, &sender, (start, budgets), (&stop, &kill));
             // The receiver is gone only when the run was abandoned; then nobody needs the report.
             let _ = sender.blocking_send(Report::Done(index, error));
         })?;
@@ -78,7 +80,7 @@ fn thread_main(
     plan: &LoadPlan,
     index: usize,
     reports: &mpsc::Sender<Report>,
-    start: Instant,
+    (start, budgets): (Instant, Vec<Option<Arc<Budget>>>),
     (stop, kill): (&CancellationToken, &CancellationToken),
 ) -> Option<String> {
     let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().build() {
@@ -92,14 +94,14 @@ fn thread_main(
     let local = LocalSet::new();
     let error = local.block_on(&runtime, async {
         let mut scenarios = tokio::task::JoinSet::new();
-        for (scenario, (first_step, _)) in plan.profile.scenarios.iter().zip(firsts(&plan.catalog)) {
+        for ((scenario, (first_step, _)), budget) in plan.profile.scenarios.iter().zip(firsts(&plan.catalog)).zip(budgets) {
             let workload = match HttpWorkload::new(scenario, first_step, plan.http.clone(), shard.clone(), seed) {
                 Ok(workload) => workload,
                 Err(error) => return Some(error),
             };
             let number = scenarios.len() as u16;
-            let drive_parts =
-                Drive { scenario: number, run_start: start, part, shard: shard.clone(), stop: stop.clone(), kill: kill.clone() };
+            let (shard, stop, kill) = (shard.clone(), stop.clone(), kill.clone());
+            let drive_parts = Drive { scenario: number, run_start: start, part, shard, budget, stop, kill };
             let scenario = scenario.clone();
             scenarios.spawn_local(async move { drive(&scenario, workload, drive_parts).await });
         }

@@ -91,6 +91,8 @@ impl TimeScale {
                 *graceful_ramp_down = self.time(*graceful_ramp_down, SHORTEST_GRACE);
             }
             Executor::RampingArrivalRate { stages, .. } => self.stages(stages),
+            // As many iterations take as long as before: a shorter limit would only drop some of them.
+            Executor::PerVuIterations { .. } | Executor::SharedIterations { .. } => {}
         }
         self.flow(&mut scenario.flow);
     }

@@ -87,9 +87,15 @@ fn undelivered(summary: &Summary, limit: f64) -> Vec<String> {
         let counts = &scenario.counts;
         let lost = counts.dropped + counts.unsent;
         let share = lost as f64 / counts.scheduled.max(1) as f64;
+        // Starts that are due by the clock are censored when they are dropped; iterations that time did not suffice for are not.
+        let (why, what_to_do) = if counts.dropped > 0 && scenario.censored == 0 {
+            ("not started in time", "raise maxDuration or lower the number of iterations")
+        } else {
+            ("dropped for want of a free VU", "raise maxVUs or lower the rate")
+        };
         if share > limit {
             reasons.push(format!(
-                "{} of the starts of `{}` were not delivered ({} dropped for want of a free VU, {} not sent); more than {} is invalid: raise maxVUs or lower the rate",
+                "{} of the starts of `{}` were not delivered ({} {why}, {} not sent); more than {} is invalid: {what_to_do}",
                 format_percent(share),
                 scenario.scenario,
                 counts.dropped,

@@ -1,6 +1,7 @@
 //! When iterations start. Knows no protocol: it drives a `Workload`, counts every start, and folds into the thread's `Shard`.
 //! `schedule` is pure; `open` and `closed` are the two drivers. A new executor is a schedule and, at most, a driver.
 
+pub mod budget;
 pub mod closed;
 pub mod open;
 pub mod schedule;
@@ -11,12 +12,13 @@ mod tests;
 
 use std::future::Future;
 use std::rc::Rc;
-use std::time::Duration;
+use std::sync::Arc;
 
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use crate::model::profile::{Executor, Scenario};
+use budget::Budget;
 use shard::SharedShard;
 
 /// One iteration that is about to begin.
@@ -91,6 +93,8 @@ pub struct Drive {
     pub part: Part,
     /// Where everything is counted.
     pub shard: SharedShard,
+    /// The iterations that all threads share, where the executor has such.
+    pub budget: Option<Arc<Budget>>,
     /// Stop starting; running iterations get the graceful stop.
     pub stop: CancellationToken,
     /// Stop now; running iterations are cut off.
@@ -105,16 +109,31 @@ pub async fn drive<W: Workload>(scenario: &Scenario, workload: Rc<W>, drive: Dri
         () = drive.stop.cancelled() => return,
     }
     match &scenario.executor {
-        Executor::ConstantVus { .. } | Executor::RampingVus { .. } => closed::run(scenario, workload, drive, begin).await,
+        Executor::ConstantVus { .. }
+        | Executor::RampingVus { .. }
+        | Executor::PerVuIterations { .. }
+        | Executor::SharedIterations { .. } => closed::run(scenario, workload, drive, begin).await,
         Executor::ConstantArrivalRate { .. } | Executor::RampingArrivalRate { .. } => open::run(scenario, workload, drive, begin).await,
     }
 }
 
-/// Waits until all iterations have ended by themselves, or until the graceful stop is over or the run is killed.
-async fn grace(drive: &Drive, graceful_stop: Duration, all_idle: impl Future<Output = ()>) {
+/// The iterations that the load threads of a scenario share, where its executor has such.
+pub fn budget_of(executor: &Executor) -> Option<Arc<Budget>> {
+    match executor {
+        Executor::SharedIterations { iterations, .. } => Some(Arc::new(Budget::new(*iterations))),
+        Executor::ConstantVus { .. }
+        | Executor::RampingVus { .. }
+        | Executor::ConstantArrivalRate { .. }
+        | Executor::RampingArrivalRate { .. }
+        | Executor::PerVuIterations { .. } => None,
+    }
+}
+
+/// Waits until all iterations have ended by themselves, or until the graceful stop is over at `until` or the run is killed.
+async fn grace(drive: &Drive, until: Instant, all_idle: impl Future<Output = ()>) {
     tokio::select! {
         () = all_idle => {}
-        () = tokio::time::sleep(graceful_stop) => {}
+        () = tokio::time::sleep_until(until) => {}
         () = drive.kill.cancelled() => {}
     }
 }

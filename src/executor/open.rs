@@ -62,7 +62,7 @@ pub(super) async fn run<W: Workload>(scenario: &Scenario, workload: Rc<W>, drive
             shared.all_idle.notified().await;
         }
     };
-    grace(&drive, scenario.graceful_stop, busy).await;
+    grace(&drive, Instant::now() + scenario.graceful_stop, busy).await;
     shared.flush_dropped(&drive);
     for task in &vus.tasks {
         task.abort();
@@ -79,7 +79,10 @@ pub(super) async fn run<W: Workload>(scenario: &Scenario, workload: Rc<W>, drive
 fn pool_of(executor: &Executor) -> Option<VuPool> {
     match executor {
         Executor::ConstantArrivalRate { vus, .. } | Executor::RampingArrivalRate { vus, .. } => Some(*vus),
-        Executor::ConstantVus { .. } | Executor::RampingVus { .. } => None,
+        Executor::ConstantVus { .. }
+        | Executor::RampingVus { .. }
+        | Executor::PerVuIterations { .. }
+        | Executor::SharedIterations { .. } => None,
     }
 }
 

@@ -54,7 +54,10 @@ impl Starts {
     /// The start times of an executor; `None` for a closed one.
     pub fn of(executor: &Executor) -> Option<Self> {
         match executor {
-            Executor::ConstantVus { .. } | Executor::RampingVus { .. } => None,
+            Executor::ConstantVus { .. }
+            | Executor::RampingVus { .. }
+            | Executor::PerVuIterations { .. }
+            | Executor::SharedIterations { .. } => None,
             Executor::ConstantArrivalRate { rate, duration, .. } => Some(Self::Constant { rate: *rate, duration: *duration }),
             Executor::RampingArrivalRate { start_rate, stages, .. } => {
                 let per = start_rate.per.as_nanos() as f64;
@@ -110,7 +113,9 @@ impl VuSteps {
     /// The steps of an executor; `None` for an open one.
     pub fn of(executor: &Executor) -> Option<Self> {
         match executor {
-            Executor::ConstantVus { vus, .. } => Some(Self { steps: vec![(Duration::ZERO, *vus)] }),
+            Executor::ConstantVus { vus, .. } | Executor::PerVuIterations { vus, .. } | Executor::SharedIterations { vus, .. } => {
+                Some(Self { steps: vec![(Duration::ZERO, *vus)] })
+            }
             Executor::RampingVus { start_vus, stages, .. } => Some(Self { steps: ramp_steps(*start_vus, stages) }),
             Executor::ConstantArrivalRate { .. } | Executor::RampingArrivalRate { .. } => None,
         }
@@ -158,8 +163,11 @@ fn ramp_steps(start_vus: u64, stages: &[Stage]) -> Vec<(Duration, u64)> {
 /// The stages of an executor as windows of run time, `start` being the scenario's own offset.
 pub fn phases(executor: &Executor, start: Duration) -> Vec<PhaseWindow> {
     let (stages, mut from) = match executor {
-        Executor::ConstantVus { duration, .. } | Executor::ConstantArrivalRate { duration, .. } => {
-            return vec![PhaseWindow { name: "main".into(), start, end: start + *duration, ramp: false }];
+        Executor::ConstantVus { .. }
+        | Executor::ConstantArrivalRate { .. }
+        | Executor::PerVuIterations { .. }
+        | Executor::SharedIterations { .. } => {
+            return vec![PhaseWindow { name: "main".into(), start, end: start + executor.duration(), ramp: false }];
         }
         Executor::RampingVus { start_vus, stages, .. } => (stages, *start_vus as f64),
         Executor::RampingArrivalRate { start_rate, stages, .. } => (stages, start_rate.count),

@@ -10,27 +10,33 @@ use tokio::time::{Instant, sleep, sleep_until};
 use tokio_util::sync::CancellationToken;
 
 use super::shard::Shard;
-use super::{Drive, Iteration, IterationEnd, Part, Workload, drive};
+use super::{Drive, Iteration, IterationEnd, Part, Workload, budget_of, drive};
 use crate::model::measure::{Interval, ScenarioInterval};
 use crate::model::profile::{Executor, Scenario, Stage, VuPool};
 use crate::model::units::Rate;
 
-/// Iterations that take a fixed time, and never return before `stalled_until`.
+/// Iterations that take a fixed time, and never return before the stall is over.
 struct Sleeper {
     takes: Duration,
+    /// VUs with these numbers take ten times as long.
+    slow: fn(u64) -> bool,
+    by_vu: std::cell::RefCell<std::collections::BTreeMap<u64, u64>>,
     stall: (Instant, Instant),
     most: Cell<u64>,
     now: Cell<u64>,
 }
 
 impl Workload for Rc<Sleeper> {
-    type Vu = ();
-    fn vu(&self, _number: u64) {}
-    async fn iterate(&self, (): &mut (), _iteration: Iteration) -> IterationEnd {
+    type Vu = u64;
+    fn vu(&self, number: u64) -> u64 {
+        number
+    }
+    async fn iterate(&self, vu: &mut u64, _iteration: Iteration) -> IterationEnd {
+        *self.by_vu.borrow_mut().entry(*vu).or_default() += 1;
         self.now.set(self.now.get() + 1);
         self.most.set(self.most.get().max(self.now.get()));
         let began = Instant::now();
-        sleep(self.takes).await;
+        sleep(if (self.slow)(*vu) { self.takes * 10 } else { self.takes }).await;
         if began >= self.stall.0 && began < self.stall.1 {
             sleep_until(self.stall.1).await;
         }
@@ -43,17 +49,48 @@ struct Played {
     figures: ScenarioInterval,
     took: Duration,
     most_at_once: u64,
+    /// Iterations that each VU began.
+    by_vu: Vec<u64>,
+}
+
+/// How a scenario is played.
+#[derive(Clone, Copy)]
+struct Play {
+    /// Load threads, all on this one.
+    threads: u64,
+    /// What an iteration takes.
+    takes: Duration,
+    slow: fn(u64) -> bool,
+    /// From which millisecond to which the target stands still.
+    stall: (u64, u64),
+    stop_after: Option<Duration>,
+    kill_after: Option<Duration>,
+}
+
+impl Default for Play {
+    fn default() -> Self {
+        Self { threads: 1, takes: 100 * MS, slow: |_| false, stall: CALM, stop_after: None, kill_after: None }
+    }
 }
 
 /// Plays a scenario to its end; the run is stopped after `stop_after` and killed after `kill_after`, if given.
-fn play(scenario: Scenario, takes: Duration, stall: (u64, u64), stop_after: Option<Duration>, kill_after: Option<Duration>) -> Played {
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().start_paused(true).build().unwrap();
-    LocalSet::new().block_on(&runtime, async move {
+fn play(scenario: &Scenario, takes: Duration, stall: (u64, u64), stop_after: Option<Duration>, kill_after: Option<Duration>) -> Played {
+    Play { takes, stall, stop_after, kill_after, ..Play::default() }.of(scenario)
+}
+
+impl Play {
+    fn of(self, scenario: &Scenario) -> Played {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().start_paused(true).build().unwrap();
+        LocalSet::new().block_on(&runtime, self.on_this_thread(scenario.clone()))
+    }
+
+    async fn on_this_thread(self, scenario: Scenario) -> Played {
         let start = Instant::now();
-        let stall = (start + Duration::from_millis(stall.0), start + Duration::from_millis(stall.1));
-        let sleeper = Rc::new(Sleeper { takes, stall, most: Cell::new(0), now: Cell::new(0) });
+        let stall = (start + Duration::from_millis(self.stall.0), start + Duration::from_millis(self.stall.1));
+        let (most, now, by_vu) = (Cell::new(0), Cell::new(0), std::cell::RefCell::default());
+        let sleeper = Rc::new(Sleeper { takes: self.takes, slow: self.slow, by_vu, stall, most, now });
         let (stop, kill) = (CancellationToken::new(), CancellationToken::new());
-        for (token, after) in [(stop.clone(), stop_after), (kill.clone(), kill_after)] {
+        for (token, after) in [(stop.clone(), self.stop_after), (kill.clone(), self.kill_after)] {
             if let Some(after) = after {
                 tokio::task::spawn_local(async move {
                     sleep(after).await;
@@ -61,14 +98,29 @@ fn play(scenario: Scenario, takes: Duration, stall: (u64, u64), stop_after: Opti
                 });
             }
         }
-        let shard = Shard::new(&[], 1, 0);
-        let parts = Drive { scenario: 0, run_start: start, part: Part::WHOLE, shard: shard.clone(), stop, kill };
-        drive(&scenario, Rc::new(sleeper.clone()), parts).await;
+        let budget = budget_of(&scenario.executor);
+        let mut threads = tokio::task::JoinSet::new();
+        let mut shards = Vec::new();
+        for index in 0..self.threads {
+            let shard = Shard::new(&[], 1, 0);
+            shards.push(shard.clone());
+            let part = Part { index, count: self.threads };
+            let (budget, stop, kill) = (budget.clone(), stop.clone(), kill.clone());
+            let parts = Drive { scenario: 0, run_start: start, part, shard, budget, stop, kill };
+            let (scenario, sleeper) = (scenario.clone(), sleeper.clone());
+            threads.spawn_local(async move { drive(&scenario, Rc::new(sleeper), parts).await });
+        }
+        while let Some(ended) = threads.join_next().await {
+            ended.unwrap();
+        }
         let mut whole = Interval::default();
-        whole.merge(&shard.borrow_mut().take(0));
+        for shard in &shards {
+            whole.merge(&shard.borrow_mut().take(0));
+        }
         let figures = whole.scenarios.remove(&0).unwrap_or_default();
-        Played { figures, took: start.elapsed(), most_at_once: sleeper.most.get() }
-    })
+        let by_vu = sleeper.by_vu.borrow().values().copied().collect();
+        Played { figures, took: start.elapsed(), most_at_once: sleeper.most.get(), by_vu }
+    }
 }
 
 fn scenario(executor: Executor) -> Scenario {
@@ -95,7 +147,7 @@ const CALM: (u64, u64) = (0, 0);
 
 #[test]
 fn constant_vus_loop_until_the_deadline_and_finish() {
-    let played = play(scenario(Executor::ConstantVus { vus: 5, duration: Duration::from_secs(10) }), 300 * MS, CALM, None, None);
+    let played = play(&scenario(Executor::ConstantVus { vus: 5, duration: Duration::from_secs(10) }), 300 * MS, CALM, None, None);
     // 34 iterations of 300 ms begin within 10 s; the last ends at 10.2 s.
     assert_eq!((played.figures.counts.started, played.figures.counts.completed), (170, 170));
     assert_eq!((played.took.as_millis(), played.most_at_once), (10_200, 5));
@@ -106,7 +158,7 @@ fn constant_vus_loop_until_the_deadline_and_finish() {
 fn pace_is_the_least_time_between_two_starts_of_a_vu() {
     let mut paced = scenario(Executor::ConstantVus { vus: 2, duration: Duration::from_secs(60) });
     paced.pace = Some(Duration::from_secs(30));
-    let played = play(paced, 100 * MS, CALM, None, None);
+    let played = play(&paced, 100 * MS, CALM, None, None);
     assert_eq!(played.figures.counts.completed, 4);
 }
 
@@ -114,7 +166,7 @@ fn pace_is_the_least_time_between_two_starts_of_a_vu() {
 fn iterations_that_outlive_the_graceful_stop_are_interrupted() {
     let mut short = scenario(Executor::ConstantVus { vus: 3, duration: Duration::from_secs(1) });
     short.graceful_stop = Duration::from_secs(2);
-    let played = play(short, Duration::from_secs(60), CALM, None, None);
+    let played = play(&short, Duration::from_secs(60), CALM, None, None);
     assert_eq!((played.figures.counts.started, played.figures.counts.interrupted, played.figures.counts.completed), (3, 3, 0));
     assert_eq!((played.took.as_secs(), played.figures.counts.breach()), (3, None));
 }
@@ -126,7 +178,7 @@ fn ramping_vus_follow_the_stages() {
         Stage { duration: Duration::from_secs(10), target: 0.0, name: None },
     ];
     let ramp = scenario(Executor::RampingVus { start_vus: 0, stages, graceful_ramp_down: Duration::from_secs(30) });
-    let played = play(ramp, 100 * MS, CALM, None, None);
+    let played = play(&ramp, 100 * MS, CALM, None, None);
     assert_eq!(played.most_at_once, 10);
     // The area under the ramp is 100 VU-seconds of 10 iterations each; VUs finish what they began.
     assert!((960..=1_060).contains(&played.figures.counts.completed), "{:?}", played.figures.counts);
@@ -141,22 +193,70 @@ fn a_vu_that_is_ramped_down_is_cut_off_after_its_grace() {
         Stage { duration: Duration::from_secs(20), target: 1.0, name: None },
     ];
     let ramp = scenario(Executor::RampingVus { start_vus: 4, stages, graceful_ramp_down: Duration::from_secs(3) });
-    let played = play(ramp, Duration::from_secs(10), CALM, None, None);
+    let played = play(&ramp, Duration::from_secs(10), CALM, None, None);
     // Three VUs are in the middle of 10 s when their 3 s of grace are over; the fourth goes on.
     assert_eq!(played.figures.counts.interrupted, 3);
     assert_eq!(played.figures.counts.breach(), None);
 }
 
 #[test]
+fn every_vu_does_its_iterations_and_the_scenario_ends_with_the_last() {
+    let executor = Executor::PerVuIterations { vus: 5, iterations: 7, max_duration: Duration::from_secs(600) };
+    for threads in [1, 3, 8] {
+        let played = Play { threads, slow: |vu| vu == 2, ..Play::default() }.of(&scenario(executor.clone()));
+        assert_eq!(played.by_vu, [7; 5]);
+        assert_eq!((played.figures.counts.completed, played.figures.counts.dropped), (35, 0));
+        assert_eq!((played.took.as_millis(), played.most_at_once, played.figures.counts.breach()), (7_000, 5, None));
+    }
+}
+
+#[test]
+fn of_shared_iterations_faster_vus_do_more() {
+    let executor = Executor::SharedIterations { vus: 4, iterations: 62, max_duration: Duration::from_secs(600) };
+    for threads in [1, 2, 3, 8] {
+        let played = Play { threads, slow: |vu| vu == 0, ..Play::default() }.of(&scenario(executor.clone()));
+        // In 2 s the slow one does two, each of the others twenty; nothing waits for a VU that is busy.
+        assert_eq!((played.by_vu.iter().sum::<u64>(), played.by_vu[0], played.took.as_millis()), (62, 2, 2_000), "{:?}", played.by_vu);
+        assert_eq!((played.figures.counts.completed, played.figures.counts.breach()), (62, None));
+    }
+}
+
+#[test]
+fn what_is_not_started_by_the_deadline_is_dropped() {
+    let max_duration = Duration::from_secs(3);
+    let own = Executor::PerVuIterations { vus: 4, iterations: 10, max_duration };
+    let shared = Executor::SharedIterations { vus: 4, iterations: 40, max_duration };
+    for executor in [own, shared] {
+        for threads in [1, 3, 6] {
+            let mut slow = scenario(executor.clone());
+            slow.graceful_stop = 500 * MS;
+            let played = Play { threads, takes: 1_200 * MS, ..Play::default() }.of(&slow);
+            let counts = played.figures.counts;
+            // Started at 0, 1.2 and 2.4 s; those of 2.4 s would end at 3.6 s and are cut off at 3.5 s.
+            assert_eq!((counts.scheduled, counts.completed, counts.interrupted, counts.dropped), (40, 8, 4, 28));
+            assert_eq!((played.took.as_millis(), counts.breach()), (3_500, None));
+        }
+    }
+}
+
+#[test]
+fn pace_holds_between_the_iterations_of_a_vu_and_not_after_the_last() {
+    let mut paced = scenario(Executor::PerVuIterations { vus: 2, iterations: 3, max_duration: Duration::from_secs(600) });
+    paced.pace = Some(Duration::from_secs(10));
+    let played = Play::default().of(&paced);
+    assert_eq!((played.figures.counts.completed, played.took.as_millis()), (6, 20_100));
+}
+
+#[test]
 fn an_open_executor_starts_on_the_clock_and_loses_nothing() {
-    let played = play(scenario(rate(50.0, 10, 5, 5)), 20 * MS, CALM, None, None);
+    let played = play(&scenario(rate(50.0, 10, 5, 5)), 20 * MS, CALM, None, None);
     let counts = played.figures.counts;
     assert_eq!((counts.scheduled, counts.completed, counts.dropped, counts.unsent), (500, 500, 0, 0));
 }
 
 #[test]
 fn vus_are_made_up_to_the_maximum_then_starts_are_dropped() {
-    let played = play(scenario(rate(10.0, 10, 0, 2)), Duration::from_secs(1), CALM, None, None);
+    let played = play(&scenario(rate(10.0, 10, 0, 2)), Duration::from_secs(1), CALM, None, None);
     let counts = played.figures.counts;
     assert_eq!((counts.scheduled, played.most_at_once, counts.breach()), (100, 2, None));
     assert!((18..=22).contains(&counts.started), "{counts:?}");
@@ -167,7 +267,7 @@ fn vus_are_made_up_to_the_maximum_then_starts_are_dropped() {
 fn a_stall_shows_in_the_response_times_whatever_the_number_of_vus() {
     // 200 starts a second for 20 s, the target stands still from second 10 to 13.
     let p95 = |vus: u64| {
-        let played = play(scenario(rate(200.0, 20, vus, vus)), MS, (10_000, 13_000), None, None);
+        let played = play(&scenario(rate(200.0, 20, vus, vus)), MS, (10_000, 13_000), None, None);
         let figures = played.figures;
         assert_eq!((figures.counts.scheduled, figures.counts.breach()), (4_000, None));
         let mut all = figures.iteration_duration.clone();
@@ -181,9 +281,9 @@ fn a_stall_shows_in_the_response_times_whatever_the_number_of_vus() {
 
 #[test]
 fn stopping_and_killing_keep_the_books() {
-    let stopped = play(scenario(rate(100.0, 60, 10, 10)), 50 * MS, CALM, Some(Duration::from_millis(5_005)), None);
+    let stopped = play(&scenario(rate(100.0, 60, 10, 10)), 50 * MS, CALM, Some(Duration::from_millis(5_005)), None);
     assert_eq!((stopped.figures.counts.completed, stopped.figures.counts.breach()), (501, None));
-    let long = play(scenario(rate(100.0, 60, 10, 10)), Duration::from_secs(40), CALM, Some(5 * MS), Some(1_000 * MS));
+    let long = play(&scenario(rate(100.0, 60, 10, 10)), Duration::from_secs(40), CALM, Some(5 * MS), Some(1_000 * MS));
     assert_eq!((long.figures.counts.interrupted, long.took.as_millis()), (1, 1_000));
 }
 
@@ -213,7 +313,9 @@ proptest! {
     #![proptest_config(ProptestConfig::with_cases(48))]
     #[test]
     fn nothing_vanishes_whatever_the_profile(
-        open in any::<bool>(),
+        kind in 0..4,
+        threads in 1_u64..4,
+        iterations in 0_u64..60,
         stages in prop::collection::vec((0_u64..6, 0_u32..40), 1..4),
         first in 0_u32..20,
         pre in 0_u64..5,
@@ -227,18 +329,33 @@ proptest! {
         let stages: Vec<Stage> = stages.into_iter()
             .map(|(seconds, target)| Stage { duration: Duration::from_secs(seconds), target: f64::from(target), name: None })
             .collect();
-        let executor = if open {
-            let vus = VuPool { pre_allocated: pre, max: pre + more };
-            Executor::RampingArrivalRate { start_rate: Rate::per_second(f64::from(first)), stages, vus }
-        } else {
-            Executor::RampingVus { start_vus: u64::from(first), stages, graceful_ramp_down: Duration::from_millis(grace) }
+        let planned = match kind {
+            2 => Some(u64::from(first) * (iterations / 4)),
+            3 => Some(u64::from(first) + iterations),
+            _ => None,
+        };
+        let max_duration: Duration = stages.iter().map(|stage| stage.duration).sum();
+        let vus = u64::from(first);
+        let executor = match kind {
+            0 => {
+                let vus = VuPool { pre_allocated: pre, max: pre + more };
+                Executor::RampingArrivalRate { start_rate: Rate::per_second(f64::from(first)), stages, vus }
+            }
+            1 => Executor::RampingVus { start_vus: vus, stages, graceful_ramp_down: Duration::from_millis(grace) },
+            2 => Executor::PerVuIterations { vus, iterations: iterations / 4, max_duration },
+            _ => Executor::SharedIterations { vus, iterations: vus + iterations, max_duration },
         };
         let mut random = scenario(executor);
         random.graceful_stop = Duration::from_millis(grace);
         let ms = Duration::from_millis;
-        let played = play(random, ms(takes), stall, stop.map(ms), kill.map(ms));
+        let (stop_after, kill_after) = (stop.map(ms), kill.map(ms));
+        let played = Play { threads, takes: ms(takes), slow: |vu| vu % 3 == 1, stall, stop_after, kill_after }.of(&random);
         prop_assert_eq!(played.figures.counts.breach(), None);
-        prop_assert_eq!(played.figures.dropped_wait.count(), played.figures.counts.dropped);
+        match planned {
+            // Every iteration that was asked for is accounted for, whatever ended the scenario.
+            Some(planned) => prop_assert_eq!(played.figures.counts.scheduled, planned),
+            None => prop_assert_eq!(played.figures.dropped_wait.count(), played.figures.counts.dropped),
+        }
         prop_assert_eq!((played.figures.vus, played.figures.vus_busy), (0, 0));
     }
 }

@@ -155,6 +155,24 @@ pub enum Executor {
         /// VUs made before the start, and upper bound.
         vus: VuPool,
     },
+    /// Every VU does a number of iterations.
+    PerVuIterations {
+        /// Number of VUs.
+        vus: u64,
+        /// Iterations of each VU.
+        iterations: u64,
+        /// No iteration starts after it; what was not started by then is dropped.
+        max_duration: Duration,
+    },
+    /// VUs share a number of iterations: faster ones do more.
+    SharedIterations {
+        /// Number of VUs.
+        vus: u64,
+        /// Iterations in all, at least as many as VUs.
+        iterations: u64,
+        /// No iteration starts after it; what was not started by then is dropped.
+        max_duration: Duration,
+    },
 }
 
 /// VUs of an open executor.
@@ -174,6 +192,8 @@ impl Executor {
             Self::RampingVus { .. } => "ramping-vus",
             Self::ConstantArrivalRate { .. } => "constant-arrival-rate",
             Self::RampingArrivalRate { .. } => "ramping-arrival-rate",
+            Self::PerVuIterations { .. } => "per-vu-iterations",
+            Self::SharedIterations { .. } => "shared-iterations",
         }
     }
 
@@ -182,10 +202,11 @@ impl Executor {
         matches!(self, Self::ConstantArrivalRate { .. } | Self::RampingArrivalRate { .. })
     }
 
-    /// Regular duration, without graceful stop.
+    /// Regular duration, without graceful stop; the longest one where it depends on the target.
     pub fn duration(&self) -> Duration {
         match self {
             Self::ConstantVus { duration, .. } | Self::ConstantArrivalRate { duration, .. } => *duration,
+            Self::PerVuIterations { max_duration, .. } | Self::SharedIterations { max_duration, .. } => *max_duration,
             Self::RampingVus { stages, .. } | Self::RampingArrivalRate { stages, .. } => stages.iter().map(|stage| stage.duration).sum(),
         }
     }
@@ -193,7 +214,7 @@ impl Executor {
     /// Most VUs that can exist at one time.
     pub fn max_vus(&self) -> u64 {
         match self {
-            Self::ConstantVus { vus, .. } => *vus,
+            Self::ConstantVus { vus, .. } | Self::PerVuIterations { vus, .. } | Self::SharedIterations { vus, .. } => *vus,
             Self::RampingVus { start_vus, stages, .. } => stages.iter().map(|stage| stage.target as u64).max().unwrap_or(0).max(*start_vus),
             Self::ConstantArrivalRate { vus, .. } | Self::RampingArrivalRate { vus, .. } => vus.max,
         }
@@ -202,7 +223,7 @@ impl Executor {
     /// Highest rate of starts a second; `None` for closed executors, whose rate depends on the target.
     pub fn max_rate(&self) -> Option<f64> {
         match self {
-            Self::ConstantVus { .. } | Self::RampingVus { .. } => None,
+            Self::ConstantVus { .. } | Self::RampingVus { .. } | Self::PerVuIterations { .. } | Self::SharedIterations { .. } => None,
             Self::ConstantArrivalRate { rate, .. } => Some(rate.as_per_second()),
             Self::RampingArrivalRate { start_rate, stages, .. } => {
                 let top = stages.iter().map(|stage| stage.target).fold(start_rate.count, f64::max);

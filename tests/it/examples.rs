@@ -27,6 +27,7 @@ const EXAMPLES: &[Example] = &[
     Example { folder: "gate", pool: 20, profiles: &[("gate", "0.005"), ("retest", "0.01")] },
     Example { folder: "challenge", pool: 100, profiles: &[("challenge", "0.003")] },
     Example { folder: "trio", pool: 20, profiles: &[("sustained", "0.005"), ("spike", "0.02"), ("soak", "0.002")] },
+    Example { folder: "executors", pool: 20, profiles: &[("iterations", "0.5")] },
     Example { folder: "ladder", pool: 20, profiles: &[("users", "0.0015"), ("messages", "0.003"), ("hold", "0.005")] },
 ];
 
@@ -157,6 +158,13 @@ async fn challenge() {
 async fn trio() {
     let runs = run_all("trio").await;
     assert!(runs.values().all(|run| run.target_version.is_some()), "the target tells its version");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn executors() {
+    let runs = run_all("executors").await;
+    let done: Vec<u64> = runs["iterations"].summary.iter().flat_map(|s| &s.scenarios).map(|one| one.counts.completed).collect();
+    assert_eq!(done, [50, 40]);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

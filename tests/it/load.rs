@@ -4,6 +4,7 @@
 mod endings;
 mod failures;
 mod green;
+mod iterations;
 mod misfits;
 mod program;
 mod stall;

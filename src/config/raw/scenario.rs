@@ -21,6 +21,10 @@ choice! {
         ConstantArrivalRate = "constant-arrival-rate",
         /// Starts at a rate that follows stages.
         RampingArrivalRate = "ramping-arrival-rate",
+        /// Every VU does a number of iterations.
+        PerVuIterations = "per-vu-iterations",
+        /// VUs share a number of iterations: faster ones do more.
+        SharedIterations = "shared-iterations",
     }
 }
 
@@ -120,6 +124,30 @@ settings! {
     }
 }
 
+settings! {
+    /// Every VU does a number of iterations.
+    pub(crate) struct PerVuKeys titled "scenario" {
+        /// Number of VUs.
+        vus: default u64 = 1,
+        /// Iterations of each VU.
+        iterations: default u64 = 1,
+        /// No iteration starts after it; what was not started by then counts as dropped.
+        max_duration as "maxDuration": default Duration = Duration::from_secs(600),
+    }
+}
+
+settings! {
+    /// VUs share a number of iterations: faster ones do more.
+    pub(crate) struct SharedKeys titled "scenario" {
+        /// Number of VUs.
+        vus: default u64 = 1,
+        /// Iterations in all, at least as many as VUs.
+        iterations: default u64 = 1,
+        /// No iteration starts after it; what was not started by then counts as dropped.
+        max_duration as "maxDuration": default Duration = Duration::from_secs(600),
+    }
+}
+
 /// A rate: with its unit, or a number whose unit is `timeUnit`.
 #[derive(Debug, Clone, Copy)]
 pub(crate) enum RawRate {
@@ -155,6 +183,10 @@ pub(crate) enum RawExecutor {
     ConstantRate(ConstantRateKeys),
     /// ramping-arrival-rate
     RampingRate(RampingRateKeys),
+    /// per-vu-iterations
+    PerVu(PerVuKeys),
+    /// shared-iterations
+    Shared(SharedKeys),
 }
 
 /// A scenario.
@@ -174,6 +206,8 @@ impl ExecutorName {
             Self::RampingVus => RampingVusKeys::keys(),
             Self::ConstantArrivalRate => ConstantRateKeys::keys(),
             Self::RampingArrivalRate => RampingRateKeys::keys(),
+            Self::PerVuIterations => PerVuKeys::keys(),
+            Self::SharedIterations => SharedKeys::keys(),
         }
     }
 
@@ -183,6 +217,8 @@ impl ExecutorName {
             Self::RampingVus => RampingVusKeys::decode(node, cx).map(RawExecutor::RampingVus),
             Self::ConstantArrivalRate => ConstantRateKeys::decode(node, cx).map(RawExecutor::ConstantRate),
             Self::RampingArrivalRate => RampingRateKeys::decode(node, cx).map(RawExecutor::RampingRate),
+            Self::PerVuIterations => PerVuKeys::decode(node, cx).map(RawExecutor::PerVu),
+            Self::SharedIterations => SharedKeys::decode(node, cx).map(RawExecutor::Shared),
         }
     }
 }

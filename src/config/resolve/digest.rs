@@ -61,6 +61,9 @@ fn executor(executor: &Executor) -> String {
         Executor::RampingArrivalRate { start_rate, stages: list, vus } => {
             format!("{name} from {} {} {}", rate(*start_rate), stages(list), pool(*vus))
         }
+        Executor::PerVuIterations { vus, iterations, max_duration } | Executor::SharedIterations { vus, iterations, max_duration } => {
+            format!("{name} vus {vus} iterations {iterations} within {}", max_duration.as_micros())
+        }
     }
 }
 

@@ -44,7 +44,10 @@ impl Selectable {
 /// Names of the phases of an executor, as the catalog of a run has them.
 pub(super) fn phases(executor: &Executor) -> Vec<String> {
     match executor {
-        Executor::ConstantVus { .. } | Executor::ConstantArrivalRate { .. } => vec!["main".into()],
+        Executor::ConstantVus { .. }
+        | Executor::ConstantArrivalRate { .. }
+        | Executor::PerVuIterations { .. }
+        | Executor::SharedIterations { .. } => vec!["main".into()],
         Executor::RampingVus { stages, .. } | Executor::RampingArrivalRate { stages, .. } => {
             let numbered = stages.iter().enumerate();
             numbered.map(|(index, stage)| stage.name.clone().unwrap_or_else(|| format!("stage-{}", index + 1))).collect()

@@ -3,7 +3,9 @@
 use std::time::Duration;
 
 use super::Resolver;
-use crate::config::raw::scenario::{ConstantRateKeys, ConstantVusKeys, RampingRateKeys, RampingVusKeys, RawExecutor, RawRate, RawScenario};
+use crate::config::raw::scenario::{
+    ConstantRateKeys, ConstantVusKeys, PerVuKeys, RampingRateKeys, RampingVusKeys, RawExecutor, RawRate, RawScenario, SharedKeys,
+};
 use crate::model::profile::{Executor, Scenario, Stage, Target, VuPool};
 use crate::model::request::HttpOptions;
 use crate::model::units::{Rate, trim_decimal};
@@ -16,6 +18,8 @@ impl Resolver<'_> {
             RawExecutor::RampingVus(keys) => self.ramping_vus(keys),
             RawExecutor::ConstantRate(keys) => self.constant_rate(keys),
             RawExecutor::RampingRate(keys) => self.ramping_rate(keys),
+            RawExecutor::PerVu(keys) => self.per_vu(name, keys),
+            RawExecutor::Shared(keys) => self.shared(name, keys),
         };
         let flow = self.flow(name, &raw.common.flow, target);
         let executor = executor?;
@@ -23,7 +27,7 @@ impl Resolver<'_> {
             && executor.is_open()
         {
             let message = format!("`{}` has no key `pace`: its starts are paced by the rate", executor.name());
-            self.mistake("key-of-another-executor", pace.span, message, "it belongs to `constant-vus` and `ramping-vus`");
+            self.mistake("key-of-another-executor", pace.span, message, "it belongs to executors whose VUs loop, such as `constant-vus`");
         }
         Some(Scenario {
             name: name.value.clone(),
@@ -39,12 +43,45 @@ impl Resolver<'_> {
     }
 
     fn constant_vus(&mut self, name: &Spanned<String>, keys: &ConstantVusKeys) -> Option<Executor> {
-        let some = keys.vus > 0;
-        if !some {
-            self.mistake("out-of-range", name.span, format!("scenario `{}` has no VUs", name.value), "write `vus: 1` or more");
-        }
+        let some = self.some(name, "vus", "VUs", keys.vus);
         let duration = self.positive(&keys.duration, "a duration")?;
         some.then_some(Executor::ConstantVus { vus: keys.vus, duration })
+    }
+
+    fn per_vu(&mut self, name: &Spanned<String>, keys: &PerVuKeys) -> Option<Executor> {
+        let &PerVuKeys { vus, iterations, max_duration } = keys;
+        let some = self.some(name, "vus", "VUs", vus) & self.some(name, "iterations", "iterations", iterations);
+        let time = self.time_to_run(name, max_duration);
+        (some && time).then_some(Executor::PerVuIterations { vus, iterations, max_duration })
+    }
+
+    fn shared(&mut self, name: &Spanned<String>, keys: &SharedKeys) -> Option<Executor> {
+        let &SharedKeys { vus, iterations, max_duration } = keys;
+        let some = self.some(name, "vus", "VUs", vus) & self.some(name, "iterations", "iterations", iterations);
+        let time = self.time_to_run(name, max_duration);
+        if some && iterations < vus {
+            let message = format!("scenario `{}` has {vus} VUs for {iterations} iterations in all", name.value);
+            self.mistake("out-of-range", name.span, message, format!("write `iterations: {vus}` or more, or fewer VUs"));
+            return None;
+        }
+        (some && time).then_some(Executor::SharedIterations { vus, iterations, max_duration })
+    }
+
+    /// Reports a number that may not be 0.
+    fn some(&mut self, name: &Spanned<String>, key: &str, what: &str, number: u64) -> bool {
+        if number == 0 {
+            let message = format!("scenario `{}` has no {what}", name.value);
+            self.mistake("out-of-range", name.span, message, format!("write `{key}: 1` or more"));
+        }
+        number > 0
+    }
+
+    fn time_to_run(&mut self, name: &Spanned<String>, max_duration: Duration) -> bool {
+        if max_duration.is_zero() {
+            let message = format!("scenario `{}` has no time", name.value);
+            self.mistake("out-of-range", name.span, message, "write `maxDuration: 10m`");
+        }
+        !max_duration.is_zero()
     }
 
     fn ramping_vus(&mut self, keys: &RampingVusKeys) -> Option<Executor> {
