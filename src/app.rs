@@ -30,7 +30,7 @@ use crate::metrics::Metrics;
 use crate::model::alerting::AlertInstance;
 use crate::notify::NotifyParts;
 use crate::probe::ProbeParts;
-use crate::protocol::http::default_tls;
+use crate::protocol::tls::default_tls;
 use crate::server::{self, ServerParts};
 use crate::store::{self, OutboxStats, Store};
 
@@ -199,15 +199,7 @@ async fn assemble(
         clock: clock.clone(),
         metrics: metrics.clone(),
         writer: writer.clone(),
-        runner: RunnerParts {
-            clock: clock.clone(),
-            metrics: metrics.clone(),
-            writer,
-            events: events.clone(),
-            news,
-            live,
-            tls: default_tls(),
-        },
+        runner: RunnerParts { clock: clock.clone(), metrics: metrics.clone(), writer, events: events.clone(), news, live },
         probe: probe.clone(),
         prober: ProberParts { probe: probe.clone(), clock: clock.clone(), metrics: metrics.clone(), readings, active: active_in },
         active,

@@ -17,7 +17,7 @@ use crate::executor::{Drive, Part, budget_of, drive};
 use crate::model::catalog::Catalog;
 use crate::model::measure::Interval;
 use crate::model::profile::Profile;
-use crate::protocol::http::HttpShared;
+use crate::protocol::dial::Dialer;
 
 /// How often a load thread looks whether its event loop turns.
 const PULSE: Duration = Duration::from_millis(20);
@@ -51,8 +51,8 @@ pub struct LoadPlan {
     pub profile: Arc<Profile>,
     /// Its catalog.
     pub catalog: Arc<Catalog>,
-    /// Guard and TLS.
-    pub http: HttpShared,
+    /// Guard, TLS and names.
+    pub dialer: Dialer,
     /// Seed of all random numbers of the run.
     pub seed: u64,
     /// Number of threads, at least 1.
@@ -95,7 +95,7 @@ fn thread_main(
     let error = local.block_on(&runtime, async {
         let mut scenarios = tokio::task::JoinSet::new();
         for ((scenario, (first_step, _)), budget) in plan.profile.scenarios.iter().zip(firsts(&plan.catalog)).zip(budgets) {
-            let workload = match HttpWorkload::new(scenario, first_step, plan.http.clone(), shard.clone(), seed) {
+            let workload = match HttpWorkload::new(scenario, first_step, plan.dialer.clone(), shard.clone(), seed) {
                 Ok(workload) => workload,
                 Err(error) => return Some(error),
             };

@@ -21,12 +21,14 @@ use crate::clock::SharedClock;
 use crate::metrics::Metrics;
 use crate::model::finding::Finding;
 use crate::model::measure::Interval;
-use crate::model::profile::Profile;
+use crate::model::profile::{Profile, Target};
 use crate::model::progress::{PoolNow, Progress};
 use crate::model::run::{EndedBy, Run, RunId, RunStatus, Verdict};
 use crate::model::series::Reading;
+use crate::protocol::dial::Dialer;
+use crate::protocol::dns::Dns;
 use crate::protocol::guard::Guard;
-use crate::protocol::http::HttpShared;
+use crate::protocol::tls::Tls;
 
 /// A wish to end a run early.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -65,8 +67,6 @@ pub struct RunnerParts {
     pub news: mpsc::Sender<RunNews>,
     /// Runs going on, with their latest second.
     pub live: Arc<Mutex<BTreeMap<RunId, LiveRun>>>,
-    /// TLS of the load.
-    pub tls: Arc<rustls::ClientConfig>,
 }
 
 /// What is to be run.
@@ -91,21 +91,20 @@ pub struct Order {
 
 /// Runs `order` to its end; the run that is returned has been handed to the writer.
 pub async fn execute(order: Order, parts: RunnerParts) -> Run {
-    let catalog = Arc::new(order.run.catalog.clone());
-    let guard = Arc::new(Guard::new(&order.target.target.allow, order.target.target.base_url.as_ref()));
-    let plan = LoadPlan {
+    let threads = order.threads.max(1);
+    let plan = dialer(&order.target.target).map(|dialer| LoadPlan {
         profile: order.profile.clone(),
-        catalog,
-        http: HttpShared { guard, tls: parts.tls.clone() },
+        catalog: Arc::new(order.run.catalog.clone()),
+        dialer,
         seed: order.seed,
-        threads: order.threads.max(1),
-    };
+        threads,
+    });
     let run = Arc::new(order.run);
     parts.metrics.run_started(&run);
     // Nobody may be looking on; that is fine.
     let _ = parts.events.send(Event::RunStarted(Box::new(Run::clone(&run))));
     send_news(&parts, RunNews::Started(run.clone())).await;
-    let started = start(&plan);
+    let started = plan.and_then(|plan| start(&plan).map_err(|error| error.to_string()));
     let watchers = Watchers::new(&order.profile.thresholds, &order.target.guards);
     let mut going = Going {
         run,
@@ -125,11 +124,17 @@ pub async fn execute(order: Order, parts: RunnerParts) -> Run {
         Ok(load) => {
             (order.began)(load.start);
             going.began = Some(load.start);
-            going.follow(load, plan.threads, order.end, order.readings).await;
+            going.follow(load, threads, order.end, order.readings).await;
         }
         Err(error) => going.ended = Some((EndedBy::Cancelled, format!("the load could not be started: {error}"))),
     }
     going.finish().await
+}
+
+/// What opens connections to a target; `Err` says what of its settings cannot be used.
+fn dialer(target: &Target) -> Result<Dialer, String> {
+    let guard = Arc::new(Guard::new(&target.allow, target.base_url.as_ref()));
+    Ok(Dialer::new(guard, Tls::new(&target.tls)?, Dns::default()))
 }
 
 async fn send_news(parts: &RunnerParts, news: RunNews) {

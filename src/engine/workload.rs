@@ -15,7 +15,8 @@ use crate::model::failure::Reason;
 use crate::model::flow::steps_of;
 use crate::model::measure::Outcome;
 use crate::model::profile::Scenario;
-use crate::protocol::http::{Exchange, HttpClient, HttpShared, Prepared};
+use crate::protocol::dial::Dialer;
+use crate::protocol::http::{Exchange, HttpClient, Prepared};
 
 /// The iterations of one scenario on one load thread.
 pub struct HttpWorkload {
@@ -25,7 +26,7 @@ pub struct HttpWorkload {
     first_step: u16,
     /// True when response times count from the intended start of the iteration.
     open: bool,
-    shared: HttpShared,
+    dialer: Dialer,
     shard: SharedShard,
     seed: u64,
 }
@@ -43,7 +44,7 @@ pub struct HttpVu {
 
 impl HttpWorkload {
     /// Prepares every step; `Err` says which cannot be sent.
-    pub fn new(scenario: &Scenario, first_step: u16, shared: HttpShared, shard: SharedShard, seed: u64) -> Result<Rc<Self>, String> {
+    pub fn new(scenario: &Scenario, first_step: u16, dialer: Dialer, shard: SharedShard, seed: u64) -> Result<Rc<Self>, String> {
         let mut steps = Vec::new();
         for step in steps_of(&scenario.flow) {
             let explain = |error: String| format!("step `{}` cannot be sent: {error}", step.name);
@@ -53,7 +54,8 @@ impl HttpWorkload {
             steps.push(ReadyStep { request, checks });
         }
         let flow = NumberedFlow::new(&scenario.flow);
-        Ok(Rc::new(Self { flow, steps, first_step, open: scenario.executor.is_open(), shared, shard, seed }))
+        let dialer = dialer.with_dns_ttl(scenario.http.dns_ttl);
+        Ok(Rc::new(Self { flow, steps, first_step, open: scenario.executor.is_open(), dialer, shard, seed }))
     }
 
     /// Sends one request and counts it; returns whether it or one of its checks failed.
@@ -70,7 +72,7 @@ impl Workload for HttpWorkload {
 
     fn vu(&self, number: u64) -> HttpVu {
         HttpVu {
-            client: HttpClient::new(self.shared.clone()),
+            client: HttpClient::new(self.dialer.clone()),
             random: SmallRng::seed_from_u64(self.seed ^ number.wrapping_mul(0x9e37_79b9_7f4a_7c15)),
         }
     }

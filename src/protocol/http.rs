@@ -3,19 +3,16 @@
 
 use std::io::ErrorKind;
 use std::rc::Rc;
-use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
 use http_body_util::{BodyExt, Full};
 use hyper::client::conn::http1;
 use hyper_util::rt::TokioIo;
-use rustls::pki_types::ServerName;
-use tokio::net::TcpStream;
 use tokio::time::{Instant, timeout_at};
 
-use super::guard::{Guard, host_and_port};
-use super::stream::{Meter, Metered, Metering, Transport};
+use super::dial::{Broken, Course, Dialer, Origin};
+use super::stream::{Meter, Metered, Metering};
 use crate::model::failure::{Phase, Reason};
 use crate::model::measure::{Outcome, Phases};
 use crate::model::request::{Body, HttpRequest};
@@ -30,9 +27,7 @@ const SHOWN_LIMIT: usize = 480;
 /// A request that is ready to be sent again and again.
 #[derive(Debug)]
 pub struct Prepared {
-    host: String,
-    port: u16,
-    tls: bool,
+    origin: Origin,
     parts: http::request::Parts,
     body: Bytes,
     timeout: Duration,
@@ -44,16 +39,12 @@ pub struct Prepared {
 impl Prepared {
     /// From a profile's request; `Err` says what cannot be sent.
     pub fn new(request: &HttpRequest, timeout: Duration, keep_body: bool) -> Result<Self, String> {
-        let (host, port) = host_and_port(&request.address.origin).ok_or("the address has no host")?;
+        let origin = Origin::of(&request.address.origin).ok_or("the address has no host")?;
         let path = request.address.path.source();
-        let tls = request.address.origin.scheme() == "https";
         let headers: Vec<(String, String)> = request.headers.iter().map(|(name, value)| (name.clone(), value.source())).collect();
-        let shown = if host.contains(':') { format!("[{host}]") } else { host.clone() };
-        let default_port = if tls { 443 } else { 80 };
-        let authority = if port == default_port { shown } else { format!("{shown}:{port}") };
         let mut built = http::Request::builder().method(request.method.as_str()).uri(&path);
         if !headers.iter().any(|(name, _)| name.eq_ignore_ascii_case("host")) {
-            built = built.header(http::header::HOST, authority);
+            built = built.header(http::header::HOST, origin.authority());
         }
         for (name, value) in &headers {
             built = built.header(name, value);
@@ -67,7 +58,7 @@ impl Prepared {
             Body::Bytes(bytes) => bytes.clone(),
             Body::Empty | Body::Multipart(_) => Bytes::new(),
         };
-        Ok(Self { host, port, tls, parts, body, timeout, keep_body, secrets: secrets_of(&headers) })
+        Ok(Self { origin, parts, body, timeout, keep_body, secrets: secrets_of(&headers) })
     }
 
     /// The status and the first characters of a failed answer's body, on one line, secrets redacted.
@@ -90,21 +81,6 @@ impl Prepared {
     }
 }
 
-/// What all VUs of a run share.
-#[derive(Clone)]
-pub struct HttpShared {
-    /// Where load may go.
-    pub guard: Arc<Guard>,
-    /// TLS settings.
-    pub tls: Arc<rustls::ClientConfig>,
-}
-
-/// TLS with the usual public roots, certificates verified.
-pub fn default_tls() -> Arc<rustls::ClientConfig> {
-    let roots = rustls::RootCertStore { roots: webpki_roots::TLS_SERVER_ROOTS.to_vec() };
-    Arc::new(rustls::ClientConfig::builder().with_root_certificates(roots).with_no_client_auth())
-}
-
 /// The words in headers that carry credentials; short ones (`Bearer`) would hide innocent text.
 fn secrets_of(headers: &[(String, String)]) -> Vec<String> {
     const CARRIERS: [&str; 5] = ["authorization", "proxy-authorization", "cookie", "x-api-key", "api-key"];
@@ -113,8 +89,7 @@ fn secrets_of(headers: &[(String, String)]) -> Vec<String> {
 }
 
 struct Connection {
-    host: String,
-    port: u16,
+    origin: Origin,
     sender: http1::SendRequest<Full<Bytes>>,
     meter: Rc<Meter>,
     task: tokio::task::JoinHandle<()>,
@@ -128,7 +103,7 @@ impl Drop for Connection {
 
 /// The HTTP side of one VU.
 pub struct HttpClient {
-    shared: HttpShared,
+    dialer: Dialer,
     connections: Vec<Connection>,
 }
 
@@ -143,46 +118,43 @@ pub struct Exchange {
     pub body: Vec<u8>,
 }
 
-/// A failure on the way, with what people may read about it.
-struct Broken(Reason, String);
-
 impl HttpClient {
     /// A client without connections.
-    pub fn new(shared: HttpShared) -> Self {
-        Self { shared, connections: Vec::new() }
+    pub fn new(dialer: Dialer) -> Self {
+        Self { dialer, connections: Vec::new() }
     }
 
     /// Sends a request and reads its answer, within the request's time.
     pub async fn send(&mut self, request: &Prepared) -> Exchange {
-        let mut course = Course { phase: Phase::Connecting, wire: None };
+        let mut progress = Progress { course: Course(Phase::Connecting), wire: None };
         let mut exchange = Exchange::default();
-        let sent = timeout_at(Instant::now() + request.timeout, self.exchange(request, &mut exchange, &mut course)).await;
-        if let Some((meter, began)) = &course.wire {
+        let sent = timeout_at(Instant::now() + request.timeout, self.exchange(request, &mut exchange, &mut progress)).await;
+        if let Some((meter, began)) = &progress.wire {
             measure(&meter.read(), *began, &mut exchange.outcome);
         }
         let broken = match sent {
             Ok(Ok(())) => None,
             Ok(Err(broken)) => Some(broken),
-            Err(_) => Some(Broken(course.timed_out(request), format!("no answer within {} ms", request.timeout.as_millis()))),
+            Err(_) => Some(Broken(progress.timed_out(request), format!("no answer within {} ms", request.timeout.as_millis()))),
         };
         if let Some(Broken(reason, message)) = broken {
-            self.connections.retain(|connection| connection.host != request.host || connection.port != request.port);
+            self.connections.retain(|connection| connection.origin != request.origin);
             exchange.outcome.failure = Some(reason);
             exchange.outcome.message = Some(message);
         }
         exchange
     }
 
-    async fn exchange(&mut self, request: &Prepared, exchange: &mut Exchange, course: &mut Course) -> Result<(), Broken> {
+    async fn exchange(&mut self, request: &Prepared, exchange: &mut Exchange, progress: &mut Progress) -> Result<(), Broken> {
         loop {
-            let kept = self.idle_connection(request, course).await;
+            let kept = self.idle_connection(request, progress).await;
             let reused = kept.is_some();
             let mut connection = match kept {
                 Some(connection) => connection,
-                None => self.connect(request, &mut exchange.outcome, course).await?,
+                None => self.connect(request, &mut exchange.outcome, progress).await?,
             };
             connection.meter.begin();
-            course.send_on(&connection.meter);
+            progress.send_on(&connection.meter);
             match connection.sender.try_send_request(request.request()).await {
                 Ok(response) => {
                     read_answer(request, response, exchange).await?;
@@ -204,9 +176,9 @@ impl HttpClient {
     }
 
     /// A kept connection to the request's host that is still open.
-    async fn idle_connection(&mut self, request: &Prepared, course: &mut Course) -> Option<Connection> {
-        course.phase = Phase::Sending;
-        while let Some(at) = self.connections.iter().position(|kept| kept.port == request.port && kept.host == request.host) {
+    async fn idle_connection(&mut self, request: &Prepared, progress: &mut Progress) -> Option<Connection> {
+        progress.course = Course(Phase::Sending);
+        while let Some(at) = self.connections.iter().position(|kept| kept.origin == request.origin) {
             let mut connection = self.connections.swap_remove(at);
             if connection.sender.ready().await.is_ok() {
                 return Some(connection);
@@ -215,97 +187,39 @@ impl HttpClient {
         None
     }
 
-    async fn connect(&self, request: &Prepared, outcome: &mut Outcome, course: &mut Course) -> Result<Connection, Broken> {
-        if !self.shared.guard.allows(&request.host, request.port) {
-            return Err(Broken(Reason::BlockedByGuard, format!("{}:{} is not on the allow list", request.host, request.port)));
+    async fn connect(&self, request: &Prepared, outcome: &mut Outcome, progress: &mut Progress) -> Result<Connection, Broken> {
+        *progress = Progress { course: Course(Phase::Connecting), wire: None };
+        let dialed = self.dialer.dial(&request.origin, &["http/1.1"], &mut progress.course, outcome).await?;
+        if dialed.alpn.is_some_and(|chosen| chosen != b"http/1.1") {
+            return Err(Broken(Reason::Protocol, "the server has chosen a protocol that was not offered".into()));
         }
-        *course = Course { phase: Phase::Connecting, wire: None };
-        let began = Instant::now();
-        let addresses = resolve(request, course).await?;
-        let resolved = Instant::now();
-        outcome.phases.dns = resolved - began;
-        course.phase = Phase::Connecting;
-        let tcp = self.open(&addresses, request).await?;
-        let connected = Instant::now();
-        outcome.phases.connecting = connected - resolved;
-        outcome.connected = true;
-        let _ = tcp.set_nodelay(true);
-        let inner = if request.tls {
-            course.phase = Phase::Tls;
-            let stream = self.handshake(request, tcp).await?;
-            outcome.phases.tls = connected.elapsed();
-            Transport::Tls(Box::new(stream))
-        } else {
-            Transport::Plain(tcp)
-        };
-        let meter = Rc::new(Meter::default());
-        let io = TokioIo::new(Metering { inner, meter: meter.clone() });
+        let (stream, meter) = Metering::new(dialed.transport);
+        let io = TokioIo::new(stream);
         let (sender, driver) = http1::handshake(io).await.map_err(|error| broken_by(&error))?;
         let task = tokio::task::spawn_local(async move {
             // How the connection ends is seen by the request that uses it.
             let _ = driver.await;
         });
-        Ok(Connection { host: request.host.clone(), port: request.port, sender, meter, task })
-    }
-
-    async fn open(&self, addresses: &[std::net::SocketAddr], request: &Prepared) -> Result<TcpStream, Broken> {
-        let mut last = Broken(Reason::Dns, format!("{} has no address", request.host));
-        for address in addresses {
-            if !self.shared.guard.allows_address(address.ip()) {
-                last = Broken(Reason::BlockedByGuard, format!("{address} is never loaded"));
-                continue;
-            }
-            match TcpStream::connect(address).await {
-                Ok(stream) => return Ok(stream),
-                Err(error) => {
-                    let reason = if error.kind() == ErrorKind::ConnectionRefused {
-                        Reason::ConnectRefused
-                    } else if error.kind() == ErrorKind::TimedOut {
-                        Reason::ConnectTimeout
-                    } else {
-                        Reason::ConnectReset
-                    };
-                    last = Broken(reason, error.to_string());
-                }
-            }
-        }
-        Err(last)
-    }
-
-    async fn handshake(&self, request: &Prepared, tcp: TcpStream) -> Result<tokio_rustls::client::TlsStream<TcpStream>, Broken> {
-        let name = ServerName::try_from(request.host.clone()).map_err(|error| Broken(Reason::Tls, error.to_string()))?;
-        let connector = tokio_rustls::TlsConnector::from(self.shared.tls.clone());
-        connector.connect(name, tcp).await.map_err(|error| Broken(Reason::Tls, error.to_string()))
-    }
-}
-
-async fn resolve(request: &Prepared, course: &mut Course) -> Result<Vec<std::net::SocketAddr>, Broken> {
-    if let Ok(address) = request.host.parse::<std::net::IpAddr>() {
-        return Ok(vec![(address, request.port).into()]);
-    }
-    course.phase = Phase::Dns;
-    match tokio::net::lookup_host((request.host.as_str(), request.port)).await {
-        Ok(addresses) => Ok(addresses.collect()),
-        Err(error) => Err(Broken(Reason::Dns, error.to_string())),
+        Ok(Connection { origin: request.origin.clone(), sender, meter, task })
     }
 }
 
 /// How far a request has come; read when its time is up.
-struct Course {
-    phase: Phase,
+struct Progress {
+    course: Course,
     /// The connection it was given to, and since when.
     wire: Option<(Rc<Meter>, Instant)>,
 }
 
-impl Course {
+impl Progress {
     fn send_on(&mut self, meter: &Rc<Meter>) {
-        *self = Self { phase: Phase::Sending, wire: Some((meter.clone(), Instant::now())) };
+        *self = Self { course: Course(Phase::Sending), wire: Some((meter.clone(), Instant::now())) };
     }
 
     /// The reason of a request whose time is up.
     fn timed_out(&self, request: &Prepared) -> Reason {
         let Some((meter, _)) = &self.wire else {
-            return if self.phase == Phase::Connecting { Reason::ConnectTimeout } else { Reason::Timeout(self.phase) };
+            return self.course.timed_out();
         };
         let metered = meter.read();
         Reason::Timeout(if metered.received > 0 {
@@ -447,7 +361,10 @@ mod tests {
     fn prepares_host_and_path() {
         let request = get("http://[::1]:8080/a/b?c=d#e", &[("X-A", "1")]);
         let prepared = Prepared::new(&request, Duration::from_secs(1), false).unwrap();
-        assert_eq!((prepared.host.as_str(), prepared.port, prepared.parts.uri.to_string().as_str()), ("::1", 8080, "/a/b?c=d"));
+        assert_eq!(
+            (prepared.origin.host.as_str(), prepared.origin.port, prepared.parts.uri.to_string().as_str()),
+            ("::1", 8080, "/a/b?c=d")
+        );
         assert_eq!(prepared.parts.headers["host"], "[::1]:8080");
         let request = get("http://x/", &[("bad name", "1")]);
         assert!(Prepared::new(&request, Duration::from_secs(1), false).is_err());

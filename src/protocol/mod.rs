@@ -1,6 +1,9 @@
 //! One request. One file per protocol; each returns an `Outcome` with phases, bytes and exactly one reason when it failed.
 //! The guard is asked at every connection, with the address that was really resolved.
 
+pub mod dial;
+pub mod dns;
 pub mod guard;
 pub mod http;
 mod stream;
+pub mod tls;

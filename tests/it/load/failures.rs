@@ -5,10 +5,13 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use plimsoll::model::failure::{Phase, Reason};
-use plimsoll::model::request::{Body, HttpRequest};
+use plimsoll::model::request::{Body, HttpRequest, TlsOptions};
 use plimsoll::model::run::{StepSummary, Verdict};
+use plimsoll::protocol::dial::Dialer;
+use plimsoll::protocol::dns::Dns;
 use plimsoll::protocol::guard::Guard;
-use plimsoll::protocol::http::{Exchange, HttpClient, HttpShared, Prepared, default_tls};
+use plimsoll::protocol::http::{Exchange, HttpClient, Prepared};
+use plimsoll::protocol::tls::Tls;
 
 use super::misfits::Misfits;
 use super::program::Plan;
@@ -117,10 +120,11 @@ async fn a_kept_connection_that_the_server_closes_is_no_failure() {
 
 /// Sends requests one after the other through one client; each is given as method, address, body and its time.
 async fn send_all(allow: &[String], requests: Vec<(&str, String, Option<Vec<u8>>, Duration)>) -> Vec<Exchange> {
-    let shared = HttpShared { guard: Arc::new(Guard::new(allow, None)), tls: default_tls() };
+    let tls = Tls::new(&TlsOptions::default()).unwrap();
+    let dialer = Dialer::new(Arc::new(Guard::new(allow, None)), tls, Dns::default());
     tokio::task::LocalSet::new()
         .run_until(async move {
-            let mut client = HttpClient::new(shared);
+            let mut client = HttpClient::new(dialer);
             let mut exchanges = Vec::new();
             for (method, url, body, timeout) in requests {
                 let body = body.map_or(Body::Empty, |body| Body::Bytes(body.into()));
