@@ -1,6 +1,8 @@
 //! What one iteration does: a tree of steps, choices, loops, conditions, groups and pauses, with templates not yet filled in.
 //! Made by `config`, walked by `flow`, carried out by the engine with the protocols.
 
+mod condition;
+
 use std::time::Duration;
 
 use super::request::{HttpRequest, Request};
