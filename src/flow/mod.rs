@@ -2,4 +2,5 @@
 //! Knows no protocol and no clock; the engine joins a flow with a protocol.
 
 pub mod check;
+pub mod feeder;
 pub mod walk;
