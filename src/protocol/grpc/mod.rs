@@ -1,0 +1,4 @@
+//! gRPC: one call over HTTP/2, and what became of it. The schema is read from `.proto` files or asked of the server; messages are
+//! written as JSON.
+
+pub mod settings;
