@@ -75,7 +75,7 @@ impl<'a> Value<'a> {
 
     /// A histogram in V2 form; NULL when it is empty.
     pub(super) fn histogram(histogram: &LatencyHistogram) -> Self {
-        Self::Blob((!histogram.is_empty()).then(|| histogram.to_v2()))
+        Self::Blob((!histogram.is_empty()).then(|| histogram.to_packed()))
     }
 }
 
@@ -219,7 +219,7 @@ impl<'r, D: Dialect> Columns<'r, D> {
     pub(super) fn histogram(&mut self) -> StoreResult<LatencyHistogram> {
         match self.take(D::blob)? {
             None => Ok(LatencyHistogram::default()),
-            Some(bytes) => LatencyHistogram::from_v2(bytes).ok_or_else(|| self.damaged("is not a histogram in HDR's V2 encoding")),
+            Some(bytes) => LatencyHistogram::from_bytes(bytes).ok_or_else(|| self.damaged("is not a histogram")),
         }
     }
 }

@@ -1,5 +1,5 @@
 //! Intervals: a row per second, one per step and one per scenario of the second. Counts are columns, histograms are blobs
-//! in HDR's V2 encoding, failures and checks compact JSON. Merging seconds exactly is the reader's business.
+//! in the packed form, failures and checks compact JSON. Merging seconds exactly is the reader's business.
 
 use std::collections::BTreeMap;
 use std::time::Duration;

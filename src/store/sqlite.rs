@@ -18,6 +18,9 @@ use super::shared::{SqlStore, store_error};
 use super::{Store, StoreError, StoreResult};
 
 /// Migrations, embedded.
+/// How long another process may take to bring the schema up to date, and how often it is looked at.
+const OTHERS_WORK: Duration = Duration::from_secs(5);
+const PATIENCE: Duration = Duration::from_millis(50);
 static MIGRATIONS: Migrator = sqlx::migrate!("migrations/sqlite");
 /// How long a statement waits for the lock of another process.
 const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
@@ -143,11 +146,14 @@ async fn prepare(connection: &mut SqliteConnection, path: &Path, migrator: &Migr
         back_up(connection, path, found).await?;
     }
     let Err(error) = migrator.run(&mut *connection).await else { return Ok(()) };
-    // Two processes may start at the same time; the one that comes second finds the work done.
-    match inspect::<Sqlite>(connection, migrator, &place).await {
-        Ok(Schema::Current) => Ok(()),
-        _ => Err(explained(migration_error::<Sqlite>(&place, &error), path)),
+    // Two processes may start at the same time; the one that comes second waits until the work is done.
+    for _ in 0..OTHERS_WORK.as_millis() / PATIENCE.as_millis() {
+        if let Ok(Schema::Current) = inspect::<Sqlite>(connection, migrator, &place).await {
+            return Ok(());
+        }
+        tokio::time::sleep(PATIENCE).await;
     }
+    Err(explained(migration_error::<Sqlite>(&place, &error), path))
 }
 
 async fn is_foreign(connection: &mut SqliteConnection, place: &str) -> StoreResult<bool> {

@@ -43,6 +43,12 @@ impl Bed {
         open(&self.url).await.unwrap()
     }
 
+    /// Bytes as the database's SQL writes them.
+    fn literal(&self, bytes: &[u8]) -> String {
+        let hex: String = bytes.iter().map(|byte| format!("{byte:02x}")).collect();
+        if self.url.starts_with("sqlite") { format!("x'{hex}'") } else { format!("'\\x{hex}'::bytea") }
+    }
+
     /// Runs a statement beside the store.
     async fn sql(&self, sql: &str) {
         let sql = AssertSqlSafe(sql.to_owned());
@@ -78,7 +84,7 @@ promises! {
     series::the_same_second_again_replaces_it,
     series::a_batch_with_an_unknown_run_changes_nothing,
     series::a_run_that_is_not_stored_has_no_seconds,
-    series::histograms_are_stored_in_hdr_v2,
+    series::histograms_of_both_forms_are_read,
     readings::readings_survive_exactly,
     readings::failed_readings_keep_their_reason,
     readings::readings_are_found_by_target_and_time,

@@ -159,8 +159,8 @@ pub(super) async fn a_run_that_is_not_stored_has_no_seconds(bed: Bed) {
     bed.store.append(&SeriesBatch::default()).await.unwrap();
 }
 
-/// Other programs read the blobs: the bytes are those of HDR's V2 encoding, and an empty histogram is NULL.
-pub(super) async fn histograms_are_stored_in_hdr_v2(bed: Bed) {
+/// Databases of earlier versions hold HDR's V2 encoding, and an empty histogram is NULL.
+pub(super) async fn histograms_of_both_forms_are_read(bed: Bed) {
     let run = run("a", at(0));
     bed.store.start_run(&run).await.unwrap();
     bed.store.append(&batch(&run.id, &[interval(0)])).await.unwrap();
@@ -168,7 +168,6 @@ pub(super) async fn histograms_are_stored_in_hdr_v2(bed: Bed) {
     let found = bed.store.intervals(&run.id, 0, 1).await.unwrap();
     let expected = interval(0).steps[&3].response_ok.clone();
     assert_eq!((&found[0].steps[&3].response_ok, &found[0].steps[&3].response_failed), (&LatencyHistogram::default(), &expected));
-    let reference: hdrhistogram::Histogram<u64> =
-        hdrhistogram::serialization::Deserializer::new().deserialize(&mut expected.to_v2().as_slice()).unwrap();
-    assert_eq!(reference.len(), 98);
+    bed.sql(&format!("UPDATE step_intervals SET response_failed = {} WHERE step = 3", bed.literal(&expected.to_v2()))).await;
+    assert_eq!(bed.store.intervals(&run.id, 0, 1).await.unwrap()[0].steps[&3].response_failed, expected);
 }
