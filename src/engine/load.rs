@@ -11,9 +11,11 @@ use tokio_util::sync::CancellationToken;
 
 use super::catalog::firsts;
 use super::workload::HttpWorkload;
+use crate::clock::SystemClock;
 use crate::executor::budget::Budget;
 use crate::executor::shard::{Shard, SharedShard};
 use crate::executor::{Drive, Part, budget_of, drive};
+use crate::flow::data::{RunData, ScenarioData};
 use crate::model::catalog::Catalog;
 use crate::model::measure::Interval;
 use crate::model::profile::Profile;
@@ -59,16 +61,28 @@ pub struct LoadPlan {
     pub threads: usize,
 }
 
+/// What the threads share of one scenario.
+#[derive(Clone)]
+struct Shared {
+    budget: Option<Arc<Budget>>,
+    data: Arc<ScenarioData>,
+}
+
 /// Starts the load threads; `Err` says why a thread cannot be made.
 pub fn start(plan: &LoadPlan) -> std::io::Result<Load> {
     let (sender, reports) = mpsc::channel(plan.threads * 8);
     let (stop, kill) = (CancellationToken::new(), CancellationToken::new());
     let start = Instant::now();
-    let budgets: Vec<Option<Arc<Budget>>> = plan.profile.scenarios.iter().map(|scenario| budget_of(&scenario.executor)).collect();
+    let run = RunData::new(plan.seed, Arc::new(SystemClock));
+    let shared = plan.profile.scenarios.iter().map(|scenario| Shared {
+        budget: budget_of(&scenario.executor),
+        data: ScenarioData::new(run.clone(), &scenario.name, scenario.executor.is_open(), &scenario.data),
+    });
+    let shared: Vec<Shared> = shared.collect();
     for index in 0..plan.threads {
-        let (plan, sender, stop, kill, budgets) = (plan.clone(), sender.clone(), stop.clone(), kill.clone(), budgets.clone());
+        let (plan, shared, sender, stop, kill) = (plan.clone(), shared.clone(), sender.clone(), stop.clone(), kill.clone());
         std::thread::Builder::new().name(format!("load-{index}")).spawn(move || {
-            let error = thread_main(&plan, index, &sender, (start, budgets), (&stop, &kill));
+            let error = thread_main(&plan, index, &sender, (start, shared), (&stop, &kill));
             // The receiver is gone only when the run was abandoned; then nobody needs the report.
             let _ = sender.blocking_send(Report::Done(index, error));
         })?;
@@ -80,7 +94,7 @@ fn thread_main(
     plan: &LoadPlan,
     index: usize,
     reports: &mpsc::Sender<Report>,
-    (start, budgets): (Instant, Vec<Option<Arc<Budget>>>),
+    (start, shared): (Instant, Vec<Shared>),
     (stop, kill): (&CancellationToken, &CancellationToken),
 ) -> Option<String> {
     let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().build() {
@@ -90,12 +104,11 @@ fn thread_main(
     let checks: Vec<usize> = plan.catalog.steps.iter().map(|step| step.checks.len()).collect();
     let shard = Shard::new(&checks, plan.catalog.scenarios.len(), plan.catalog.groups.len());
     let part = Part { index: index as u64, count: plan.threads as u64 };
-    let seed = plan.seed.wrapping_add(index as u64);
     let local = LocalSet::new();
     let error = local.block_on(&runtime, async {
         let mut scenarios = tokio::task::JoinSet::new();
-        for ((scenario, (first_step, _)), budget) in plan.profile.scenarios.iter().zip(firsts(&plan.catalog)).zip(budgets) {
-            let workload = match HttpWorkload::new(scenario, first_step, plan.dialer.clone(), shard.clone(), seed) {
+        for ((scenario, (first_step, _)), Shared { budget, data }) in plan.profile.scenarios.iter().zip(firsts(&plan.catalog)).zip(shared) {
+            let workload = match HttpWorkload::new(scenario, first_step, plan.dialer.clone(), shard.clone(), data) {
                 Ok(workload) => workload,
                 Err(error) => return Some(error),
             };

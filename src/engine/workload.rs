@@ -1,15 +1,16 @@
 //! Joins a flow with HTTP: what one iteration of a scenario does, request by request, each counted in the thread's shard.
 
 use std::rc::Rc;
+use std::sync::Arc;
 use std::time::Duration;
 
-use rand::SeedableRng;
-use rand::rngs::SmallRng;
 use tokio::time::Instant;
 
 use crate::executor::shard::SharedShard;
 use crate::executor::{Iteration, IterationEnd, Workload};
-use crate::flow::check::{Answer, Checks};
+use crate::flow::answer::{Answer, Judge};
+use crate::flow::data::ScenarioData;
+use crate::flow::scope::Scope;
 use crate::flow::walk::{Next, NumberedFlow};
 use crate::model::failure::Reason;
 use crate::model::flow::steps_of;
@@ -28,34 +29,40 @@ pub struct HttpWorkload {
     open: bool,
     dialer: Dialer,
     shard: SharedShard,
-    seed: u64,
+    data: Arc<ScenarioData>,
 }
 
 struct ReadyStep {
     request: Prepared,
-    checks: Checks,
+    judge: Judge,
 }
 
-/// One VU: its connections and its random numbers.
+/// One VU: its connections and what it knows.
 pub struct HttpVu {
     client: HttpClient,
-    random: SmallRng,
+    scope: Scope,
 }
 
 impl HttpWorkload {
     /// Prepares every step; `Err` says which cannot be sent.
-    pub fn new(scenario: &Scenario, first_step: u16, dialer: Dialer, shard: SharedShard, seed: u64) -> Result<Rc<Self>, String> {
+    pub fn new(
+        scenario: &Scenario,
+        first_step: u16,
+        dialer: Dialer,
+        shard: SharedShard,
+        data: Arc<ScenarioData>,
+    ) -> Result<Rc<Self>, String> {
         let mut steps = Vec::new();
         for step in steps_of(&scenario.flow) {
             let explain = |error: String| format!("step `{}` cannot be sent: {error}", step.name);
-            let checks = Checks::new(&step.checks).map_err(explain)?;
+            let judge = Judge::new(&step.checks, &step.extracts).map_err(explain)?;
             let Some(request) = step.http() else { continue };
-            let request = Prepared::new(request, step.timeout, checks.needs_body()).map_err(explain)?;
-            steps.push(ReadyStep { request, checks });
+            let request = Prepared::new(request, step.timeout, judge.needs_body()).map_err(explain)?;
+            steps.push(ReadyStep { request, judge });
         }
-        let flow = NumberedFlow::new(&scenario.flow);
+        let flow = NumberedFlow::new(&scenario.flow)?;
         let dialer = dialer.with_dns_ttl(scenario.http.dns_ttl);
-        Ok(Rc::new(Self { flow, steps, first_step, open: scenario.executor.is_open(), dialer, shard, seed }))
+        Ok(Rc::new(Self { flow, steps, first_step, open: scenario.executor.is_open(), dialer, shard, data }))
     }
 
     /// Sends one request and counts it; returns whether it or one of its checks failed.
@@ -63,7 +70,7 @@ impl HttpWorkload {
         let Some(step) = self.steps.get(usize::from(index)) else { return true };
         let flight = Flight { workload: self, step: index, intended, landed: false };
         let exchange = vu.client.send(&step.request).await;
-        flight.land(exchange, step)
+        flight.land(exchange, step, &mut vu.scope)
     }
 }
 
@@ -71,10 +78,7 @@ impl Workload for HttpWorkload {
     type Vu = HttpVu;
 
     fn vu(&self, number: u64) -> HttpVu {
-        HttpVu {
-            client: HttpClient::new(self.dialer.clone()),
-            random: SmallRng::seed_from_u64(self.seed ^ number.wrapping_mul(0x9e37_79b9_7f4a_7c15)),
-        }
+        HttpVu { client: HttpClient::new(self.dialer.clone()), scope: Scope::new(self.data.clone(), number) }
     }
 
     async fn iterate(&self, vu: &mut HttpVu, iteration: Iteration) -> IterationEnd {
@@ -82,15 +86,20 @@ impl Workload for HttpWorkload {
         // Only the first request was due at the iteration's intended start; each later one is due when the one before it (and the
         // thinking after it) is over. A late start therefore makes the whole iteration late once, not every request again.
         let mut intended = if self.open { iteration.intended } else { Instant::now() };
+        let begin = intended;
         let mut walk = self.flow.walk();
-        while let Some(next) = walk.next(&mut vu.random) {
-            match next {
-                Next::Pause(time) => tokio::time::sleep(time).await,
-                Next::Step(index, _) => with_failed_check |= self.request(vu, index, intended).await,
+        vu.scope.begin_iteration(iteration.number);
+        loop {
+            match walk.next(&mut vu.scope) {
+                Ok(Some(Next::Pause(time))) => tokio::time::sleep(time).await,
+                Ok(Some(Next::PaceUntil(time))) => tokio::time::sleep_until(begin + time).await,
+                Ok(Some(Next::Step(index, _))) => with_failed_check |= self.request(vu, index, intended).await,
+                Ok(Some(Next::GroupBegin(_) | Next::GroupEnd(_))) => {}
+                Ok(Some(Next::Parallel(..) | Next::Connect(..) | Next::Close(_))) | Err(_) => return IterationEnd::Failed,
+                Ok(None) => return IterationEnd::Completed { with_failed_check },
             }
             intended = Instant::now();
         }
-        IterationEnd::Completed { with_failed_check }
     }
 }
 
@@ -104,12 +113,15 @@ struct Flight<'w> {
 
 impl Flight<'_> {
     /// Judges and counts the answer; returns whether the request or a check failed.
-    fn land(mut self, mut exchange: Exchange, step: &ReadyStep) -> bool {
+    fn land(mut self, mut exchange: Exchange, step: &ReadyStep, scope: &mut Scope) -> bool {
         self.landed = true;
-        let mut failed_checks = step.checks.all();
+        let mut failed_checks = step.judge.all();
         if let Some(status) = exchange.status.filter(|_| exchange.outcome.failure.is_none()) {
-            let answer = Answer { status, duration: exchange.outcome.phases.service_time(), body: &exchange.body };
-            let checked = step.checks.evaluate(answer);
+            let duration = exchange.outcome.phases.service_time();
+            let headers = http::HeaderMap::new();
+            let answer =
+                Answer { status: Some(status), grpc_status: None, duration, headers: &headers, set_cookies: &[], body: &exchange.body };
+            let checked = step.judge.judge(&answer, scope);
             failed_checks = checked.failed;
             if let Some(reason) = checked.failure {
                 exchange.outcome.message = Some(step.request.message_of(status, &exchange.body));
@@ -131,7 +143,7 @@ impl Drop for Flight<'_> {
     fn drop(&mut self) {
         if !self.landed {
             let outcome = Outcome { failure: Some(Reason::Interrupted), ..Outcome::default() };
-            let failed_checks = self.workload.steps.get(usize::from(self.step)).map_or(0, |step| step.checks.all());
+            let failed_checks = self.workload.steps.get(usize::from(self.step)).map_or(0, |step| step.judge.all());
             self.count(&outcome, self.intended.elapsed(), failed_checks);
         }
     }

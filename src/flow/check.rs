@@ -1,39 +1,39 @@
-//! What must hold of an answer. A wrong status or a wrong body makes the request a failure; a slow answer fails its check only:
+//! What must hold of an answer. A wrong status, header or body makes the request a failure; a slow answer fails its check only:
 //! latency is judged by thresholds (docs/methods.md, "What a failed request is").
 
 use std::time::Duration;
 
-use serde_json_path::JsonPath;
+use http::HeaderName;
+use regex::bytes::Regex;
+use serde_json::Value;
 
+use super::answer::Answer;
+use super::compare::{Comparison, values};
+use super::json::{Found, Paths};
 use crate::model::failure::Reason;
-use crate::model::flow::{Check, CheckKind};
+use crate::model::flow::{Check, CheckKind, Operator};
 
 /// The checks of one step, ready to evaluate.
 #[derive(Debug)]
-pub struct Checks {
-    list: Vec<Ready>,
-    needs_body: bool,
-    needs_json: bool,
-    /// Statuses that a status check allows; without one, 200 to 399.
+pub(super) struct Checks {
+    list: Vec<(String, Ready)>,
+    /// Statuses that a status check allows; without one, see [`Checks::status_failure`].
     statuses: Option<Vec<u16>>,
+    grpc_statuses: Option<Vec<u16>>,
 }
 
+/// A check with what it needs compiled.
 #[derive(Debug)]
-struct Ready {
-    name: String,
-    kind: CheckKind,
-    path: Option<JsonPath>,
-}
-
-/// An answer as checks see it.
-#[derive(Debug, Clone, Copy)]
-pub struct Answer<'a> {
-    /// HTTP status.
-    pub status: u16,
-    /// `http_req_duration`.
-    pub duration: Duration,
-    /// The body, when `needs_body` asked for it.
-    pub body: &'a [u8],
+pub(super) enum Ready {
+    Status(Vec<u16>),
+    GrpcStatus(Vec<u16>),
+    DurationBelow(Duration),
+    BodyIsJson,
+    JsonExists(usize),
+    Json(usize, Comparison<Value>),
+    Body(Regex),
+    BodySize(Operator, u64),
+    Header(HeaderName, Option<Comparison<String>>),
 }
 
 /// What checks came to.
@@ -46,130 +46,257 @@ pub struct Checked {
 }
 
 impl Checks {
-    /// Prepares checks; `Err` names a JSON path that cannot be read (configuration has refused those before).
-    pub fn new(checks: &[Check]) -> Result<Self, String> {
-        let mut ready = Vec::with_capacity(checks.len());
-        let mut statuses: Option<Vec<u16>> = None;
+    /// Prepares checks; `Err` names what cannot be read (configuration has refused that before).
+    pub(super) fn new(checks: &[Check], paths: &mut Paths) -> Result<Self, String> {
+        let mut prepared = Self { list: Vec::with_capacity(checks.len()), statuses: None, grpc_statuses: None };
         for check in checks {
-            let path = match &check.kind {
-                CheckKind::JsonExists(path) | CheckKind::Json(path, ..) => {
-                    Some(JsonPath::parse(path).map_err(|error| format!("`{path}`: {error}"))?)
-                }
-                CheckKind::Status(allowed) => {
-                    statuses.get_or_insert_default().extend(allowed);
-                    None
-                }
-                CheckKind::GrpcStatus(_)
-                | CheckKind::DurationBelow(_)
-                | CheckKind::BodyIsJson
-                | CheckKind::BodyContains(_)
-                | CheckKind::BodyMatches(_)
-                | CheckKind::BodySize(..)
-                | CheckKind::Header(..) => None,
-            };
-            ready.push(Ready { name: check.name.clone(), kind: check.kind.clone(), path });
+            let ready = Ready::new(&check.kind, paths).map_err(|error| format!("check `{}`: {error}", check.name))?;
+            match &ready {
+                Ready::Status(allowed) => prepared.statuses.get_or_insert_default().extend(allowed),
+                Ready::GrpcStatus(allowed) => prepared.grpc_statuses.get_or_insert_default().extend(allowed),
+                Ready::DurationBelow(_)
+                | Ready::BodyIsJson
+                | Ready::JsonExists(_)
+                | Ready::Json(..)
+                | Ready::Body(_)
+                | Ready::BodySize(..)
+                | Ready::Header(..) => {}
+            }
+            prepared.list.push((check.name.clone(), ready));
         }
-        let needs_body = checks.iter().any(|check| check.kind.needs_body());
-        let needs_json =
-            checks.iter().any(|check| matches!(check.kind, CheckKind::BodyIsJson | CheckKind::JsonExists(_) | CheckKind::Json(..)));
-        Ok(Self { list: ready, needs_body, needs_json, statuses })
-    }
-
-    /// Whether the body must be kept.
-    pub fn needs_body(&self) -> bool {
-        self.needs_body
+        Ok(prepared)
     }
 
     /// Bits of all checks: what a request without an answer has failed.
-    pub fn all(&self) -> u64 {
+    pub(super) fn all(&self) -> u64 {
         if self.list.len() >= 64 { u64::MAX } else { (1 << self.list.len()) - 1 }
     }
 
-    /// Evaluates all checks.
-    pub fn evaluate(&self, answer: Answer<'_>) -> Checked {
-        let json: Option<serde_json::Value> = if self.needs_json { serde_json::from_slice(answer.body).ok() } else { None };
-        let status_ok = match &self.statuses {
-            Some(allowed) => allowed.contains(&answer.status),
-            None => (200..400).contains(&answer.status),
-        };
-        let mut checked = Checked { failed: 0, failure: (!status_ok).then_some(Reason::Status(answer.status)) };
-        for (index, check) in self.list.iter().enumerate() {
-            if check.holds(answer, json.as_ref()) {
+    /// Evaluates all checks; `json` is what their paths found, `None` when the body is no JSON.
+    pub(super) fn evaluate(&self, answer: &Answer<'_>, paths: &Paths, json: Option<&Found>) -> Checked {
+        let mut checked = Checked { failed: 0, failure: self.status_failure(answer) };
+        for (index, (name, check)) in self.list.iter().enumerate() {
+            if check.holds(answer, paths, json) {
                 continue;
             }
             checked.failed |= 1 << index.min(63);
-            if check.kind.needs_body() && checked.failure.is_none() {
-                checked.failure = Some(Reason::Check(check.name.clone()));
+            if checked.failure.is_none() && !matches!(check, Ready::DurationBelow(_)) {
+                checked.failure = Some(Reason::Check(name.clone()));
             }
         }
         checked
     }
+
+    /// The failure that the status itself is. Expected without a check: 200 to 399, and 101, which only the handshake of a WebSocket
+    /// gets; of gRPC: OK.
+    fn status_failure(&self, answer: &Answer<'_>) -> Option<Reason> {
+        let expected = |status: u16| match &self.statuses {
+            Some(allowed) => allowed.contains(&status),
+            None => (200..400).contains(&status) || status == 101,
+        };
+        let grpc_expected = |status: u16| self.grpc_statuses.as_ref().map_or(status == 0, |allowed| allowed.contains(&status));
+        let status = answer.status.filter(|status| !expected(*status)).map(Reason::Status);
+        status.or_else(|| answer.grpc_status.filter(|status| !grpc_expected(*status)).map(Reason::GrpcStatus))
+    }
 }
 
 impl Ready {
-    fn holds(&self, answer: Answer<'_>, json: Option<&serde_json::Value>) -> bool {
-        let found = || json.zip(self.path.as_ref()).and_then(|(json, path)| path.query(json).first());
-        match &self.kind {
-            CheckKind::Status(allowed) => allowed.contains(&answer.status),
-            CheckKind::DurationBelow(limit) => answer.duration < *limit,
-            CheckKind::BodyIsJson => json.is_some(),
-            CheckKind::JsonExists(_) => found().is_some(),
-            CheckKind::Json(_, _, wanted) => found().is_some_and(|value| value == wanted),
-            CheckKind::BodyContains(text) => contains(answer.body, text.as_bytes()),
-            CheckKind::GrpcStatus(_) | CheckKind::BodyMatches(_) | CheckKind::BodySize(..) | CheckKind::Header(..) => false,
+    pub(super) fn new(kind: &CheckKind, paths: &mut Paths) -> Result<Self, String> {
+        Ok(match kind {
+            CheckKind::Status(allowed) => Self::Status(allowed.clone()),
+            CheckKind::GrpcStatus(allowed) => Self::GrpcStatus(allowed.clone()),
+            CheckKind::DurationBelow(limit) => Self::DurationBelow(*limit),
+            CheckKind::BodyIsJson => Self::BodyIsJson,
+            CheckKind::JsonExists(path) => Self::JsonExists(paths.add(path)?),
+            CheckKind::Json(path, operator, right) => Self::Json(paths.add(path)?, Comparison::json(*operator, right)?),
+            CheckKind::BodyContains(text) => Self::Body(body_pattern(&regex::escape(text))?),
+            CheckKind::BodyMatches(pattern) => Self::Body(body_pattern(pattern)?),
+            CheckKind::BodySize(Operator::Contains | Operator::Matches, _) => return Err("a size is a number".into()),
+            CheckKind::BodySize(operator, bytes) => Self::BodySize(*operator, *bytes),
+            CheckKind::Header(name, comparison) => {
+                let comparison = comparison.as_ref().map(|(operator, right)| Comparison::text(*operator, right)).transpose()?;
+                Self::Header(header_name(name)?, comparison)
+            }
+        })
+    }
+
+    pub(super) fn holds(&self, answer: &Answer<'_>, paths: &Paths, json: Option<&Found>) -> bool {
+        let find = |path: usize| json.and_then(|found| paths.get(path, found));
+        match self {
+            Self::Status(allowed) => answer.status.is_some_and(|status| allowed.contains(&status)),
+            Self::GrpcStatus(allowed) => answer.grpc_status.is_some_and(|status| allowed.contains(&status)),
+            Self::DurationBelow(limit) => answer.duration < *limit,
+            Self::BodyIsJson => json.is_some(),
+            Self::JsonExists(path) => find(*path).is_some(),
+            Self::Json(path, comparison) => find(*path).is_some_and(|value| comparison.holds(value)),
+            Self::Body(pattern) => pattern.is_match(answer.body),
+            Self::BodySize(operator, bytes) => values(&Value::from(answer.body.len()), *operator, &Value::from(*bytes)),
+            Self::Header(name, comparison) => answer.headers.get(name).is_some_and(|value| match comparison {
+                None => true,
+                Some(comparison) => std::str::from_utf8(value.as_bytes()).is_ok_and(|text| comparison.holds(text)),
+            }),
         }
     }
 }
 
-fn contains(body: &[u8], text: &[u8]) -> bool {
-    text.is_empty() || body.windows(text.len()).any(|window| window == text)
+/// Compiles a regular expression over bytes; the error names it.
+pub(super) fn body_pattern(text: &str) -> Result<Regex, String> {
+    Regex::new(text).map_err(|error| format!("`{text}` is not a regular expression: {error}"))
+}
+
+/// The name of a header; the error names it.
+pub(super) fn header_name(name: &str) -> Result<HeaderName, String> {
+    name.parse().map_err(|_| format!("`{name}` is not the name of a header"))
 }
 
 #[cfg(test)]
 mod tests {
+    use http::{HeaderMap, HeaderValue};
+    use serde_json::json;
+
     use super::*;
-    use crate::model::flow::Operator;
+    use crate::flow::answer::{Expectation, Judge};
+    use crate::flow::testing::scope;
+    use crate::model::flow::{Extract, ExtractFrom};
 
     fn check(kind: CheckKind) -> Check {
         Check { name: format!("{kind:?}"), kind }
     }
 
-    fn answer(status: u16, ms: u64, body: &'static str) -> Answer<'static> {
-        Answer { status, duration: Duration::from_millis(ms), body: body.as_bytes() }
+    fn judge(kinds: &[CheckKind]) -> Judge {
+        Judge::new(&kinds.iter().cloned().map(check).collect::<Vec<_>>(), &[]).unwrap()
+    }
+
+    fn answer<'a>(headers: &'a HeaderMap, status: u16, ms: u64, body: &'a str) -> Answer<'a> {
+        let (duration, body) = (Duration::from_millis(ms), body.as_bytes());
+        Answer { status: Some(status), grpc_status: None, duration, headers, set_cookies: &[], body }
+    }
+
+    fn judged(judge: &Judge, status: u16, ms: u64, body: &'static str) -> Checked {
+        judge.judge(&answer(&HeaderMap::new(), status, ms, body), &mut scope())
     }
 
     #[test]
     fn a_wrong_status_or_body_fails_the_request_a_slow_answer_only_its_check() {
-        let checks = Checks::new(&[
-            check(CheckKind::Status(vec![200])),
-            check(CheckKind::DurationBelow(Duration::from_millis(200))),
-            check(CheckKind::BodyIsJson),
-        ])
-        .unwrap();
-        assert_eq!(checks.evaluate(answer(200, 20, "{}")), Checked { failed: 0, failure: None });
-        assert_eq!(checks.evaluate(answer(200, 300, "{}")), Checked { failed: 0b010, failure: None });
-        assert_eq!(checks.evaluate(answer(500, 300, "{}")), Checked { failed: 0b011, failure: Some(Reason::Status(500)) });
-        assert_eq!(checks.evaluate(answer(200, 20, "oops")).failure, Some(Reason::Check("BodyIsJson".into())));
-        assert_eq!(checks.all(), 0b111);
+        let judge = judge(&[CheckKind::Status(vec![200]), CheckKind::DurationBelow(Duration::from_millis(200)), CheckKind::BodyIsJson]);
+        assert_eq!(judged(&judge, 200, 20, "{}"), Checked { failed: 0, failure: None });
+        assert_eq!(judged(&judge, 200, 300, "{}"), Checked { failed: 0b010, failure: None });
+        assert_eq!(judged(&judge, 500, 300, "{}"), Checked { failed: 0b011, failure: Some(Reason::Status(500)) });
+        assert_eq!(judged(&judge, 200, 20, "oops").failure, Some(Reason::Check("BodyIsJson".into())));
+        assert_eq!(judge.all(), 0b111);
     }
 
     #[test]
     fn without_a_status_check_200_to_399_is_expected() {
-        let checks = Checks::new(&[]).unwrap();
-        assert_eq!(checks.evaluate(answer(302, 1, "")).failure, None);
-        assert_eq!(checks.evaluate(answer(404, 1, "")).failure, Some(Reason::Status(404)));
+        let judge = judge(&[]);
+        for (status, failure) in [(200, None), (302, None), (101, None), (100, Some(100)), (404, Some(404)), (500, Some(500))] {
+            assert_eq!(judged(&judge, status, 1, "").failure, failure.map(Reason::Status));
+        }
+        assert!(!judge.needs_body() && !judge.needs_headers());
     }
 
     #[test]
-    fn looks_into_json() {
-        let exists = Checks::new(&[check(CheckKind::JsonExists("$.user.id".into()))]).unwrap();
-        assert_eq!(exists.evaluate(answer(200, 1, r#"{"user":{"id":null}}"#)).failed, 0);
-        assert_eq!(exists.evaluate(answer(200, 1, r#"{"user":{}}"#)).failed, 1);
-        let equals = Checks::new(&[check(CheckKind::Json("$.ok".into(), Operator::Equal, true.into()))]).unwrap();
-        assert_eq!(equals.evaluate(answer(200, 1, r#"{"ok":true}"#)).failed, 0);
-        assert_eq!(equals.evaluate(answer(200, 1, r#"{"ok":"true"}"#)).failed, 1);
-        let text = Checks::new(&[check(CheckKind::BodyContains("clients".into()))]).unwrap();
-        assert_eq!(text.evaluate(answer(200, 1, "too many clients already")).failed, 0);
-        assert!(Checks::new(&[check(CheckKind::JsonExists("nope[".into()))]).is_err());
+    fn a_grpc_status_is_reported_as_itself() {
+        let headers = HeaderMap::new();
+        let of = |status| Answer { grpc_status: Some(status), ..answer(&headers, 200, 1, "") };
+        let plain = judge(&[]);
+        assert_eq!(plain.judge(&of(0), &mut scope()).failure, None);
+        assert_eq!(plain.judge(&of(14), &mut scope()).failure, Some(Reason::GrpcStatus(14)));
+        let expected = judge(&[CheckKind::GrpcStatus(vec![5])]);
+        assert_eq!(expected.judge(&of(5), &mut scope()), Checked { failed: 0, failure: None });
+        assert_eq!(expected.judge(&of(0), &mut scope()), Checked { failed: 1, failure: Some(Reason::GrpcStatus(0)) });
+        let missing = expected.judge(&answer(&headers, 200, 1, ""), &mut scope());
+        assert_eq!(missing.failure, Some(Reason::Check("GrpcStatus([5])".into())));
+    }
+
+    #[test]
+    fn looks_into_the_body() {
+        let json = |operator, value| CheckKind::Json("$.n".into(), operator, value);
+        for (kind, good, bad) in [
+            (CheckKind::JsonExists("$.user.id".into()), r#"{"user":{"id":null}}"#, r#"{"user":{}}"#),
+            (json(Operator::Equal, json!(true)), r#"{"n":true}"#, r#"{"n":"true"}"#),
+            (json(Operator::AtLeast, json!(5)), r#"{"n":5.0}"#, r#"{"n":"9"}"#),
+            (json(Operator::NotEqual, json!(5)), r#"{"n":6}"#, r#"{"m":6}"#),
+            (json(Operator::Contains, json!("b")), r#"{"n":["a","b"]}"#, r#"{"n":["a"]}"#),
+            (json(Operator::Matches, json!("^a+$")), r#"{"n":"aa"}"#, r#"{"n":"ab"}"#),
+            (CheckKind::JsonExists("$.a[?@.b == 1]".into()), r#"{"a":[{"b":1}]}"#, r#"{"a":[{"b":2}]}"#),
+            (CheckKind::BodyContains("many (clients".into()), "too many (clients already", "too many clients"),
+            (CheckKind::BodyContains(String::new()), "", "-"),
+            (CheckKind::BodyMatches("^<html>.*</html>$".into()), "<html>ü</html>", "<html>"),
+            (CheckKind::BodySize(Operator::Above, 3), "1234", "123"),
+            (CheckKind::BodySize(Operator::Equal, 0), "", "1"),
+        ] {
+            let name = format!("{kind:?}");
+            let judge = judge(&[kind]);
+            assert!(judge.needs_body());
+            assert_eq!(judged(&judge, 200, 1, good), Checked { failed: 0, failure: None }, "{name}");
+            if bad != "-" {
+                assert_eq!(judged(&judge, 200, 1, bad), Checked { failed: 1, failure: Some(Reason::Check(name)) });
+            }
+        }
+    }
+
+    #[test]
+    fn looks_at_headers() {
+        let mut headers = HeaderMap::new();
+        headers.insert("content-type", HeaderValue::from_static("application/json; charset=utf-8"));
+        headers.append("x-left", HeaderValue::from_static("10"));
+        headers.append("x-left", HeaderValue::from_static("1"));
+        headers.insert("x-odd", HeaderValue::from_bytes(b"\xff").unwrap());
+        for (name, comparison, holds) in [
+            ("Content-Type", None, true),
+            ("etag", None, false),
+            ("content-type", Some((Operator::Contains, "json")), true),
+            ("content-type", Some((Operator::Matches, "^text/")), false),
+            ("x-left", Some((Operator::Above, "9")), true),
+            ("etag", Some((Operator::NotEqual, "x")), false),
+            ("x-odd", None, true),
+            ("x-odd", Some((Operator::NotEqual, "x")), false),
+        ] {
+            let kind = CheckKind::Header(name.into(), comparison.map(|(operator, right)| (operator, right.into())));
+            let judge = judge(&[kind]);
+            assert!(judge.needs_headers() && !judge.needs_body());
+            let checked = judge.judge(&answer(&headers, 200, 1, ""), &mut scope());
+            assert_eq!((checked.failed == 0, checked.failure.is_none()), (holds, holds), "{name} {comparison:?}");
+        }
+    }
+
+    #[test]
+    fn a_request_has_one_reason_the_status_first_then_checks_then_extractions() {
+        let checks = [check(CheckKind::BodyIsJson)];
+        let extracts = [Extract { variable: "id".into(), from: ExtractFrom::Json("$.id".into()), default: None }];
+        let judge = Judge::new(&checks, &extracts).unwrap();
+        assert_eq!(judged(&judge, 500, 1, "oops").failure, Some(Reason::Status(500)));
+        assert_eq!(judged(&judge, 200, 1, "oops").failure, Some(Reason::Check("BodyIsJson".into())));
+        assert_eq!(judged(&judge, 200, 1, "{}").failure, Some(Reason::Script("id: nothing at $.id".into())));
+        let mut scope = scope();
+        let checked = judge.judge(&answer(&HeaderMap::new(), 500, 1, "{\"id\": 5}"), &mut scope);
+        assert_eq!((checked.failure, scope.variable("id")), (Some(Reason::Status(500)), Some(&json!(5))));
+    }
+
+    #[test]
+    fn an_expected_message_is_one_for_which_all_holds() {
+        let kinds = [CheckKind::Json("$.type".into(), Operator::Equal, json!("done")), CheckKind::BodySize(Operator::Below, 20)];
+        let expectation = Expectation::new(&kinds).unwrap();
+        assert!(expectation.is_met_by(br#"{"type":"done"}"#));
+        assert!(!expectation.is_met_by(br#"{"type":"busy"}"#));
+        assert!(!expectation.is_met_by(br#"{"type":"done","n":1}"#));
+        assert!(!expectation.is_met_by(b"done"));
+        assert!(Expectation::new(&[]).unwrap().is_met_by(b"anything"));
+    }
+
+    #[test]
+    fn what_cannot_be_read_is_named() {
+        for (kind, error) in [
+            (CheckKind::JsonExists("nope[".into()), "`nope[` is not a JSON path"),
+            (CheckKind::BodyMatches("(".into()), "`(` is not a regular expression"),
+            (CheckKind::BodySize(Operator::Contains, 1), "a size is a number"),
+            (CheckKind::Header("a b".into(), None), "`a b` is not the name of a header"),
+            (CheckKind::Header("a".into(), Some((Operator::Matches, "[".into()))), "`[` is not a regular expression"),
+            (CheckKind::Json("$".into(), Operator::Matches, json!(1)), "`matches` needs a regular expression, not 1"),
+        ] {
+            let found = Judge::new(&[check(kind)], &[]).unwrap_err();
+            assert!(found.contains(error), "{found}");
+        }
     }
 }

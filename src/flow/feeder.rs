@@ -55,7 +55,7 @@ pub fn from_csv(file: &[u8], separator: u8) -> Result<Table, FeederError> {
         rows.push(record.iter().map(|cell| Value::String(cell.to_owned())).collect());
     }
     // Every quote has its counterpart; the reader would take the rest of the file for one cell.
-    if text.iter().filter(|byte| **byte == b'"').count() % 2 == 1 {
+    if text.iter().fold(false, |open, byte| open ^ (*byte == b'"')) {
         let hint = "close it; within a quoted cell a quote is written twice, and a cell with a quote is quoted";
         return Err(FeederError::new(last_line, "a quote is not closed from here on", hint));
     }
@@ -82,14 +82,14 @@ fn check_columns(columns: &[String]) -> Result<(), FeederError> {
 
 fn bad_csv(error: &csv::Error) -> FeederError {
     let line = error.position().map(csv::Position::line);
-    match error.kind() {
-        csv::ErrorKind::UnequalLengths { expected_len, len, .. } => {
-            let message = format!("the row has {len} cells and the header has {expected_len}");
-            FeederError::new(line, message, "put quotes around a cell that holds a comma or a line break")
-        }
-        csv::ErrorKind::Utf8 { .. } => FeederError::new(line, "the text is not UTF-8", "save the file as UTF-8"),
-        _ => FeederError::new(line, error.to_string(), "the file must be CSV as in RFC 4180"),
+    if let csv::ErrorKind::UnequalLengths { expected_len, len, .. } = error.kind() {
+        let message = format!("the row has {len} cells and the header has {expected_len}");
+        return FeederError::new(line, message, "put quotes around a cell that holds a comma or a line break");
     }
+    if let csv::ErrorKind::Utf8 { .. } = error.kind() {
+        return FeederError::new(line, "the text is not UTF-8", "save the file as UTF-8");
+    }
+    FeederError::new(line, error.to_string(), "the file must be CSV as in RFC 4180")
 }
 
 /// Reads a JSON array of objects that all have the same members.
