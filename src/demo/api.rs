@@ -14,14 +14,18 @@ use axum::{Json, Router, middleware};
 use serde::Deserialize;
 use serde_json::{Value, json};
 use sqlx::Connection;
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
 
+use super::account;
 use super::dependency;
 use super::faults::Switchboard;
 use super::front;
 use super::metrics::Metrics;
 use super::pool::{AcquireError, Database, Lease};
 use super::settings::Settings;
+use super::socket;
 
 /// Largest answer of `/bytes`.
 const MOST_BYTES: usize = 100 << 20;
@@ -34,12 +38,15 @@ pub(super) struct App {
     pub(super) database: Database,
     pub(super) board: Switchboard,
     pub(super) metrics: Metrics,
+    /// Open WebSockets.
+    pub(super) sockets: TaskTracker,
     dependency: SocketAddr,
     stop: CancellationToken,
     turn: AtomicU64,
+    started: Instant,
 }
 
-type Shared = State<Arc<App>>;
+pub(super) type Shared = State<Arc<App>>;
 
 impl App {
     pub(super) fn new(
@@ -50,29 +57,40 @@ impl App {
         dependency: SocketAddr,
         stop: CancellationToken,
     ) -> Self {
-        Self { settings, database, board, metrics, dependency, stop, turn: AtomicU64::new(0) }
+        let (sockets, turn, started) = (TaskTracker::new(), AtomicU64::new(0), Instant::now());
+        Self { settings, database, board, metrics, sockets, dependency, stop, turn, started }
+    }
+
+    /// What a future comes to; `None` when the service ends before.
+    pub(super) async fn unless_stopped<T>(&self, future: impl Future<Output = T>) -> Option<T> {
+        self.stop.run_until_cancelled(future).await
+    }
+
+    /// Milliseconds that the service has lived.
+    pub(super) fn age_ms(&self) -> i64 {
+        self.started.elapsed().as_millis() as i64
     }
 
     /// Waits, but no longer than the service lives.
     pub(super) async fn pause(&self, time: Duration) {
         if !time.is_zero() {
-            self.stop.run_until_cancelled(tokio::time::sleep(time)).await;
+            self.unless_stopped(tokio::time::sleep(time)).await;
         }
     }
 
     /// Waits until a stall is over or the service ends.
     pub(super) async fn stall(&self) {
-        self.stop.run_until_cancelled(self.board.stall_over()).await;
+        self.unless_stopped(self.board.stall_over()).await;
     }
 
     /// The user whose turn it is; requests go round all of them.
-    fn user(&self) -> i64 {
+    pub(super) fn user(&self) -> i64 {
         let users = u64::from(self.settings.users.max(1));
         (self.turn.fetch_add(1, Ordering::Relaxed) % users + 1) as i64
     }
 
     /// Holds the connection as long as a request is to hold it, then gives it back.
-    async fn finish(&self, lease: Lease) {
+    pub(super) async fn finish(&self, lease: Lease) {
         let active = self.board.active();
         self.pause(self.settings.hold + Duration::from_millis(active.faults.slow_ms)).await;
         self.database.give_back(lease, active.faults.connection_leak_every).await;
@@ -80,9 +98,13 @@ impl App {
 }
 
 /// Why a request could not be served.
-enum Failure {
+#[derive(Debug, thiserror::Error)]
+pub(super) enum Failure {
+    #[error("{0}")]
     Pool(AcquireError),
+    #[error("the card service cannot be reached: {0}")]
     Dependency(std::io::Error),
+    #[error("{0}")]
     BadRequest(String),
 }
 
@@ -100,13 +122,13 @@ impl From<sqlx::Error> for Failure {
 
 impl IntoResponse for Failure {
     fn into_response(self) -> Response {
-        let (status, error) = match self {
-            Self::Pool(AcquireError::Exhausted) => (StatusCode::SERVICE_UNAVAILABLE, AcquireError::Exhausted.to_string()),
-            Self::Pool(AcquireError::Database(error)) => (StatusCode::INTERNAL_SERVER_ERROR, error.to_string()),
-            Self::Dependency(error) => (StatusCode::BAD_GATEWAY, format!("the card service cannot be reached: {error}")),
-            Self::BadRequest(error) => (StatusCode::BAD_REQUEST, error),
+        let status = match &self {
+            Self::Pool(AcquireError::Exhausted) => StatusCode::SERVICE_UNAVAILABLE,
+            Self::Pool(AcquireError::Database(_)) => StatusCode::INTERNAL_SERVER_ERROR,
+            Self::Dependency(_) => StatusCode::BAD_GATEWAY,
+            Self::BadRequest(_) => StatusCode::BAD_REQUEST,
         };
-        (status, Json(json!({"error": error}))).into_response()
+        (status, Json(json!({"error": self.to_string()}))).into_response()
     }
 }
 
@@ -127,8 +149,11 @@ pub(super) const ROUTES: &[&str] = &[
     "/api/user/performance",
     "/api/bot/enable",
     "/api/bot/disable",
+    "/api/account",
+    "/oauth/token",
     "/slow",
     "/bytes",
+    "/ws",
 ];
 
 /// All routes, behind the faults.
@@ -143,13 +168,14 @@ pub(super) fn router(app: Arc<App>) -> Router {
         .route("/api/v1/users/profile", get(profile))
         .route("/api/v1/cards", get(cards))
         .route("/api/v1/transfer", post(transfer))
-        .route("/api/login", post(login))
         .route("/api/user/performance", get(performance))
         .route("/api/bot/enable", post(async |app: Shared| switch_bot(app, true).await))
         .route("/api/bot/disable", post(async |app: Shared| switch_bot(app, false).await))
         .route("/slow", get(slow))
         .route("/bytes", get(bytes))
         .route("/status/{code}", get(status).post(status))
+        .route("/ws", get(socket::open))
+        .merge(account::routes())
         .layer(middleware::from_fn_with_state(app.clone(), front::front))
         .with_state(app)
 }
@@ -223,23 +249,6 @@ async fn transfer(State(app): Shared, Json(transfer): Json<Transfer>) -> Answer 
     transaction.commit().await?;
     app.finish(lease).await;
     Ok(Json(json!({"id": id, "user": user, "to": transfer.to, "cents": transfer.cents})))
-}
-
-#[derive(Deserialize)]
-struct Login {
-    user: String,
-    password: String,
-}
-
-async fn login(State(app): Shared, Json(login): Json<Login>) -> Result<Response, Failure> {
-    if login.user.is_empty() || login.password.is_empty() {
-        return Ok((StatusCode::UNAUTHORIZED, Json(json!({"error": "user and password are needed"}))).into_response());
-    }
-    let mut lease = app.database.acquire().await?;
-    let insert = "INSERT INTO sessions (token, name) VALUES (lower(hex(randomblob(16))), ?1) RETURNING token";
-    let (token,): (String,) = sqlx::query_as(insert).bind(&login.user).fetch_one(lease.connection()).await?;
-    app.finish(lease).await;
-    Ok(Json(json!({"token": token, "user": login.user})).into_response())
 }
 
 async fn performance(State(app): Shared) -> Answer {

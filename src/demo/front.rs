@@ -82,6 +82,10 @@ async fn troubled(app: &Arc<App>, path: &str, request: Request, next: Next) -> R
 
 /// Sends the body slowly, or only half of it.
 async fn spoil_body(app: &Arc<App>, active: &Active, answer: Response) -> Response {
+    // The answer that opens a WebSocket has no body; its messages are spoilt where they are sent.
+    if answer.status() == StatusCode::SWITCHING_PROTOCOLS {
+        return answer;
+    }
     let slow = Duration::from_millis(active.faults.slow_body_ms);
     let truncate = active.truncates();
     if slow.is_zero() && !truncate {

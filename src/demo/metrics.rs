@@ -3,7 +3,7 @@
 
 use prometheus::core::Collector;
 use prometheus::proto::MetricFamily;
-use prometheus::{Counter, Encoder, Gauge, IntCounterVec, IntGauge, Opts, Registry, TextEncoder};
+use prometheus::{Counter, Encoder, Gauge, IntCounter, IntCounterVec, IntGauge, Opts, Registry, TextEncoder};
 
 use super::pool::PoolSnapshot;
 
@@ -16,6 +16,10 @@ pub(super) struct Metrics {
     requests: IntCounterVec,
     /// Requests being answered.
     pub(super) in_flight: IntGauge,
+    /// WebSockets that are open.
+    pub(super) sockets_open: IntGauge,
+    /// Messages that came by WebSockets.
+    pub(super) socket_messages: IntCounter,
 }
 
 impl Metrics {
@@ -25,9 +29,13 @@ impl Metrics {
         let opts = Opts::new("http_requests_total", "Requests that were answered, by route and status.");
         let requests = IntCounterVec::new(opts, &["method", "path", "code"])?;
         let in_flight = IntGauge::new("http_requests_in_flight", "Requests being answered.")?;
+        let sockets_open = IntGauge::new("demo_websockets_open", "WebSockets that are open.")?;
+        let socket_messages = IntCounter::new("demo_websocket_messages_total", "Messages that came by WebSockets.")?;
         registry.register(Box::new(requests.clone()))?;
         registry.register(Box::new(in_flight.clone()))?;
-        Ok(Self { registry, requests, in_flight })
+        registry.register(Box::new(sockets_open.clone()))?;
+        registry.register(Box::new(socket_messages.clone()))?;
+        Ok(Self { registry, requests, in_flight, sockets_open, socket_messages })
     }
 
     /// Counts an answer. `route` is one of the routes that exist, never a path that somebody made up.

@@ -1,6 +1,7 @@
 //! The built-in system under test: a real HTTP service with a real bounded connection pool over a real database, and faults that
 //! can be switched on. Honest on purpose: its pool blocks, its leaks grow. Knows nothing of the rest of Plimsoll. See docs/probes.md.
 
+mod account;
 mod api;
 mod dependency;
 mod faults;
@@ -8,6 +9,7 @@ mod front;
 mod metrics;
 mod pool;
 mod settings;
+mod socket;
 mod wire;
 
 use std::net::SocketAddr;
@@ -106,6 +108,8 @@ impl Running {
         self.stop.disarm().cancel();
         let drain = async {
             while self.tasks.join_next().await.is_some() {}
+            self.app.sockets.close();
+            self.app.sockets.wait().await;
             self.app.database.close().await;
         };
         if tokio::time::timeout(GRACE, drain).await.is_err() {

@@ -246,7 +246,7 @@ async fn fill(connection: &mut SqliteConnection, users: u32) -> Result<(), sqlx:
          CREATE TABLE bots (user_id INTEGER PRIMARY KEY, enabled INTEGER NOT NULL);
          CREATE TABLE transactions (id INTEGER PRIMARY KEY, user_id INTEGER NOT NULL, cents INTEGER NOT NULL, note TEXT NOT NULL);
          CREATE INDEX transactions_of_user ON transactions (user_id, id);
-         CREATE TABLE sessions (token TEXT PRIMARY KEY, name TEXT NOT NULL);",
+         CREATE TABLE sessions (token TEXT PRIMARY KEY, name TEXT NOT NULL, until_ms INTEGER);",
     )
     .execute(&mut *connection)
     .await?;

@@ -20,6 +20,12 @@ pub struct Settings {
     pub version: String,
     /// The memory leak stops growing here, so that the machine of whoever tries it survives, bytes.
     pub leak_limit: u64,
+    /// The OAuth client that `/oauth/token` knows.
+    pub client_id: String,
+    /// Its secret: no secret at all, it stands in the documentation.
+    pub client_secret: String,
+    /// How long a token of `/oauth/token` is good.
+    pub token_life: Duration,
 }
 
 impl Default for Settings {
@@ -32,6 +38,9 @@ impl Default for Settings {
             users: 200,
             version: env!("CARGO_PKG_VERSION").into(),
             leak_limit: 2 << 30,
+            client_id: "demo".into(),
+            client_secret: "demo-secret".into(),
+            token_life: Duration::from_secs(300),
         }
     }
 }

@@ -2,6 +2,9 @@
 //! every fault acts and stops.
 #![expect(clippy::unwrap_used, reason = "a helper that fails is a test that failed")]
 
+mod accounts;
+mod sockets;
+
 use std::collections::BTreeMap;
 use std::sync::Once;
 use std::time::Duration;
