@@ -6,5 +6,6 @@ pub mod dns;
 pub mod grpc;
 pub mod guard;
 pub mod http;
+mod redact;
 mod stream;
 pub mod tls;
