@@ -145,6 +145,7 @@ impl Fold {
             scenario: catalog.scenarios.get(usize::from(scenario.scenario)).map(|meta| meta.name.clone()).unwrap_or_default(),
             counts: scenario.counts,
             with_failed_check: scenario.with_failed_check,
+            broke_off: scenario.broke_off.clone(),
             censored: scenario.dropped_wait.count(),
             vus_max: self.vus_max.get(&scenario.scenario).copied().unwrap_or(0),
             iteration_duration: LatencySummary::of(&scenario.iteration_duration),

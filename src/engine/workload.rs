@@ -135,7 +135,7 @@ impl Flight<'_> {
 
     fn count(&self, outcome: &Outcome, response: Duration, failed_checks: u64) {
         let step = self.workload.first_step + self.step;
-        self.workload.shard.borrow_mut().request(step, outcome, response, failed_checks);
+        self.workload.shard.borrow_mut().request(step, outcome, response, Some(failed_checks));
     }
 }
 

@@ -48,6 +48,7 @@ struct ScenarioShard {
     vus: u64,
     busy: u64,
     with_failed_check: u64,
+    broke_off: BTreeMap<Reason, u64>,
     duration: Recorder,
     dropped_wait: Recorder,
     start_lag: Recorder,
@@ -70,9 +71,9 @@ impl Shard {
         }
     }
 
-    /// Counts one request. `response` is the time from the intended start; bit i of `failed_checks` says that check i did not hold,
-    /// and `judged` whether checks were evaluated at all (they are not when there was no answer: then all of them failed).
-    pub fn request(&mut self, step: u16, outcome: &Outcome, response: Duration, failed_checks: u64) {
+    /// Counts one request. `response` is the time from the intended start; bit i of `failed_checks` says that check i did not hold
+    /// (without an answer all of them failed). A redirect on the way is a request whose checks nobody made: `None`.
+    pub fn request(&mut self, step: u16, outcome: &Outcome, response: Duration, failed_checks: Option<u64>) {
         let Some(fold) = self.steps.get_mut(usize::from(step)) else { return };
         fold.touched = true;
         let service = outcome.phases.service_time();
@@ -106,6 +107,7 @@ impl Shard {
         fold.bytes_sent += outcome.bytes_sent;
         fold.bytes_received += outcome.bytes_received;
         fold.connections += u64::from(outcome.connected);
+        let Some(failed_checks) = failed_checks else { return };
         for (index, check) in fold.checks.iter_mut().enumerate() {
             if failed_checks & (1 << index.min(63)) == 0 {
                 check.passed += 1;
@@ -133,6 +135,11 @@ impl Shard {
     /// Records a dropped start as a response time of at least `waited`.
     pub fn dropped_wait(&mut self, scenario: u16, waited: Duration) {
         self.with(scenario, |fold| fold.dropped_wait.record(waited));
+    }
+
+    /// Notes why an iteration broke off between requests; the iteration itself is counted at its end.
+    pub fn broke_off(&mut self, scenario: u16, reason: Reason) {
+        self.with(scenario, |fold| *fold.broke_off.entry(reason).or_default() += 1);
     }
 
     /// Sets the number of VUs that exist on this thread.
@@ -196,6 +203,7 @@ impl ScenarioShard {
             vus: self.vus,
             vus_busy: self.busy,
             with_failed_check: std::mem::take(&mut self.with_failed_check),
+            broke_off: std::mem::take(&mut self.broke_off),
             iteration_duration: self.duration.take(),
             dropped_wait: self.dropped_wait.take(),
             start_lag: self.start_lag.take(),

@@ -237,6 +237,9 @@ pub struct ScenarioInterval {
     pub vus_busy: u64,
     /// Iterations that ended in this second with at least one failed check or request.
     pub with_failed_check: u64,
+    /// Why iterations broke off between requests: a variable, a condition or a loop that failed. What broke off at a request is that
+    /// request's failure.
+    pub broke_off: BTreeMap<Reason, u64>,
     /// Durations of iterations that completed.
     pub iteration_duration: LatencyHistogram,
     /// Dropped starts as censored response times: at least as long as until a VU was free again.
@@ -252,6 +255,9 @@ impl ScenarioInterval {
         self.vus += other.vus;
         self.vus_busy += other.vus_busy;
         self.with_failed_check += other.with_failed_check;
+        for (reason, count) in &other.broke_off {
+            *self.broke_off.entry(reason.clone()).or_default() += count;
+        }
         self.iteration_duration.merge(&other.iteration_duration);
         self.dropped_wait.merge(&other.dropped_wait);
         self.start_lag.merge(&other.start_lag);

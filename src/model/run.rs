@@ -219,6 +219,9 @@ pub struct ScenarioSummary {
     pub counts: Accounting,
     /// Iterations with at least one failed check or request.
     pub with_failed_check: u64,
+    /// Why iterations broke off between requests.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub broke_off: BTreeMap<Reason, u64>,
     /// Dropped starts counted as censored response times.
     pub censored: u64,
     /// Most VUs at one time.

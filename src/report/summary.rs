@@ -196,6 +196,11 @@ fn iterations(summary: &Summary) -> String {
         return String::new();
     }
     let mut text = table(&rows, 1);
+    for scenario in &summary.scenarios {
+        for (reason, broke) in &scenario.broke_off {
+            text.push_str(&format!("  {} broke off between requests: {}\n", count(*broke), plain(&reason.to_string(), 200)));
+        }
+    }
     if censored > 0 {
         text.push_str(&format!("  {} dropped starts are counted as censored response times\n", count(censored)));
     }

@@ -26,7 +26,7 @@ pub(super) async fn save<D: Dialect>(tx: &mut Tx<'_, D>, run: Key, interval: &In
         tx.execute(sql::INSERT_STEP, &step_values(run, interval.second, *index, step)?).await?;
     }
     for (index, scenario) in &interval.scenarios {
-        tx.execute(sql::INSERT_SCENARIO, &scenario_values(run, interval.second, *index, scenario)).await?;
+        tx.execute(sql::INSERT_SCENARIO, &scenario_values(run, interval.second, *index, scenario)?).await?;
     }
     for (index, duration) in &interval.groups {
         let mut values = params![run.num, run.at(interval.second), interval.second, *index].to_vec();
@@ -64,8 +64,9 @@ fn step_values(run: Key, second: u32, index: u16, step: &StepInterval) -> StoreR
     Ok(values)
 }
 
-fn scenario_values(run: Key, second: u32, index: u16, scenario: &ScenarioInterval) -> Vec<Value<'static>> {
+fn scenario_values(run: Key, second: u32, index: u16, scenario: &ScenarioInterval) -> StoreResult<Vec<Value<'static>>> {
     let counts = &scenario.counts;
+    let broke_off = if scenario.broke_off.is_empty() { None } else { Some(json(&scenario.broke_off)?) };
     let mut values = params![
         run.num,
         run.at(second),
@@ -81,10 +82,11 @@ fn scenario_values(run: Key, second: u32, index: u16, scenario: &ScenarioInterva
         scenario.vus,
         scenario.vus_busy,
         scenario.with_failed_check,
+        broke_off,
     ]
     .to_vec();
     values.extend([&scenario.iteration_duration, &scenario.dropped_wait, &scenario.start_lag].map(Value::histogram));
-    values
+    Ok(values)
 }
 
 /// Seconds `from <= second < to` of a run, ascending; none when the run is not stored.
@@ -178,6 +180,7 @@ fn read_scenario<D: Dialect>(row: &mut Columns<'_, D>) -> StoreResult<ScenarioIn
         vus: row.number()?,
         vus_busy: row.number()?,
         with_failed_check: row.number()?,
+        broke_off: row.opt_json()?.unwrap_or_default(),
         iteration_duration: row.histogram()?,
         dropped_wait: row.histogram()?,
         start_lag: row.histogram()?,

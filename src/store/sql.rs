@@ -68,8 +68,8 @@ pub(super) const INSERT_STEP: &str = "INSERT INTO step_intervals (run, at, secon
     receiving_us, bytes_sent, bytes_received, connections, checks) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, \
     $15, $16, $17, $18, $19, $20, $21, $22, $23, $24)";
 pub(super) const INSERT_SCENARIO: &str = "INSERT INTO scenario_intervals (run, at, second, scenario, scheduled, started, completed, \
-    failed, interrupted, dropped, unsent, vus, vus_busy, with_failed_check, iteration_duration, dropped_wait, start_lag) \
-    VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17)";
+    failed, interrupted, dropped, unsent, vus, vus_busy, with_failed_check, broke_off, iteration_duration, dropped_wait, start_lag) \
+    VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18)";
 pub(super) const DELETE_GROUPS: &str = "DELETE FROM group_intervals WHERE run = $1 AND at = $2";
 pub(super) const INSERT_GROUP: &str = "INSERT INTO group_intervals (run, at, second, group_index, duration) VALUES ($1, $2, $3, $4, $5)";
 pub(super) const GROUPS: &str = "SELECT second, group_index, duration FROM group_intervals WHERE run = $1 AND at >= $2 AND at < $3";
@@ -79,7 +79,7 @@ pub(super) const STEPS: &str = "SELECT second, step, ok, failures, messages, res
     waiting, blocked_us, dns_us, connecting_us, tls_us, sending_us, waiting_us, receiving_us, bytes_sent, bytes_received, connections, \
     checks FROM step_intervals WHERE run = $1 AND at >= $2 AND at < $3";
 pub(super) const SCENARIOS: &str = "SELECT second, scenario, scheduled, started, completed, failed, interrupted, dropped, unsent, vus, \
-    vus_busy, with_failed_check, iteration_duration, dropped_wait, start_lag FROM scenario_intervals \
+    vus_busy, with_failed_check, broke_off, iteration_duration, dropped_wait, start_lag FROM scenario_intervals \
     WHERE run = $1 AND at >= $2 AND at < $3";
 
 pub(super) const PROBE_KEY: &str = "INSERT INTO probes (target, name) VALUES ($1, $2) \

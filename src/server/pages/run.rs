@@ -228,6 +228,7 @@ fn iterations(summary: &Summary) -> Markup {
                 @for number in [scheduled, started, completed, failed, interrupted, dropped, unsent, one.vus_max] { td.number { (count(number)) } }
                 td.number { (latency(one.start_lag.map(|lag| lag.p99_us))) }
             }
+            @for (reason, broke) in &one.broke_off { tr { td {} td colspan="9" { (count(*broke)) " broke off between requests: " (reason) } } }
         } }
     } } } }
 }

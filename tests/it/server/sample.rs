@@ -154,6 +154,7 @@ pub(crate) fn interval(second: u32) -> Interval {
         vus_busy: vus(second),
         with_failed_check: failed + steps[&0].checks[1].failed,
         iteration_duration: latencies(done, 140_000),
+        broke_off: BTreeMap::new(),
         dropped_wait: LatencyHistogram::default(),
         start_lag: latencies(done, 60),
     };
@@ -320,6 +321,7 @@ fn summary() -> Summary {
             scenario: "shoppers".into(),
             counts: scenario.counts,
             with_failed_check: scenario.with_failed_check,
+            broke_off: BTreeMap::new(),
             censored: 0,
             vus_max: 60,
             iteration_duration: LatencySummary::of(&scenario.iteration_duration),

@@ -60,11 +60,11 @@ prop_compose! {
 }
 
 prop_compose! {
-    fn scenario()(counts in proptest::array::uniform7(count()), vus in (count(), count(), count()), histograms in proptest::array::uniform3(histogram())) -> ScenarioInterval {
+    fn scenario()(broke_off in btree_map(reason(), 1..1_000_000_u64, 0..3), counts in proptest::array::uniform7(count()), vus in (count(), count(), count()), histograms in proptest::array::uniform3(histogram())) -> ScenarioInterval {
         let [scheduled, started, completed, failed, interrupted, dropped, unsent] = counts;
         let [iteration_duration, dropped_wait, start_lag] = histograms;
         let counts = Accounting { scheduled, started, completed, failed, interrupted, dropped, unsent };
-        ScenarioInterval { scenario: 0, counts, vus: vus.0, vus_busy: vus.1, with_failed_check: vus.2, iteration_duration, dropped_wait, start_lag }
+        ScenarioInterval { scenario: 0, counts, vus: vus.0, vus_busy: vus.1, with_failed_check: vus.2, broke_off, iteration_duration, dropped_wait, start_lag }
     }
 }
 

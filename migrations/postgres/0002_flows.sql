@@ -8,3 +8,6 @@ CREATE TABLE group_intervals (
     PRIMARY KEY (run, at, group_index)
 ) PARTITION BY RANGE (at);
 CREATE TABLE group_intervals_rest PARTITION OF group_intervals DEFAULT;
+
+-- Why iterations broke off between requests: {reason: count}; what broke off at a request is that request's failure.
+ALTER TABLE scenario_intervals ADD COLUMN broke_off TEXT;

@@ -7,3 +7,6 @@ CREATE TABLE group_intervals (
     duration    BLOB,
     PRIMARY KEY (run, at, group_index)
 ) STRICT;
+
+-- Why iterations broke off between requests: {reason: count}; what broke off at a request is that request's failure.
+ALTER TABLE scenario_intervals ADD COLUMN broke_off TEXT;
