@@ -4,6 +4,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
+use bytes::Bytes;
 use tokio::time::Instant;
 
 use crate::executor::shard::SharedShard;
@@ -16,8 +17,9 @@ use crate::model::failure::Reason;
 use crate::model::flow::steps_of;
 use crate::model::measure::Outcome;
 use crate::model::profile::Scenario;
+use crate::model::request::{Body, HttpOptions, HttpRequest};
 use crate::protocol::dial::Dialer;
-use crate::protocol::http::{Exchange, HttpClient, Prepared};
+use crate::protocol::http::{Call, Exchange, HttpClient, HttpPool, Keep, Outline, Prepared};
 
 /// The iterations of one scenario on one load thread.
 pub struct HttpWorkload {
@@ -27,7 +29,7 @@ pub struct HttpWorkload {
     first_step: u16,
     /// True when response times count from the intended start of the iteration.
     open: bool,
-    dialer: Dialer,
+    pool: Rc<HttpPool>,
     shard: SharedShard,
     data: Arc<ScenarioData>,
 }
@@ -57,28 +59,50 @@ impl HttpWorkload {
             let explain = |error: String| format!("step `{}` cannot be sent: {error}", step.name);
             let judge = Judge::new(&step.checks, &step.extracts).map_err(explain)?;
             let Some(request) = step.http() else { continue };
-            let request = Prepared::new(request, step.timeout, judge.needs_body()).map_err(explain)?;
+            let request = prepare(request, step.timeout, judge.needs_body(), &scenario.http).map_err(explain)?;
             steps.push(ReadyStep { request, judge });
         }
         let flow = NumberedFlow::new(&scenario.flow)?;
-        let dialer = dialer.with_dns_ttl(scenario.http.dns_ttl);
-        Ok(Rc::new(Self { flow, steps, first_step, open: scenario.executor.is_open(), dialer, shard, data }))
+        let pool = HttpPool::new(&dialer, &scenario.http);
+        Ok(Rc::new(Self { flow, steps, first_step, open: scenario.executor.is_open(), pool, shard, data }))
     }
 
     /// Sends one request and counts it; returns whether it or one of its checks failed.
     async fn request(&self, vu: &mut HttpVu, index: u16, intended: Instant) -> bool {
         let Some(step) = self.steps.get(usize::from(index)) else { return true };
         let flight = Flight { workload: self, step: index, intended, landed: false };
-        let exchange = vu.client.send(&step.request).await;
+        let exchange = vu.client.send(&step.request, Call::default()).await;
         flight.land(exchange, step, &mut vu.scope)
     }
+}
+
+/// A request whose templates are all constant, as it is sent.
+fn prepare(request: &HttpRequest, timeout: Duration, body: bool, options: &HttpOptions) -> Result<Prepared, String> {
+    let headers: Vec<(String, String)> = request.headers.iter().map(|(name, value)| (name.clone(), value.source())).collect();
+    let content = match &request.body {
+        Body::Text(text) => Bytes::from(text.source()),
+        Body::Bytes(bytes) => bytes.clone(),
+        Body::Empty | Body::Multipart(_) => Bytes::new(),
+    };
+    Prepared::new(Outline {
+        method: &request.method,
+        origin: &request.address.origin,
+        path: Some(&request.address.path.source()),
+        headers: &headers,
+        rendered: &[],
+        body: content,
+        keep: Keep { body, ..Keep::default() },
+        redirects: request.redirects.unwrap_or(options.redirects),
+        timeout,
+        options,
+    })
 }
 
 impl Workload for HttpWorkload {
     type Vu = HttpVu;
 
     fn vu(&self, number: u64) -> HttpVu {
-        HttpVu { client: HttpClient::new(self.dialer.clone()), scope: Scope::new(self.data.clone(), number) }
+        HttpVu { client: HttpClient::new(self.pool.clone()), scope: Scope::new(self.data.clone(), number) }
     }
 
     async fn iterate(&self, vu: &mut HttpVu, iteration: Iteration) -> IterationEnd {
@@ -124,7 +148,7 @@ impl Flight<'_> {
             let checked = step.judge.judge(&answer, scope);
             failed_checks = checked.failed;
             if let Some(reason) = checked.failure {
-                exchange.outcome.message = Some(step.request.message_of(status, &exchange.body));
+                exchange.outcome.message = Some(step.request.message_of(status, &exchange.body, &Call::default()));
                 exchange.outcome.failure = Some(reason);
             }
         }

@@ -5,12 +5,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use plimsoll::model::failure::{Phase, Reason};
-use plimsoll::model::request::{Body, HttpRequest, TlsOptions};
+use plimsoll::model::request::{HttpOptions, TlsOptions};
 use plimsoll::model::run::{StepSummary, Verdict};
 use plimsoll::protocol::dial::Dialer;
 use plimsoll::protocol::dns::Dns;
 use plimsoll::protocol::guard::Guard;
-use plimsoll::protocol::http::{Exchange, HttpClient, Prepared};
+use plimsoll::protocol::http::{Call, Exchange, HttpClient, HttpPool, Keep, Outline, Prepared};
 use plimsoll::protocol::tls::Tls;
 
 use super::misfits::Misfits;
@@ -122,14 +122,26 @@ async fn a_kept_connection_that_the_server_closes_is_no_failure() {
 async fn send_all(allow: &[String], requests: Vec<(&str, String, Option<Vec<u8>>, Duration)>) -> Vec<Exchange> {
     let tls = Tls::new(&TlsOptions::default()).unwrap();
     let dialer = Dialer::new(Arc::new(Guard::new(allow, None)), tls, Dns::default());
+    let options = HttpOptions::default();
     tokio::task::LocalSet::new()
         .run_until(async move {
-            let mut client = HttpClient::new(dialer);
+            let mut client = HttpClient::new(HttpPool::new(&dialer, &options));
             let mut exchanges = Vec::new();
             for (method, url, body, timeout) in requests {
-                let body = body.map_or(Body::Empty, |body| Body::Bytes(body.into()));
-                let request = HttpRequest { body, ..HttpRequest::new(method, &url.parse().unwrap()) };
-                exchanges.push(client.send(&Prepared::new(&request, timeout, false).unwrap()).await);
+                let url: url::Url = url.parse().unwrap();
+                let outline = Outline {
+                    method,
+                    origin: &url,
+                    path: Some(url.path()),
+                    headers: &[],
+                    rendered: &[],
+                    body: body.unwrap_or_default().into(),
+                    keep: Keep::default(),
+                    redirects: 0,
+                    timeout,
+                    options: &options,
+                };
+                exchanges.push(client.send(&Prepared::new(outline).unwrap(), Call::default()).await);
             }
             exchanges
         })

@@ -177,7 +177,7 @@ fn good(method: &str, path: &str) -> (String, After) {
         "/well/no-content" => ("HTTP/1.1 204 No Content\r\n\r\n".into(), After::Keep),
         // The length is the one that a 200 would have had; there is no body.
         "/well/not-modified" => ("HTTP/1.1 304 Not Modified\r\nContent-Length: 4711\r\n\r\n".into(), After::Keep),
-        "/well/moved" => ("HTTP/1.1 302 Found\r\nLocation: http://elsewhere.invalid/\r\nContent-Length: 0\r\n\r\n".into(), After::Keep),
+        "/well/moved" => ("HTTP/1.1 302 Found\r\nLocation: /well/plain\r\nContent-Length: 0\r\n\r\n".into(), After::Keep),
         "/well/hints" => {
             let hints = "HTTP/1.1 100 Continue\r\n\r\n\u{1}HTTP/1.1 103 Early Hints\r\nLink: </a.css>\r\n\r\n\u{1}";
             (format!("{hints}{}", plain("200 OK", body)), After::Keep)

@@ -1,0 +1,302 @@
+//! HTTP/1.1 and HTTP/2 for load: connections kept or shared as the scenario says, redirects followed hop by hop, cookies per VU, bodies
+//! decompressed. Every way to fail becomes exactly one `Reason`. `http1` is the fast path; what is unusual costs only who uses it.
+
+mod coding;
+mod cookies;
+mod exchange;
+pub mod form;
+mod http1;
+mod http2;
+mod pool;
+mod prepared;
+mod reader;
+mod redirect;
+mod timer;
+
+use std::cell::RefCell;
+use std::rc::Rc;
+use std::sync::Arc;
+
+use http::HeaderMap;
+use tokio::time::{Instant, timeout_at};
+
+use self::cookies::Jar;
+pub use self::exchange::{Exchange, Keep};
+use self::http1::{Circumstances, Http1};
+use self::http2::{Fault, Http2};
+use self::pool::Connection;
+pub use self::pool::HttpPool;
+use self::prepared::Leg;
+pub use self::prepared::{Call, Outline, Prepared, address};
+use self::redirect::{follow, is_redirect, too_many};
+use self::timer::Timer;
+use super::dial::{Broken, Course, Origin};
+use super::redact::LOOKED_AT;
+use crate::model::failure::{Phase, Reason};
+use crate::model::request::{Connections, HttpVersion};
+
+/// Largest body whose memory is used again.
+const WORTH_KEEPING: usize = 64 * 1024;
+
+/// The HTTP side of one VU.
+pub struct HttpClient {
+    pool: Rc<HttpPool>,
+    kept: Vec<(Arc<Origin>, Connection)>,
+    jar: Option<Rc<RefCell<Jar>>>,
+    timer: Timer,
+    /// Where a request is put together that was not prepared as a whole.
+    head: Vec<u8>,
+    cookie: String,
+    /// Memory of exchanges that were given back.
+    spare: (Vec<u8>, HeaderMap),
+}
+
+impl HttpClient {
+    /// A client without connections and without cookies.
+    pub fn new(pool: Rc<HttpPool>) -> Self {
+        let jar = pool.cookies.then(|| Rc::new(RefCell::new(Jar::new())));
+        Self::with_jar(pool, jar)
+    }
+
+    /// Another client of the same VU, for requests at the same time: connections of its own, the same cookies.
+    #[must_use]
+    pub fn sibling(&self) -> Self {
+        Self::with_jar(self.pool.clone(), self.jar.clone())
+    }
+
+    fn with_jar(pool: Rc<HttpPool>, jar: Option<Rc<RefCell<Jar>>>) -> Self {
+        Self { pool, kept: Vec::new(), jar, timer: Timer::default(), head: Vec::new(), cookie: String::new(), spare: Default::default() }
+    }
+
+    /// Forgets all cookies and closes the connections of its own, as a new user has neither.
+    pub fn reset(&mut self) {
+        self.kept.clear();
+        if let Some(jar) = &self.jar {
+            *jar.borrow_mut() = Jar::new();
+        }
+    }
+
+    /// Gives an exchange back whose answer is no longer needed, so that its memory serves the next one.
+    pub fn recycle(&mut self, exchange: Exchange) {
+        let Exchange { mut body, mut headers, .. } = exchange;
+        if body.capacity() <= WORTH_KEEPING {
+            body.clear();
+            headers.clear();
+            self.spare = (body, headers);
+        }
+    }
+
+    /// Sends a request, follows its redirects and reads the answer, all within the request's time. Must run within a `LocalSet`.
+    pub async fn send(&mut self, request: &Prepared, call: Call<'_>) -> Exchange {
+        let began = call.now.unwrap_or_else(Instant::now);
+        let mut exchange = Exchange::new(began);
+        (exchange.body, exchange.headers) = std::mem::take(&mut self.spare);
+        if let Err(Broken(reason, message)) = self.trip(request, &call, began, &mut exchange).await {
+            let timed_out = matches!(reason, Reason::Timeout(_)) || reason == Reason::ConnectTimeout && message.is_empty();
+            let message = if timed_out { format!("no answer within {} ms", request.timeout.as_millis()) } else { message };
+            exchange.status = None;
+            exchange.ended = Instant::now();
+            exchange.outcome.failure = Some(reason);
+            exchange.outcome.message = Some(message);
+        }
+        exchange
+    }
+
+    /// The request and what its redirects lead to.
+    async fn trip(&mut self, request: &Prepared, call: &Call<'_>, began: Instant, exchange: &mut Exchange) -> Result<(), Broken> {
+        let deadline = began + request.timeout;
+        let (mut hop, mut began, mut followed) = (None, began, 0);
+        loop {
+            let leg = request.leg(call, hop.as_ref())?;
+            let mut cookie = std::mem::take(&mut self.cookie);
+            self.bring_cookies(request, &leg, began, &mut cookie);
+            let with_cookie = Leg { cookie: Some(cookie.as_str()).filter(|cookie| !cookie.is_empty()), ..leg };
+            let sent = self.attempt(request, &with_cookie, (began, deadline), exchange).await;
+            self.cookie = cookie;
+            sent?;
+            self.take_cookies(request, &leg, exchange);
+            let status = exchange.status.unwrap_or_default();
+            let Some(location) = exchange.location.take().filter(|_| is_redirect(status)) else {
+                return undo_compression(request, status, exchange);
+            };
+            if followed == request.redirects {
+                return Err(too_many(request.redirects, &location));
+            }
+            followed += 1;
+            let next = follow(&leg, status, &location)?;
+            hop = Some(next);
+            began = exchange.ended;
+            exchange.hops.push(std::mem::take(&mut exchange.outcome));
+            exchange.forget_answer();
+        }
+    }
+
+    /// One request to one origin, on a connection that is kept or opened for it.
+    async fn attempt(
+        &mut self,
+        request: &Prepared,
+        leg: &Leg<'_>,
+        (mut began, deadline): (Instant, Instant),
+        exchange: &mut Exchange,
+    ) -> Result<(), Broken> {
+        loop {
+            let (mut connection, reused) = match self.kept(leg.origin) {
+                Some(connection) => (connection, true),
+                None => {
+                    let opened = Box::pin(self.open(leg.origin, deadline, exchange)).await?;
+                    began = Instant::now();
+                    opened
+                }
+            };
+            let fault = match &mut connection {
+                Connection::One(one) => {
+                    let mut head = std::mem::take(&mut self.head);
+                    let (timer, scratch) = (&mut self.timer, &self.pool.scratch);
+                    let circumstances = Circumstances { interest: &request.interest, began, deadline, timer, scratch };
+                    let sent = one.exchange(request.message(leg, &mut head), circumstances, exchange).await;
+                    self.head = head;
+                    sent.map_err(|broken| Fault::of_one(broken, &exchange.outcome))
+                }
+                Connection::Two(two) => two.exchange(request, leg, (began, deadline), &mut self.timer, exchange).await,
+            };
+            let Err(fault) = fault else {
+                self.keep(request, leg.origin, connection);
+                return Ok(());
+            };
+            // The server may close a kept connection at any time: that alone is no failure, so the request is asked again on another
+            // connection, unless it may have been carried out already and must not be twice.
+            if reused && fault.stale && (fault.unsent || request.is_idempotent()) {
+                exchange.forget_answer();
+                began = Instant::now();
+                continue;
+            }
+            if let Connection::Two(two) = &connection
+                && two.is_open()
+            {
+                self.keep(request, leg.origin, connection);
+            }
+            return Err(fault.broken);
+        }
+    }
+
+    /// A kept connection to an origin that is still open.
+    fn kept(&mut self, origin: &Origin) -> Option<Connection> {
+        match self.pool.connections {
+            Connections::PerRequest => None,
+            Connections::Shared => self.pool.take(origin),
+            Connections::PerVu => {
+                while let Some(at) = self.kept.iter().position(|(kept, _)| std::ptr::eq(&raw const **kept, origin) || **kept == *origin) {
+                    let (_, mut connection) = self.kept.swap_remove(at);
+                    if connection.is_usable() {
+                        return Some(connection);
+                    }
+                }
+                None
+            }
+        }
+    }
+
+    fn keep(&mut self, request: &Prepared, origin: &Origin, connection: Connection) {
+        let usable = match &connection {
+            Connection::One(one) => one.is_reusable(),
+            Connection::Two(two) => two.is_open(),
+        };
+        if !usable {
+            return;
+        }
+        match self.pool.connections {
+            Connections::PerRequest => {}
+            Connections::Shared => self.pool.put(origin, connection),
+            Connections::PerVu => {
+                let own = std::ptr::eq(&raw const *request.origin, origin);
+                let origin = if own { request.origin.clone() } else { Arc::new(origin.clone()) };
+                self.kept.push((origin, connection));
+            }
+        }
+    }
+
+    /// A new connection, or one that somebody else has opened meanwhile for all (then `true`).
+    async fn open(&self, origin: &Origin, deadline: Instant, exchange: &mut Exchange) -> Result<(Connection, bool), Broken> {
+        let mut course = Course(Phase::Connecting);
+        let opening = async {
+            let Some(gate) = self.pool.gate(origin) else {
+                return Ok((self.dial(origin, &mut course, exchange).await?, false));
+            };
+            let asked = Instant::now();
+            let held = gate.lock().await;
+            exchange.outcome.phases.blocked = asked.elapsed();
+            if let Some(connection) = self.pool.take(origin) {
+                return Ok((connection, true));
+            }
+            // Somebody has found out that there is nothing to share: no need for one after the other.
+            let held = self.pool.gate(origin).map(|_| held);
+            let connection = self.dial(origin, &mut course, exchange).await?;
+            match &connection {
+                Connection::One(_) => self.pool.only_one(origin),
+                Connection::Two(two) => self.pool.put(origin, Connection::Two(two.clone())),
+            }
+            drop(held);
+            Ok((connection, false))
+        };
+        match timeout_at(deadline, opening).await {
+            Ok(opened) => opened,
+            Err(_) => Err(Broken(course.timed_out(), String::new())),
+        }
+    }
+
+    async fn dial(&self, origin: &Origin, course: &mut Course, exchange: &mut Exchange) -> Result<Connection, Broken> {
+        let dialed = self.pool.dialer.dial(origin, self.pool.alpn(), course, &mut exchange.outcome).await?;
+        let chosen = dialed.alpn.as_deref();
+        let is_two = match self.pool.version {
+            HttpVersion::Http1 => false,
+            HttpVersion::Auto => chosen == Some(b"h2"),
+            HttpVersion::Http2 if origin.tls && chosen != Some(b"h2") => {
+                return Err(Broken(Reason::Protocol, "the server does not offer HTTP/2 (ALPN `h2`)".into()));
+            }
+            HttpVersion::Http2 => true,
+        };
+        if !is_two {
+            return Ok(Connection::One(Box::new(Http1::new(dialed.transport))));
+        }
+        course.0 = Phase::Sending;
+        Ok(Connection::Two(Rc::new(Http2::open(dialed.transport).await?)))
+    }
+
+    /// Puts the `Cookie` header of a request into `into`: what the author has set, then what the jar holds.
+    fn bring_cookies(&self, request: &Prepared, leg: &Leg<'_>, now: Instant, into: &mut String) {
+        into.clear();
+        let Some(jar) = &self.jar else { return };
+        let mut jar = jar.borrow_mut();
+        let kept = jar.header(leg.origin, leg.path, now);
+        if kept.is_empty() {
+            return;
+        }
+        if let Some(own) = request.own_cookie(leg) {
+            into.extend([own, "; "]);
+        }
+        into.push_str(kept);
+    }
+
+    fn take_cookies(&self, request: &Prepared, leg: &Leg<'_>, exchange: &mut Exchange) {
+        if exchange.set_cookies.is_empty() {
+            return;
+        }
+        if let Some(jar) = &self.jar {
+            jar.borrow_mut().take(&exchange.set_cookies, leg.origin, leg.path);
+        }
+        if request.keeps_cookies {
+            exchange.cookies.extend(exchange.set_cookies.iter().filter_map(|text| cookies::name_and_value(text)));
+        }
+    }
+}
+
+/// Undoes the compression of what was kept of a body.
+fn undo_compression(request: &Prepared, status: u16, exchange: &mut Exchange) -> Result<(), Broken> {
+    let Some(coding) = exchange.coding.filter(|_| !exchange.body.is_empty()) else { return Ok(()) };
+    if request.interest.body {
+        exchange.body = coding.undo(&exchange.body, request.interest.body_limit)?;
+    } else if status >= 400 {
+        exchange.body = coding.undo_some(&exchange.body, LOOKED_AT);
+    }
+    Ok(())
+}
