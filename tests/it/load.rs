@@ -4,6 +4,9 @@
 mod endings;
 mod failures;
 mod green;
+mod grpc;
+mod grpc_failures;
+mod grpc_misfits;
 mod iterations;
 mod misfits;
 mod program;
