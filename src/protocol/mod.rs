@@ -9,3 +9,4 @@ pub mod http;
 mod redact;
 mod stream;
 pub mod tls;
+pub mod websocket;

@@ -11,3 +11,5 @@ mod iterations;
 mod misfits;
 mod program;
 mod stall;
+mod websocket;
+mod websocket_misfits;

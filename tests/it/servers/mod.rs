@@ -8,6 +8,7 @@ pub(crate) mod http;
 pub(crate) mod postgres;
 pub(crate) mod prometheus;
 pub(crate) mod smtp;
+pub(crate) mod websocket;
 
 use std::fs::File;
 use std::path::{Path, PathBuf};
@@ -218,7 +219,7 @@ mod tests {
     #[test]
     fn tools_are_found_where_they_are() {
         assert!(program("sh").is_file());
-        let status = Command::new(python()).args(["-c", "import aiosmtpd, slack_sdk, standardwebhooks"]).status().unwrap();
+        let status = Command::new(python()).args(["-c", "import aiosmtpd, slack_sdk, standardwebhooks, websockets"]).status().unwrap();
         assert!(status.success(), "{} lacks packages of scripts/requirements.txt", python().display());
     }
 }
