@@ -23,7 +23,6 @@ pub(super) struct Meter {
 
 /// Figures of one request.
 #[derive(Debug, Clone, Copy)]
-#[expect(dead_code, reason = "the times are for protocols that do not see their own bytes come and go")]
 pub(super) struct Metered {
     pub(super) last_write: Option<Instant>,
     pub(super) first_read: Option<Instant>,

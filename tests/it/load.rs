@@ -7,6 +7,7 @@ mod green;
 mod grpc;
 mod grpc_failures;
 mod grpc_misfits;
+mod grpc_reflection;
 mod iterations;
 mod misfits;
 mod program;

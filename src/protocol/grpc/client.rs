@@ -33,8 +33,10 @@ pub struct GrpcClient {
 }
 
 /// What became of a call, with what checks need.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct GrpcExchange {
+    /// When everything was over; what was made of the messages afterwards is not the server's time.
+    pub ended: Instant,
     /// Figures. `failure` is why there is no status, or [`Reason::GrpcStatus`] when the status is not OK; checks that expect another
     /// status overrule the latter, by `status`.
     pub outcome: Outcome,
@@ -68,6 +70,19 @@ pub(super) struct Returned {
     pub(super) outcome: Outcome,
     pub(super) answer: Result<Answer, Broken>,
     pub(super) answers: Answers,
+    pub(super) ended: Instant,
+}
+
+impl GrpcExchange {
+    fn new(ended: Instant, outcome: Outcome, received: u64) -> Self {
+        let (headers, trailers) = (HeaderMap::new(), HeaderMap::new());
+        Self { ended, outcome, status: None, message: String::new(), headers, trailers, body: Vec::new(), received }
+    }
+
+    fn fail(&mut self, Broken(reason, message): Broken) {
+        self.outcome.failure = Some(reason);
+        self.outcome.message = Some(message);
+    }
 }
 
 /// How far a call has come; read when its time is up.
@@ -90,28 +105,25 @@ impl GrpcClient {
         let outgoing = match prepare(ready, &call) {
             Ok(outgoing) => outgoing,
             Err((what, message)) => {
-                let message = Some(ready.shown(&message, &call));
-                let outcome = Outcome { failure: Some(Reason::Script(what.into())), message, ..Outcome::default() };
-                return GrpcExchange { outcome, ..GrpcExchange::default() };
+                let mut exchange = GrpcExchange::new(Instant::now(), Outcome::default(), 0);
+                exchange.fail(Broken(Reason::Script(what.into()), ready.shown(&message, &call)));
+                return exchange;
             }
         };
-        let Returned { outcome, answer, answers } = self.make(outgoing).await;
-        let mut exchange = GrpcExchange { outcome, received: answers.count, ..GrpcExchange::default() };
+        let Returned { outcome, answer, answers, ended } = self.make(outgoing).await;
+        let mut exchange = GrpcExchange::new(ended, outcome, answers.count);
         match answer.and_then(|answer| understood(ready, answer, &answers)) {
             Ok((answer, body)) => {
                 if answer.status != status::OK {
-                    exchange.outcome.failure = Some(Reason::GrpcStatus(answer.status));
                     let text = format!("status {}: {}", Shown(answer.status), answer.message);
-                    exchange.outcome.message = Some(ready.shown(text.trim_end_matches(": "), &call));
+                    let text = ready.shown(text.trim_end_matches(": "), &call);
+                    exchange.fail(Broken(Reason::GrpcStatus(answer.status), text));
                 }
                 exchange.status = Some(answer.status);
-                (exchange.message, exchange.headers, exchange.trailers, exchange.body) =
-                    (answer.message, answer.headers, answer.trailers, body);
+                (exchange.message, exchange.headers) = (answer.message, answer.headers);
+                (exchange.trailers, exchange.body) = (answer.trailers, body);
             }
-            Err(Broken(reason, message)) => {
-                exchange.outcome.message = Some(ready.shown(&message, &call));
-                exchange.outcome.failure = Some(reason);
-            }
+            Err(Broken(reason, message)) => exchange.fail(Broken(reason, ready.shown(&message, &call))),
         }
         exchange
     }
@@ -129,7 +141,8 @@ impl GrpcClient {
         if let Some((link, _)) = &progress.link {
             (outcome.bytes_sent, outcome.bytes_received) = link.untold();
         }
-        let late = Instant::now() >= deadline;
+        let ended = Instant::now();
+        let late = ended >= deadline;
         let answer = match answer {
             // The server was told of the deadline and may be the first to act on it: one cause, one reason.
             Ok(Err(_)) if late => Err(self.timed_out(&outgoing, &progress)),
@@ -140,7 +153,7 @@ impl GrpcClient {
         if self.connections == Connections::PerRequest {
             self.pool = GrpcPool::default();
         }
-        Returned { outcome, answer, answers }
+        Returned { outcome, answer, answers, ended }
     }
 
     async fn attempt(

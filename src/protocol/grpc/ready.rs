@@ -58,29 +58,15 @@ impl Ready {
     pub fn new(request: &GrpcRequest, method: Method, options: &HttpOptions, timeout: Duration, keep_body: bool) -> Result<Self, String> {
         method.takes(request.messages.len()).map_err(|error| error.message)?;
         let origin = Origin::of(&request.origin).ok_or("the address has no host")?;
-        let mut headers = fixed_headers(timeout, options.compression);
-        let (mut open_metadata, mut constants) = (Vec::new(), Vec::new());
-        for (index, (name, value)) in request.metadata.iter().enumerate() {
-            let header = metadata_name(name)?;
-            match value.constant() {
-                Some(text) => {
-                    headers.append(&header, metadata_value(&header, text)?);
-                    constants.push((name.clone(), text.to_owned()));
-                }
-                None => open_metadata.push((index, header)),
-            }
-        }
-        let authorization = constant_authorization(request.auth.as_ref());
-        if let Some(text) = &authorization {
-            headers.insert(AUTHORIZATION, metadata_value(&AUTHORIZATION, text)?);
-            constants.push(("authorization".into(), text.clone()));
-        }
+        let (headers, secrets) = constant_headers(request, timeout, options.compression)?;
+        let open = request.metadata.iter().enumerate().filter(|(_, (_, value))| value.constant().is_none());
+        let open_metadata = open.map(|(index, (name, _))| Ok((index, metadata_name(name)?))).collect::<Result<_, String>>()?;
         let encoded = request.messages.iter().map(|message| message.constant().map(|json| method.encode(json)).transpose());
         let frames: Vec<Option<Bytes>> = encoded.collect::<Result<_, _>>().map_err(|error| format!("the message does not fit: {error}"))?;
         Ok(Self {
             uri: uri_of(&origin, &method.path())?,
-            wants_authorization: request.auth.is_some() && authorization.is_none(),
-            secrets: secrets_of(constants.iter().map(|(name, value)| (name.as_str(), value.as_str()))),
+            wants_authorization: request.auth.is_some() && !headers.contains_key(AUTHORIZATION),
+            secrets,
             constant: frames.iter().cloned().collect(),
             max_message: options.max_body,
             origin,
@@ -158,8 +144,25 @@ impl Ready {
     }
 }
 
-/// The headers of every call.
-pub(super) fn fixed_headers(timeout: Duration, gzip: bool) -> HeaderMap {
+/// The headers that every call has, and the credentials among them. `Err` says what cannot be sent.
+pub(super) fn constant_headers(request: &GrpcRequest, timeout: Duration, gzip: bool) -> Result<(HeaderMap, Vec<String>), String> {
+    let mut headers = fixed_headers(timeout, gzip);
+    let mut sent = Vec::new();
+    for (name, value) in &request.metadata {
+        let header = metadata_name(name)?;
+        if let Some(text) = value.constant() {
+            headers.append(&header, metadata_value(&header, text)?);
+            sent.push((name.clone(), text.to_owned()));
+        }
+    }
+    if let Some(text) = constant_authorization(request.auth.as_ref()) {
+        headers.insert(AUTHORIZATION, metadata_value(&AUTHORIZATION, &text)?);
+        sent.push(("authorization".into(), text));
+    }
+    Ok((headers, secrets_of(sent.iter().map(|(name, value)| (name.as_str(), value.as_str())))))
+}
+
+fn fixed_headers(timeout: Duration, gzip: bool) -> HeaderMap {
     let mut headers = HeaderMap::new();
     headers.insert(TE, HeaderValue::from_static("trailers"));
     headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/grpc"));

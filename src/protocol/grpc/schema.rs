@@ -100,6 +100,11 @@ pub fn split_call(call: &str) -> Result<(&str, &str), SchemaError> {
 }
 
 impl Schema {
+    /// From what a server has told about itself.
+    pub(super) fn from_pool(pool: DescriptorPool) -> Self {
+        Self { pool }
+    }
+
     /// Full names of all services.
     pub fn services(&self) -> Vec<String> {
         self.pool.services().map(|service| service.full_name().to_owned()).collect()
