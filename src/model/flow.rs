@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use super::request::{HttpRequest, Request};
 use super::template::Template;
+use crate::choice;
 
 /// A node of an iteration's flow.
 #[derive(Debug, Clone, PartialEq)]
@@ -298,24 +299,26 @@ pub struct Feeder {
     pub at_end: AtEnd,
 }
 
-/// Which row an iteration gets.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Pick {
-    /// One after the other, shared by all VUs.
-    Sequential,
-    /// Any, with repetition.
-    Random,
-    /// Every row once per round, in an order shuffled with the run's seed, shared by all VUs.
-    Shuffled,
-    /// One row per VU, kept for all its iterations; no two VUs share one.
-    Unique,
+choice! {
+    /// Which row an iteration gets.
+    pub enum Pick {
+        /// One after the other, shared by all VUs.
+        Sequential = "sequential",
+        /// Any, with repetition.
+        Random = "random",
+        /// Every row once per round, in an order shuffled with the run's seed, shared by all VUs.
+        Shuffled = "shuffled",
+        /// One row per VU, kept for all its iterations; no two VUs share one.
+        Unique = "unique",
+    }
 }
 
-/// What comes after the last row (for `unique`: what a VU beyond the last row gets).
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum AtEnd {
-    /// From the beginning again.
-    Recycle,
-    /// The iteration fails, with that reason.
-    Stop,
+choice! {
+    /// What comes after the last row (for `unique`: what a VU beyond the last row gets).
+    pub enum AtEnd {
+        /// From the beginning again.
+        Recycle = "recycle",
+        /// The iteration fails, with that reason.
+        Stop = "stop",
+    }
 }

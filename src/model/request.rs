@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use super::template::{Encoding, Template};
+use crate::choice;
 
 /// Something that must not be shown: its Debug output does not.
 #[derive(Clone, PartialEq, Eq)]
@@ -263,26 +264,28 @@ impl Default for HttpOptions {
     }
 }
 
-/// Which HTTP is spoken.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum HttpVersion {
-    /// HTTP/2 where the server agrees by ALPN, else HTTP/1.1; without TLS HTTP/1.1.
-    Auto,
-    /// HTTP/1.1 only.
-    Http1,
-    /// HTTP/2 only; without TLS by prior knowledge.
-    Http2,
+choice! {
+    /// Which HTTP is spoken.
+    pub enum HttpVersion {
+        /// HTTP/2 where the server agrees by ALPN, else HTTP/1.1; without TLS HTTP/1.1.
+        Auto = "auto",
+        /// HTTP/1.1 only.
+        Http1 = "1.1",
+        /// HTTP/2 only; without TLS by prior knowledge.
+        Http2 = "2",
+    }
 }
 
-/// Who shares connections.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Connections {
-    /// Each VU keeps its own, as a browser does.
-    PerVu,
-    /// The VUs of a load thread share a pool, as a backend does.
-    Shared,
-    /// A new one for every request.
-    PerRequest,
+choice! {
+    /// Who shares connections.
+    pub enum Connections {
+        /// Each VU keeps its own, as a browser does.
+        PerVu = "per-vu",
+        /// The VUs of a load thread share a pool, as a backend does.
+        Shared = "shared",
+        /// A new one for every request.
+        PerRequest = "per-request",
+    }
 }
 
 /// TLS towards a target.

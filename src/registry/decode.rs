@@ -417,6 +417,14 @@ pub fn readable_default(code: &str) -> String {
     if let Some(share) = inner("Share(").and_then(|text| text.parse::<f64>().ok()) {
         return format!("{}%", trim_decimal(share * 100.0, 2));
     }
+    if let Some((count, shift)) = inner("ByteSize(").and_then(|text| text.split_once(" << ")) {
+        let unit = match shift {
+            "10" => "KiB",
+            "20" => "MiB",
+            _ => "GiB",
+        };
+        return format!("{count}{unit}");
+    }
     match code.strip_prefix('"').and_then(|rest| rest.split_once('"')) {
         Some((text, _)) => text.to_owned(),
         None => code.rsplit("::").next().unwrap_or(code).to_lowercase(),
