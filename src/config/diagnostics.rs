@@ -12,13 +12,19 @@ use crate::registry::{Diagnostic, Span};
 /// Every code that a mistake can have, and what it means; the table of docs/configuration.md.
 pub const CODES: &[(&str, &str)] = &[
     ("bad-address", "not a mail address"),
+    ("bad-certificate", "a certificate, key or name that TLS cannot use"),
+    ("bad-condition", "not a condition of `if` or `while`"),
+    ("bad-data", "rows that cannot be read"),
+    ("bad-grpc", "a schema of gRPC that cannot be read, a method that it does not have, or a message that does not fit"),
     ("bad-header", "a header that cannot be sent"),
     ("bad-host", "not a host with a port"),
     ("bad-json-path", "not a JSON path of RFC 9535"),
     ("bad-log-level", "neither a level nor a filter"),
     ("bad-name", "a name that cannot stand in labels and addresses"),
+    ("bad-pattern", "not a regular expression"),
     ("bad-secret", "a secret that does not have its form"),
     ("bad-selector", "not a selector of a metrics page"),
+    ("bad-template", "a `${…}` that cannot be read, or stands where nothing can be filled in"),
     ("bad-threshold", "not a threshold, guard or rule"),
     ("bad-token", "a token that is empty, or no SHA-256"),
     ("bad-url", "not an address that can be used"),
@@ -28,14 +34,17 @@ pub const CODES: &[(&str, &str)] = &[
     ("duplicate-key", "a key given twice in one mapping"),
     ("duplicate-name", "a name defined twice: in two files, or twice where it must be unique"),
     ("host-not-allowed", "a request to a host that is neither the target's own nor in its `allow`"),
+    ("impossible-check", "a check that can never hold"),
     ("insecure-listen", "the server would be reachable for others without tokens"),
     ("key-of-another-executor", "a key that another executor has"),
+    ("key-of-another-request", "a key, check or extraction that another kind of request has"),
     ("missing-base-url", "a path without a `base_url` to follow"),
     ("missing-key", "a key that must be given"),
     ("missing-limits", "a production target without limits, or a limit that cannot bound the load"),
     ("missing-unit", "a bare number where a unit is needed"),
     ("missing-value", "a list that may not be empty"),
     ("no-probe", "a threshold on a reading, and no probe to read it"),
+    ("no-websocket", "a message where no WebSocket is open"),
     ("not-a-number", "a quantity that does not begin with a number"),
     ("out-of-range", "a value that is too small, too large or impossible"),
     ("over-limits", "a profile that asks for more than its target allows"),
@@ -43,6 +52,7 @@ pub const CODES: &[(&str, &str)] = &[
     ("production-not-allowed", "a profile loads a production target without `allow_production: true`"),
     ("unknown-channel", "a channel that is not defined"),
     ("unknown-group", "a group that the profile does not have"),
+    ("unknown-identity", "an identity that the target does not have"),
     ("unknown-key", "a key that does not exist there"),
     ("unknown-kind", "a `type` that does not exist"),
     ("unknown-metric", "a metric that does not exist"),
@@ -56,7 +66,7 @@ pub const CODES: &[(&str, &str)] = &[
     ("unknown-target", "a target that is not defined"),
     ("unknown-timezone", "a time zone that does not exist"),
     ("unknown-unit", "a unit that does not exist, or of another quantity"),
-    ("unknown-variable", "a `${…}` that is no environment variable"),
+    ("unknown-variable", "a `${…}` that nothing sets"),
     ("unknown-word", "a word that is not one of those allowed"),
     ("unreadable-file", "a file of the configuration that cannot be read"),
     ("unreadable-secret", "a secret file that cannot be read"),
@@ -173,7 +183,7 @@ fn crop(line: &str, column: usize, length: usize) -> (String, usize) {
 
 static SECRET_VALUE: LazyLock<Option<Regex>> = LazyLock::new(|| {
     Regex::new(
-        r#"(?ix) (?: \b(?:password|passwd|secret|token|bearer|authorization|cookie|api_?key|x-api-key|routing_key|webhook_url|sha256)
+        r#"(?ix) (?: \b(?:password|passwd|secret|token|client_secret|bearer|authorization|cookie|api_?key|x-api-key|routing_key|webhook_url|sha256)
         ["']? \s* : \s* ( "(?:[^"\\]|\\.)*" | '[^']*' | [^\s,}\#][^,}\#]* ) ) | (?: :// [^\s:/@"']* : ([^\s@/"']+) @ )"#,
     )
     .ok()

@@ -1,5 +1,6 @@
 //! `${NAME}` in the values of a configuration: replaced by environment variables before anything is decoded, so that a value
-//! can never change the structure of the file. `$${` stands for a literal `${`. Lower-case names are kept free for flow variables.
+//! can never change the structure of the file. `$${` stands for a literal `${`. In flows, and in what says how requests prove who
+//! asks, names that are not written in capitals belong to the flow: they and `$${` are left as they are, for its templates.
 
 use super::sources::Sources;
 use crate::registry::{Diagnostic, Diagnostics, Node, Span, Value};
@@ -41,7 +42,7 @@ impl Substituted {
 /// Replaces all variables in the values below `node`.
 pub(crate) fn substitute(node: &mut Node, lookup: Lookup<'_>, sources: &Sources, diagnostics: &mut Diagnostics) -> Substituted {
     let mut pass = Pass { lookup, sources, diagnostics, done: Substituted::default() };
-    pass.walk(node);
+    pass.walk(node, &mut Vec::new());
     // Longest first, so that a value that contains another is hidden as a whole.
     pass.done.values.sort_by_key(|(value, _)| std::cmp::Reverse(value.len()));
     pass.done
@@ -54,17 +55,47 @@ struct Pass<'a> {
     done: Substituted,
 }
 
+/// Places whose texts are filled in per iteration, `*` standing for a name of the user's choice; everything below them belongs to them.
+const FLOWS: [&[&str]; 6] = [
+    &["profiles", "*", "setup"],
+    &["profiles", "*", "teardown"],
+    &["profiles", "*", "scenarios", "*", "flow"],
+    &["profiles", "*", "scenarios", "*", "auth"],
+    &["targets", "*", "auth"],
+    &["targets", "*", "identities"],
+];
+
+/// What a text is, and so what may stand in it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Kind {
+    /// Only environment variables.
+    Setting,
+    /// A part of a flow: other names and `$${` are left to it.
+    Flow,
+}
+
+fn kind_of(path: &[String]) -> Kind {
+    let begins = |flow: &&[&str]| flow.len() <= path.len() && flow.iter().zip(path).all(|(key, found)| *key == "*" || *key == found);
+    if FLOWS.iter().any(begins) { Kind::Flow } else { Kind::Setting }
+}
+
 impl Pass<'_> {
-    fn walk(&mut self, node: &mut Node) {
+    fn walk(&mut self, node: &mut Node, path: &mut Vec<String>) {
         match &mut node.value {
-            Value::Map(entries) => entries.iter_mut().for_each(|entry| self.walk(&mut entry.node)),
-            Value::List(items) => items.iter_mut().for_each(|item| self.walk(item)),
+            Value::Map(entries) => {
+                for entry in entries {
+                    path.push(entry.key.clone());
+                    self.walk(&mut entry.node, path);
+                    path.pop();
+                }
+            }
+            Value::List(items) => items.iter_mut().for_each(|item| self.walk(item, path)),
             Value::Text(text) if text.contains("${") => {
                 let written = self.sources.file(node.span).and_then(|source| source.written(node.span));
                 let plain = written.is_some_and(|written| !written.starts_with(['"', '\'', '|', '>', '!']));
                 let text = text.clone();
                 let before = self.diagnostics.0.len();
-                let filled = self.fill(&text, node.span);
+                let filled = self.fill(&text, node.span, kind_of(path));
                 if self.diagnostics.0.len() > before {
                     self.done.unfilled.push(node.span);
                 }
@@ -74,25 +105,42 @@ impl Pass<'_> {
         }
     }
 
-    fn fill(&mut self, text: &str, place: Span) -> String {
+    fn fill(&mut self, text: &str, place: Span, kind: Kind) -> String {
         let mut filled = String::with_capacity(text.len());
         let mut rest = text;
         while let Some(at) = rest.find("${") {
             let (before, from) = rest.split_at(at);
-            if let Some(before) = before.strip_suffix('$') {
-                filled.push_str(before);
+            let literal = before.strip_suffix('$');
+            filled.push_str(literal.unwrap_or(before));
+            if literal.is_some() {
+                filled.push_str(if kind == Kind::Flow { "$${" } else { "${" });
+                rest = &from[2..];
+                continue;
+            }
+            let name = from[2..].split('}').next().unwrap_or_default();
+            if kind == Kind::Flow && !(is_environment_name(name) && from.len() > name.len() + 2) {
+                // The flow's own, also when it is not closed: its templates say so.
                 filled.push_str("${");
                 rest = &from[2..];
                 continue;
             }
-            filled.push_str(before);
             let Some(end) = from.find('}') else {
                 let span = self.sources.find(place, from, 0);
                 self.diagnostics.push("unknown-variable", span, "a `${` is not closed", "add `}`, or write `$${` for a literal `${`");
                 return filled;
             };
-            filled.push_str(&self.value(&from[2..end], text, text.len() - rest.len() + at, place));
+            let value = self.value(&from[2..end], text, text.len() - rest.len() + at, place);
             rest = &from[end + 1..];
+            if kind == Kind::Flow && value.ends_with('$') && rest.starts_with("${") {
+                let span = self.sources.find(place, &from[..=end], 0);
+                let message =
+                    format!("the value of `{}` ends with a `$`, which would make the `${{` after it a literal one", &from[..=end]);
+                self.diagnostics.push("bad-template", span, message, "put something between them");
+            }
+            match kind {
+                Kind::Setting => filled.push_str(&value),
+                Kind::Flow => filled.push_str(&guarded(&value, rest)),
+            }
         }
         filled.push_str(rest);
         filled
@@ -102,8 +150,9 @@ impl Pass<'_> {
         let whole = format!("${{{name}}}");
         let span = self.sources.find(place, &whole, text[..at].matches(&whole).count());
         if !is_environment_name(name) {
-            let message = format!("`{whole}` cannot be used: only environment variables, written in capitals, can be used so far");
-            self.diagnostics.push("unknown-variable", span, message, "write `${NAME}` in capitals, or `$${` for a literal `${`");
+            let message = format!("`{whole}` cannot be filled in here: only flows have variables of their own");
+            let hint = "write `${NAME}` in capitals for an environment variable, or `$${` for a literal `${`";
+            self.diagnostics.push("unknown-variable", span, message, hint);
             return String::new();
         }
         let Some(value) = (self.lookup)(name) else {
@@ -116,6 +165,16 @@ impl Pass<'_> {
         }
         value
     }
+}
+
+/// The value of a variable as a flow takes it for what it is: a `${` in it is none of the flow's, nor one that it makes together with
+/// what follows.
+fn guarded(value: &str, next: &str) -> String {
+    let mut guarded = value.replace("${", "$${");
+    if value.ends_with('$') && next.starts_with('{') {
+        guarded.push('$');
+    }
+    guarded
 }
 
 fn is_environment_name(name: &str) -> bool {
@@ -149,6 +208,8 @@ mod tests {
             "VUS" => Some("50".into()),
             "PASSWORD" => Some("hunter22".into()),
             "EMPTY" => Some(String::new()),
+            "PLACEHOLDER" => Some("a${token}".into()),
+            "DOLLAR" => Some("5$".into()),
             "EVIL" => Some("x: [1, 2]\ny: ${PASSWORD}".into()),
             _ => None,
         };
@@ -188,6 +249,49 @@ mod tests {
                 ("unknown-variable", 6, 10, 5)
             ]
         );
+    }
+
+    #[test]
+    fn flows_keep_what_is_theirs() {
+        let in_flow = |text: &str| {
+            let (node, diagnostics, _) = run(&format!("profiles: {{ p: {{ scenarios: {{ s: {{ flow: [\"{text}\"] }} }} }} }}\n"));
+            let mut at = &node;
+            for key in ["profiles", "p", "scenarios", "s", "flow"] {
+                at = at.get(key).unwrap();
+            }
+            let Value::List(items) = &at.value else { panic!() };
+            (items[0].scalar().unwrap(), diagnostics.0.len())
+        };
+        for (text, filled) in [
+            ("${token} ${VUS} ${users.NAME} ${seq(A)}", "${token} 50 ${users.NAME} ${seq(A)}"),
+            ("$${token} $${VUS}", "$${token} $${VUS}"),
+            ("${rand.int(1, ${VUS})}", "${rand.int(1, 50)}"),
+            ("open ${token", "open ${token"),
+            ("${PLACEHOLDER}", "a$${token}"),
+            ("${DOLLAR}{token}", "5$${token}"),
+            ("${DOLLAR}", "5$"),
+        ] {
+            assert_eq!(in_flow(text), (filled.to_owned(), 0), "{text}");
+        }
+        assert_eq!(in_flow("${NOPE} ${token}").1, 1);
+        assert_eq!(in_flow("${DOLLAR}${token}").1, 1);
+    }
+
+    #[test]
+    fn only_flows_have_variables() {
+        let places = [
+            ("targets: { t: { auth: { bearer: \"${x}\" } } }", 0),
+            ("targets: { t: { identities: { a: { login: { token: \"${x}\" } } } } }", 0),
+            ("profiles: { p: { setup: [{ get: \"${x}\" }], teardown: [{ get: \"${x}\" }] } }", 0),
+            ("profiles: { p: { scenarios: { s: { auth: { bearer: \"${x}\" }, flow: [{ json: { flow: \"${x}\" } }] } } } }", 0),
+            ("profiles: { p: { scenarios: { s: { data: { d: { csv: \"${x}\" } } } } } }", 1),
+            ("targets: { t: { base_url: \"${x}\" } }", 1),
+            ("alerts: { rules: { flow: { when: \"${x}\" } } }", 1),
+        ];
+        for (text, mistakes) in places {
+            let (_, diagnostics, _) = run(&format!("{text}\n"));
+            assert_eq!(diagnostics.0.len(), mistakes, "{text}");
+        }
     }
 
     #[test]

@@ -5,9 +5,10 @@ use serde_json::Value as Json;
 
 use super::Kinds;
 use super::diagnostics::CODES;
-use super::raw::{RawConfig, alerts, flow, profile, scenario, service, target};
+use super::raw::{RawConfig, alerts, auth, data, flow, http, profile, scenario, service, target};
 use super::resolve::DEFAULT_RULES;
 use crate::model::threshold::{METRICS, MetricKind, Source, Unit};
+use crate::protocol::grpc::settings::GrpcKeys;
 use crate::registry::{KeyDoc, Kind, readable_default};
 
 /// The page with every block between `<!-- table NAME -->` and `<!-- end -->` made anew. Unknown names leave an empty block.
@@ -31,11 +32,16 @@ pub fn reference(page: &str, kinds: &Kinds) -> String {
 
 /// Names of all tables; each must be on the page.
 #[cfg(test)]
-pub(super) const TABLES: [&str; 36] = [
+pub(super) const TABLES: [&str; 58] = [
     "top",
     "target",
     "limits",
     "version",
+    "auth",
+    "basic",
+    "oauth2",
+    "login",
+    "tls",
     "probes",
     "profile",
     "threshold",
@@ -48,11 +54,28 @@ pub(super) const TABLES: [&str; 36] = [
     "rate-stage",
     "per-vu-iterations",
     "shared-iterations",
+    "http",
+    "data",
     "step",
+    "part",
+    "grpc-step",
+    "grpc",
+    "websocket",
+    "message",
+    "extract",
+    "sequence",
     "choose",
     "branch",
+    "repeat",
+    "while",
+    "if",
+    "group",
+    "parallel",
+    "set",
     "pause",
-    "uniform",
+    "random-pause",
+    "normal",
+    "pace",
     "schedule",
     "missed",
     "alerts",
@@ -76,6 +99,11 @@ fn table(name: &str, kinds: &Kinds) -> Option<String> {
         "target" => keys(&target::RawTarget::keys()),
         "limits" => keys(&target::RawLimits::keys()),
         "version" => keys(&target::RawVersion::keys()),
+        "auth" => keys(&auth::AuthKeys::keys()),
+        "basic" => keys(&auth::BasicKeys::keys()),
+        "oauth2" => keys(&auth::OAuth2Keys::keys()),
+        "login" => keys(&auth::LoginKeys::keys()),
+        "tls" => keys(&http::TlsKeys::keys()),
         "probes" => of_kinds(kinds.probes),
         "profile" => keys(&profile::RawProfile::keys()),
         "threshold" => keys(&profile::ThresholdKeys::keys()),
@@ -83,11 +111,8 @@ fn table(name: &str, kinds: &Kinds) -> Option<String> {
         "executors" => executors(),
         "vu-stage" => keys(&scenario::VuStage::keys()),
         "rate-stage" => keys(&scenario::RateStage::keys()),
-        "step" => keys(&flow::StepKeys::keys()),
-        "choose" => keys(&flow::ChooseKeys::keys()),
-        "branch" => keys(&flow::Branch::keys()),
-        "pause" => keys(&flow::PauseKeys::keys()),
-        "uniform" => keys(&flow::UniformKeys::keys()),
+        "http" => keys(&http::HttpKeys::keys()),
+        "data" => keys(&data::DataKeys::keys()),
         "schedule" => keys(&profile::RawSchedule::keys()),
         "missed" => keys(&profile::MissedKeys::keys()),
         "alerts" => keys(&alerts::RawAlerts::keys()),
@@ -102,8 +127,35 @@ fn table(name: &str, kinds: &Kinds) -> Option<String> {
         "load" => keys(&service::RawLoad::keys()),
         "metrics" => metrics(),
         "codes" => codes(),
-        executor => keys(&scenario::ExecutorName::parse(executor)?.keys()),
+        other => return node(other).or_else(|| Some(keys(&scenario::ExecutorName::parse(other)?.keys()))),
     })
+}
+
+/// The tables of nodes of flows.
+fn node(name: &str) -> Option<String> {
+    Some(keys(&match name {
+        "step" => flow::step::HttpStep::keys(),
+        "part" => flow::step::PartKeys::keys(),
+        "grpc-step" => flow::step::GrpcStep::keys(),
+        "grpc" => GrpcKeys::keys(),
+        "websocket" => flow::step::SocketStep::keys(),
+        "message" => flow::step::ExchangeStep::keys(),
+        "extract" => flow::extract::ExtractKeys::keys(),
+        "sequence" => flow::SequenceKeys::keys(),
+        "choose" => flow::ChooseKeys::keys(),
+        "branch" => flow::Branch::keys(),
+        "repeat" => flow::RepeatKeys::keys(),
+        "while" => flow::WhileKeys::keys(),
+        "if" => flow::IfKeys::keys(),
+        "group" => flow::GroupKeys::keys(),
+        "parallel" => flow::ParallelKeys::keys(),
+        "set" => flow::SetKeys::keys(),
+        "pause" => flow::pause::PauseKeys::keys(),
+        "random-pause" => flow::pause::RandomPause::keys(),
+        "normal" => flow::pause::NormalKeys::keys(),
+        "pace" => flow::PaceKeys::keys(),
+        _ => return None,
+    }))
 }
 
 fn keys(keys: &[KeyDoc]) -> String {
@@ -194,8 +246,12 @@ fn value(schema: &Json) -> String {
     if let Some(word) = schema["const"].as_str() {
         return format!("`{word}`");
     }
-    if schema["$ref"].is_string() {
-        return "node of a flow".into();
+    if let Some(shared) = schema["$ref"].as_str() {
+        return match shared.rsplit('/').next() {
+            Some("flow") => "node of a flow".into(),
+            Some("auth") => "`none`, a name or mapping".into(),
+            _ => "mapping".into(),
+        };
     }
     if let Some(variants) = schema["anyOf"].as_array() {
         return match variants.as_slice() {

@@ -5,7 +5,9 @@ use serde_json::{Value as Json, json};
 
 use super::Kinds;
 use super::raw::RawConfig;
+use super::raw::auth::RawAuth;
 use super::raw::flow::RawFlow;
+use super::raw::flow::check::RawChecks;
 use crate::registry::{Decode, kinds_schema};
 
 /// The JSON Schema (draft 2020-12) of one configuration file.
@@ -19,7 +21,8 @@ pub fn schema(kinds: &Kinds) -> Json {
     replace(&mut body, "/properties/alerts/properties/channels/additionalProperties", kinds_schema(kinds.channels));
     if let (Json::Object(whole), Json::Object(body)) = (&mut schema, body) {
         whole.extend(body);
-        whole.insert("$defs".into(), json!({"flow": RawFlow::definition()}));
+        let shared = json!({"flow": RawFlow::definition(), "auth": RawAuth::definition(), "check": RawChecks::definition()});
+        whole.insert("$defs".into(), shared);
     }
     schema
 }

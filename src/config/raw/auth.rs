@@ -183,6 +183,13 @@ impl Decode for RawAuth {
         }
     }
     fn schema() -> Json {
+        json!({"$ref": "#/$defs/auth"})
+    }
+}
+
+impl RawAuth {
+    /// The schema that `$defs/auth` holds; it stands in many places.
+    pub(crate) fn definition() -> Json {
         json!({"anyOf": [{"type": "string", "examples": ["none"]}, AuthKeys::schema()]})
     }
 }

@@ -3,11 +3,15 @@
 //! nodes; their tables decode them.
 
 pub(crate) mod alerts;
+pub(crate) mod auth;
+pub(crate) mod data;
 pub(crate) mod flow;
+pub(crate) mod http;
 pub(crate) mod profile;
 pub(crate) mod scenario;
 pub(crate) mod service;
 pub(crate) mod target;
+pub(crate) mod text;
 
 use crate::registry::{Context, Decode, Node};
 use crate::settings;

@@ -5,6 +5,7 @@ use std::time::Duration;
 use serde_json::{Value as Json, json};
 
 use super::Attempt;
+use super::flow::RawNodes;
 use super::scenario::RawScenario;
 use crate::model::alerting::Severity;
 use crate::model::schedule::Overlap;
@@ -23,6 +24,10 @@ settings! {
         allow_production: default bool = false,
         /// What happens at the same time, by name.
         scenarios: required Spanned<Named<Attempt<RawScenario>>>,
+        /// A flow that is walked once before the load, by one VU; its variables are `${setup.NAME}` in scenarios. Its requests are counted apart.
+        setup: optional Spanned<RawNodes>,
+        /// A flow that is walked once after the load, also when that was ended early. Its requests are counted apart.
+        teardown: optional Spanned<RawNodes>,
         /// What must hold for the run to pass.
         thresholds: default Vec<RawThreshold>,
         /// Share of starts that may be dropped or unsent before the run is invalid.

@@ -5,7 +5,11 @@ use std::time::Duration;
 
 use serde_json::{Value as Json, json};
 
-use super::flow::RawFlow;
+use super::Attempt;
+use super::auth::RawAuth;
+use super::data::DataKeys;
+use super::flow::RawNodes;
+use super::http::HttpKeys;
 use crate::model::units::{Rate, parse_rate};
 use crate::registry::{Context, Decode, KeyDoc, Named, Node, Spanned, Value, object_schema, suggest};
 use crate::{choice, settings};
@@ -34,7 +38,13 @@ settings! {
         /// When iterations start.
         executor: required ExecutorName,
         /// What one iteration does.
-        flow: required Spanned<Vec<RawFlow>>,
+        flow: required Spanned<RawNodes>,
+        /// Rows that iterations take values from, by name: `${NAME.COLUMN}`.
+        data: default Named<Attempt<DataKeys>>,
+        /// How requests prove who asks, instead of what the target says: `none`, a name from the target's `identities`, or a mapping.
+        auth: optional Spanned<RawAuth>,
+        /// How its VUs connect.
+        http: optional HttpKeys,
         /// Offset from the start of the run.
         start_time as "startTime": default Duration = Duration::from_secs(0),
         /// How long running iterations may go on after the end.

@@ -3,6 +3,8 @@
 use std::time::Duration;
 
 use super::Attempt;
+use super::auth::{RawAuth, RawWay};
+use super::http::TlsKeys;
 use crate::model::units::Rate;
 use crate::registry::{Named, Node, Spanned, WebUrl};
 use crate::settings;
@@ -18,6 +20,12 @@ settings! {
         allow: default Vec<Spanned<String>>,
         /// Upper bounds on the load; a profile that exceeds them is refused.
         limits: optional RawLimits,
+        /// How requests prove who asks, unless the scenario or the step say otherwise: `none`, a name from `identities`, or a mapping.
+        auth: optional Spanned<RawAuth>,
+        /// Ways to prove who asks, by name, for `auth:` of scenarios and steps.
+        identities: default Named<Attempt<RawWay>>,
+        /// TLS towards it.
+        tls: optional TlsKeys,
         /// Where the target tells its version, so that regressions can be tied to deploys.
         version: optional RawVersion,
         /// What to read while it is loaded, by name; `type` chooses the kind.

@@ -32,14 +32,18 @@ enum Way {
 /// What a target says of it.
 #[derive(Debug, Default)]
 pub(super) struct Identities {
-    /// For all requests; `None` in the middle: a mistake was told.
-    pub(super) default: Option<Option<ReadyAuth>>,
+    /// For all requests.
+    default: Option<ReadyAuth>,
     /// By name; `None`: a mistake was told.
     named: BTreeMap<String, Option<ReadyAuth>>,
 }
 
+/// A mistake was told.
+#[derive(Debug)]
+pub(super) struct Told;
+
 /// What some place says of it.
-pub(super) enum Chosen {
+enum Chosen {
     /// Not at all.
     Nothing,
     /// So.
@@ -61,7 +65,7 @@ impl Resolver<'_> {
             identities.named.insert(name.value.clone(), ready);
         }
         self.identities.insert(target.name.clone(), identities);
-        let default = default.map(|auth| match self.auth(auth, Some(target)) {
+        let default = default.and_then(|auth| match self.auth(auth, Some(target)) {
             Chosen::Ready(ready) => Some(ready),
             Chosen::Nothing | Chosen::Wrong => None,
         });
@@ -75,7 +79,7 @@ impl Resolver<'_> {
         match own.map(|auth| self.auth(auth, target)) {
             Some(Chosen::Ready(ready)) => Some(ready),
             Some(Chosen::Nothing | Chosen::Wrong) => None,
-            None => target.and_then(|target| self.identities.get(&target.name)).and_then(|known| known.default.clone().flatten()),
+            None => target.and_then(|target| self.identities.get(&target.name)).and_then(|known| known.default.clone()),
         }
     }
 
@@ -140,7 +144,7 @@ impl Resolver<'_> {
         let keys = &raw.value.keys;
         self.allowed(&keys.token_url.value.0, keys.token_url.span, target?)?;
         let scope: Vec<&str> = keys.scope.iter().map(|scope| scope.0.as_str()).collect();
-        Some(TokenSource::OAuth2 {
+        Some(TokenSource::ClientCredentials {
             token_url: keys.token_url.value.0.clone(),
             client_id: keys.client_id.value.0.clone(),
             client_secret: Hidden(raw.value.client_secret.expose().to_owned()),
@@ -170,54 +174,34 @@ impl Resolver<'_> {
         Some(TokenSource::Login { flow: flow?, token, refresh })
     }
 
-    /// How the request of a step proves who asks. `None`: a mistake was told.
-    pub(super) fn step_auth(&mut self, raw: &RawStep, headers: &[(String, Template)], scope: &mut Scope<'_>) -> Option<Option<Auth>> {
-        let proof = raw.proof()?;
+    /// How the request of a step proves who asks; `None`: not at all.
+    pub(super) fn step_auth(&mut self, raw: &RawStep, headers: &[(String, Template)], scope: &mut Scope<'_>) -> Result<Option<Auth>, Told> {
         let name = raw.name();
         let header = headers.iter().any(|(name, _)| name.eq_ignore_ascii_case("authorization"));
-        let given = [
-            ("bearer", proof.bearer.map(|token| token.span)),
-            ("bearer_file", proof.bearer_file.map(|token| token.span)),
-            ("basic", proof.basic.map(|basic| basic.span)),
-            ("auth", proof.auth.map(|auth| auth.span)),
-        ];
-        let mut given = given.into_iter().filter_map(|(key, span)| span.map(|span| (key, span)));
-        let (first, second) = (given.next(), given.next());
-        if let (Some((first, _)), Some((second, span))) = (first, second) {
+        let given = raw.proof();
+        if let [(first, _), (second, auth), ..] = &given[..] {
             let message = format!("step `{}` has both `{first}` and `{second}`", name.value);
-            self.mistake("conflicting-keys", span, message, "keep one of them");
-            return None;
+            self.mistake("conflicting-keys", auth.span, message, "keep one of them");
+            return Err(Told);
         }
-        if let Some((key, span)) = first
-            && header
-            && !proof.auth.is_some_and(|auth| matches!(auth.value, RawAuth::None))
-        {
-            let message = format!("step `{}` has both `{key}` and an authorization header", name.value);
-            self.mistake("conflicting-keys", span, message, "keep one of them");
-            return None;
-        }
-        let chosen = if let Some(token) = proof.bearer {
-            Some(ReadyAuth { way: Way::Own(self.bearer(&RawSecret::Written(token.value.clone()), token.span)?), span: token.span })
-        } else if let Some(token) = proof.bearer_file {
-            Some(ReadyAuth { way: Way::Own(self.bearer(&RawSecret::Kept(token.value.0.clone()), token.span)?), span: token.span })
-        } else if let Some(basic) = proof.basic {
-            let way = Way::Own(self.basic(basic)?);
-            Some(ReadyAuth { way, span: basic.span })
-        } else if let Some(auth) = proof.auth {
-            match self.auth(auth, scope.target) {
+        let chosen = match given.first() {
+            Some((key, auth)) if header && !matches!(auth.value, RawAuth::None) => {
+                let message = format!("step `{}` has both `{key}` and an authorization header", name.value);
+                self.mistake("conflicting-keys", auth.span, message, "keep one of them");
+                return Err(Told);
+            }
+            Some((_, auth)) => match self.auth(auth, scope.target) {
                 Chosen::Nothing => None,
                 Chosen::Ready(ready) => Some(ready),
-                Chosen::Wrong => return None,
-            }
-        } else if header {
+                Chosen::Wrong => return Err(Told),
+            },
             // A header of the step's own is nearer than what the scenario or the target say.
-            None
-        } else {
-            scope.auth.clone()
+            None if header => None,
+            None => scope.auth.clone(),
         };
         match chosen {
-            None => Some(None),
-            Some(ready) => self.applied(ready, &name, scope).map(Some),
+            None => Ok(None),
+            Some(ready) => self.applied(ready, &name, scope).map(Some).ok_or(Told),
         }
     }
 
@@ -233,7 +217,9 @@ impl Resolver<'_> {
                 for expression in templates.iter().flat_map(|template| template.references()) {
                     if let Err((message, hint)) = scope.names.check(expression) {
                         let message = format!("step `{}` is to send `${{{}}}`: {message}", step.value, expression.source);
-                        let hint = if ready.span == step.span { hint } else { format!("{hint}; or give that step `auth: none`") };
+                        let later = scope.names.anywhere.contains(expression.head())
+                            && scope.auth.as_ref().is_some_and(|auth| auth.span == ready.span);
+                        let hint = if later { "give that step `auth: none`".to_owned() } else { hint };
                         self.mistake("unknown-variable", ready.span, message, hint);
                         return None;
                     }

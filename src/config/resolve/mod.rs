@@ -2,6 +2,8 @@
 //! parsed, defaults filled in. Every mistake is gathered; a part that is wrong is left out, so that the others are still checked.
 
 mod alerts;
+mod auth;
+mod data;
 mod digest;
 mod expression;
 mod flow;
@@ -10,9 +12,13 @@ mod scenario;
 mod schedule;
 mod service;
 mod target;
+mod tls;
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::path::Path;
 
+use self::auth::Identities;
+use self::flow::Schemas;
 use super::Kinds;
 use super::raw::RawConfig;
 use super::sources::Sources;
@@ -23,8 +29,15 @@ pub(crate) use alerts::DEFAULT_RULES;
 
 /// Makes the setup of a configuration, and all its mistakes. The setup is complete only when there are none.
 pub(crate) fn resolve(root: &Node, sources: &mut Sources, kinds: &Kinds, surroundings: &dyn Surroundings) -> (Setup, Diagnostics) {
-    let mut resolver =
-        Resolver { cx: Context::new(surroundings), sources, kinds, declared: Declared::of(root), wrong_bases: BTreeSet::new() };
+    let mut resolver = Resolver {
+        cx: Context::new(surroundings),
+        sources,
+        kinds,
+        declared: Declared::of(root),
+        wrong_bases: BTreeSet::new(),
+        identities: BTreeMap::new(),
+        schemas: Vec::new(),
+    };
     let setup = RawConfig::decode(root, &mut resolver.cx).map(|raw| resolver.setup(&raw)).unwrap_or_default();
     (setup, resolver.cx.diagnostics)
 }
@@ -60,7 +73,14 @@ struct Resolver<'a> {
     declared: Declared,
     /// Targets whose `base_url` is given and wrong: nothing can be said of addresses below it.
     wrong_bases: BTreeSet<String>,
+    /// How requests to each target prove who asks.
+    identities: BTreeMap<String, Identities>,
+    /// Schemas of gRPC that were compiled.
+    schemas: Schemas,
 }
+
+/// Redirects that are followed where nothing is said.
+const REDIRECTS: u32 = 10;
 
 impl Resolver<'_> {
     fn setup(&mut self, raw: &RawConfig) -> Setup {
@@ -86,6 +106,17 @@ impl Resolver<'_> {
         }
         self.alerts(raw.alerts.as_ref(), &mut setup);
         setup
+    }
+
+    /// The bytes of a file that the configuration names at `span`.
+    fn read_file(&mut self, path: &str, span: Span) -> Option<Vec<u8>> {
+        match super::sources::read_bytes(Path::new(path)) {
+            Ok(bytes) => Some(bytes),
+            Err(why) => {
+                self.mistake("unreadable-file", span, format!("{path} cannot be read: {why}"), "check the path and its permissions");
+                None
+            }
+        }
     }
 
     fn mistake(&mut self, code: &'static str, span: Span, message: impl Into<String>, hint: impl Into<String>) {

@@ -4,15 +4,37 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use super::Resolver;
-use super::digest::digest;
+use super::digest::{Load, digest};
 use super::expression::Selectable;
+use super::flow::{Known, Names, Scope, set_by};
+use crate::config::raw::flow::RawNodes;
 use crate::config::raw::profile::{RawProfile, RawThreshold};
 use crate::engine::setup::TargetSetup;
 use crate::model::flow::FlowNode;
-use crate::model::profile::{Limits, Profile, Scenario};
+use crate::model::profile::{Limits, Profile, Scenario, Target};
+use crate::model::request::{TlsOptions, TokenSource};
 use crate::model::threshold::{Source, Threshold};
 use crate::model::units::{Rate, format_duration};
 use crate::registry::{Span, Spanned};
+
+/// What the flows of one profile share.
+#[derive(Default)]
+pub(super) struct InProfile<'t> {
+    /// `None` when it is unknown or wrong.
+    pub(super) target: Option<&'t Target>,
+    /// Variables that the setup leaves.
+    pub(super) setup: Known,
+    /// Tokens that VUs share.
+    pub(super) tokens: Vec<TokenSource>,
+}
+
+/// The variables that a setup leaves.
+fn left_by(setup: Option<&Spanned<RawNodes>>) -> Known {
+    setup.map_or_else(Known::default, |setup| Known {
+        names: set_by(&setup.value).into_iter().map(|name| name.value.clone()).collect(),
+        uncertain: setup.value.flawed,
+    })
+}
 
 impl Resolver<'_> {
     pub(super) fn profile(&mut self, name: &Spanned<String>, raw: &RawProfile, targets: &BTreeMap<String, TargetSetup>) -> Option<Profile> {
@@ -21,15 +43,19 @@ impl Resolver<'_> {
         if raw.scenarios.value.0.is_empty() {
             self.mistake("missing-key", raw.scenarios.span, "a profile needs at least one scenario", "add one below `scenarios:`");
         }
+        let mut inside = InProfile { target: target.map(|setup| &setup.target), ..InProfile::default() };
+        let setup = self.once(raw.setup.as_ref(), "the setup", &mut inside);
+        inside.setup = left_by(raw.setup.as_ref());
         let mut scenarios = Vec::new();
         for (scenario_name, scenario) in raw.scenarios.value.iter() {
             self.check_label(scenario_name, "scenario");
             if let Some(scenario) = &scenario.0
-                && let Some(scenario) = self.scenario(scenario_name, scenario, target.map(|setup| &setup.target))
+                && let Some(scenario) = self.scenario(scenario_name, scenario, &mut inside)
             {
                 scenarios.push((scenario_name.span, scenario));
             }
         }
+        let teardown = self.once(raw.teardown.as_ref(), "the teardown", &mut inside);
         if let Some(setup) = target {
             if setup.target.is_production() && !raw.allow_production {
                 let message = format!("profile `{}` loads the production target `{}`", name.value, raw.target.value);
@@ -46,20 +72,39 @@ impl Resolver<'_> {
         let without_probes = target.filter(|setup| setup.probes.is_empty()).map(|setup| setup.target.name.clone());
         let thresholds =
             raw.thresholds.iter().filter_map(|raw| self.threshold(raw, complete.then_some(&known), without_probes.as_deref())).collect();
-        complete.then(|| Profile {
+        let (setup, teardown, tokens) = (setup?, teardown?, inside.tokens);
+        let tls = target.map_or_else(TlsOptions::default, |setup| setup.target.tls.clone());
+        let load = Load { scenarios: &scenarios, setup: &setup, teardown: &teardown, tokens: &tokens, tls: &tls };
+        let digest = complete.then(|| digest(&load))?;
+        Some(Profile {
             name: name.value.clone(),
             target: raw.target.value.clone(),
             description: raw.description.clone(),
             allow_production: raw.allow_production,
-            setup: Vec::new(),
-            teardown: Vec::new(),
-            tokens: Vec::new(),
-            digest: digest(&scenarios),
+            setup,
+            teardown,
+            tokens,
+            digest,
             scenarios,
             thresholds,
             max_undelivered: raw.max_undelivered.0,
             notes: Vec::new(),
         })
+    }
+
+    /// A flow that is walked once; `None` when a mistake was told in it.
+    fn once(&mut self, raw: Option<&Spanned<RawNodes>>, owner: &str, inside: &mut InProfile<'_>) -> Option<Vec<FlowNode>> {
+        let Some(raw) = raw else { return Some(Vec::new()) };
+        let mut scope = Scope {
+            owner: owner.to_owned(),
+            target: inside.target,
+            auth: self.inherited(None, inside.target),
+            redirects: super::REDIRECTS,
+            names: Names::at_start_of(&raw.value, inside.setup.clone()),
+            tokens: Some(&mut inside.tokens),
+            socket: false,
+        };
+        self.flow(raw, &mut scope)
     }
 
     /// `known` is `None` when a scenario is wrong, so that names in it cannot be told; `without_probes` names a target that has none.

@@ -5,7 +5,6 @@ use crate::config::raw::Attempt;
 use crate::config::raw::target::RawTarget;
 use crate::engine::setup::TargetSetup;
 use crate::model::profile::{Limits, Target, VersionSource};
-use crate::model::request::TlsOptions;
 use crate::probe::ProbeSpec;
 use crate::registry::{Spanned, decode_kind};
 
@@ -27,7 +26,7 @@ impl Resolver<'_> {
             environment: raw.environment.clone(),
             allow: raw.allow.iter().filter_map(|host| self.allowed_host(host)).collect(),
             limits,
-            tls: TlsOptions::default(),
+            tls: self.tls(raw.tls.as_ref()),
             version: raw.version.as_ref().map(|version| VersionSource { path: version.path.value.clone(), header: version.header.clone() }),
         };
         match &raw.base_url {
@@ -46,6 +45,7 @@ impl Resolver<'_> {
             let message = format!("the production target `{}` has no limits", name.value);
             self.mistake("missing-limits", name.span, message, "add `limits: { rate: 100/s, vus: 50, duration: 30m }`");
         }
+        self.identities(&raw.identities, raw.auth.as_ref(), &target);
         let guards = raw.guard.iter().filter_map(|text| self.series(text).map(|series| (text.value.clone(), series))).collect();
         TargetSetup { target, probes: self.probes(raw), guards, idle_interval: raw.idle_interval }
     }

@@ -69,6 +69,13 @@ impl Decode for RawChecks {
         Some(Self(entries.iter().filter_map(|entry| read(entry, cx)).collect()))
     }
     fn schema() -> Json {
+        json!({"$ref": "#/$defs/check"})
+    }
+}
+
+impl RawChecks {
+    /// The schema that `$defs/check` holds; every kind of step has it.
+    pub(crate) fn definition() -> Json {
         let status = json!({"type": "integer", "minimum": 100, "maximum": 599});
         let code = json!({"anyOf": [{"enum": GRPC}, {"type": "integer", "minimum": 0, "maximum": 16}]});
         let list = |one: &Json| json!([one, {"type": "array", "items": one}]);

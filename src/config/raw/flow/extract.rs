@@ -1,9 +1,8 @@
 //! `extract:` as written: where a variable is taken from. JSON paths and regular expressions are tried here.
 
 use serde_json::{Value as Json, json};
-use serde_json_path::JsonPath;
 
-use super::check::{json_path, pattern};
+use super::check::{header_name, json_path, pattern};
 use crate::config::raw::text::Fixed;
 use crate::model::flow::{Extract, ExtractFrom};
 use crate::registry::{Context, Decode, Node, Spanned, Value};

@@ -13,14 +13,14 @@ use serde_json::{Value as Json, json};
 use self::pause::PauseKeys;
 use self::step::{METHODS, RawStep, TALK};
 use super::text::{Fillable, Fixed};
-use crate::registry::{Context, Decode, Entry, KeyDoc, Named, Node, Span, Spanned, Value, suggest};
+use crate::registry::{Context, Decode, Entry, Named, Node, Span, Spanned, Value, suggest};
 use crate::settings;
 
 /// A node of a flow.
 #[derive(Debug, Clone)]
 pub(crate) enum RawFlow {
     /// One request.
-    Step(Box<RawStep>),
+    Step(RawStep),
     /// One after the other.
     Sequence(SequenceKeys),
     /// One of several flows.
@@ -172,13 +172,13 @@ impl Decode for RawFlow {
 }
 
 fn no_node(entries: &[Entry], span: Span, cx: &mut Context<'_>) {
-    let near = entries.iter().find(|entry| crate::registry::nearest(&entry.key, NODES).is_some());
     let requests = |entry: &&Entry| METHODS.contains(&entry.key.as_str()) || TALK.contains(&entry.key.as_str());
-    if entries.iter().any(|entry| requests(&entry)) {
-        cx.diagnostics.push("missing-key", span, "a request lacks its name", "add `step: NAME`");
-    } else if let Some(entry) = near {
+    let near = |entry: &&Entry| !requests(entry) && crate::registry::nearest(&entry.key, NODES).is_some();
+    if let Some(entry) = entries.iter().find(near) {
         let message = format!("unknown key `{}` in a flow", entry.key);
         cx.diagnostics.push("unknown-key", entry.span, message, suggest(&entry.key, NODES));
+    } else if entries.iter().any(|entry| requests(&entry)) {
+        cx.diagnostics.push("missing-key", span, "a request lacks its name", "add `step: NAME`");
     } else {
         let kinds: Vec<String> = NODES.iter().map(|node| format!("`{node}:`")).collect();
         cx.diagnostics.push("missing-key", span, "a node of a flow says what it is", format!("begin it with one of {}", kinds.join(" ")));
@@ -188,7 +188,7 @@ fn no_node(entries: &[Entry], span: Span, cx: &mut Context<'_>) {
 impl RawFlow {
     fn of_kind(kind: &str, entry: &Entry, node: &Node, cx: &mut Context<'_>) -> Option<Self> {
         Some(match kind {
-            "step" => Self::Step(Box::new(RawStep::decode_named(entry, node, cx)?)),
+            "step" => Self::Step(RawStep::decode_named(entry, node, cx)?),
             "sequence" => Self::Sequence(SequenceKeys::decode(node, cx)?),
             "choose" => Self::Choose(ChooseKeys::decode(node, cx)?),
             "repeat" => Self::Repeat(RepeatKeys::decode(node, cx)?),
@@ -221,22 +221,6 @@ impl RawFlow {
             PaceKeys::schema(),
         ]);
         json!({"oneOf": variants})
-    }
-
-    /// The nodes that are not steps, with their keys, for the reference.
-    pub(crate) fn nodes() -> Vec<(&'static str, Vec<KeyDoc>)> {
-        vec![
-            ("One after the other", SequenceKeys::keys()),
-            ("One of several, drawn by weight in each iteration", ChooseKeys::keys()),
-            ("Again and again", RepeatKeys::keys()),
-            ("As long as a condition holds", WhileKeys::keys()),
-            ("If a condition holds", IfKeys::keys()),
-            ("Timed as a whole", GroupKeys::keys()),
-            ("At the same time", ParallelKeys::keys()),
-            ("Variables", SetKeys::keys()),
-            ("Think time", PauseKeys::keys()),
-            ("Until so long after the iteration's beginning", PaceKeys::keys()),
-        ]
     }
 }
 

@@ -9,8 +9,8 @@ use super::RawNodes;
 use super::check::{RawCheck, RawChecks, RawExpect};
 use super::extract::RawExtract;
 use crate::config::raw::Attempt;
-use crate::config::raw::auth::{RawAuth, RawBasic};
-use crate::config::raw::text::{Fillable, Fixed, SecretFile};
+use crate::config::raw::auth::{RawAuth, RawBasic, RawWay};
+use crate::config::raw::text::{Fillable, Fixed, RawSecret, SecretFile};
 use crate::protocol::grpc::settings::GrpcKeys;
 use crate::registry::{Context, Decode, Entry, FilePath, KeyDoc, Named, Node, Secret, Spanned, Value, suggest};
 use crate::settings;
@@ -164,22 +164,13 @@ settings! {
 #[derive(Debug, Clone)]
 pub(crate) enum RawStep {
     /// An HTTP request.
-    Http(HttpStep),
+    Http(Box<HttpStep>),
     /// A gRPC call.
-    Grpc(GrpcStep),
+    Grpc(Box<GrpcStep>),
     /// A WebSocket session.
-    Socket(SocketStep),
+    Socket(Box<SocketStep>),
     /// A word on the open WebSocket.
-    Exchange(ExchangeStep),
-}
-
-/// The keys of a step that say how it proves who asks.
-#[derive(Debug, Clone, Copy)]
-pub(crate) struct RawProof<'k> {
-    pub(crate) bearer: Option<&'k Spanned<Secret>>,
-    pub(crate) bearer_file: Option<&'k Spanned<SecretFile>>,
-    pub(crate) basic: Option<&'k Spanned<RawBasic>>,
-    pub(crate) auth: Option<&'k Spanned<RawAuth>>,
+    Exchange(Box<ExchangeStep>),
 }
 
 /// What is sent, as the keys say.
@@ -217,10 +208,10 @@ impl Sends {
     /// For people.
     fn title(self) -> &'static str {
         match self {
-            Self::Http => "HTTP requests",
-            Self::Grpc => "gRPC calls",
-            Self::Socket => "WebSocket sessions",
-            Self::Exchange => "messages on a WebSocket",
+            Self::Http => "an HTTP request",
+            Self::Grpc => "a gRPC call",
+            Self::Socket => "a WebSocket session",
+            Self::Exchange => "a message on a WebSocket",
         }
     }
 }
@@ -232,10 +223,10 @@ impl RawStep {
         let node = own_keys(name, node, sends, cx);
         cx.name = name.node.scalar();
         Some(match sends {
-            Sends::Http => Self::Http(HttpStep::decode(&node, cx)?),
-            Sends::Grpc => Self::Grpc(GrpcStep::decode(&node, cx)?),
-            Sends::Socket => Self::Socket(SocketStep::decode(&node, cx)?),
-            Sends::Exchange => Self::Exchange(ExchangeStep::decode(&node, cx)?),
+            Sends::Http => Self::Http(Box::new(HttpStep::decode(&node, cx)?)),
+            Sends::Grpc => Self::Grpc(Box::new(GrpcStep::decode(&node, cx)?)),
+            Sends::Socket => Self::Socket(Box::new(SocketStep::decode(&node, cx)?)),
+            Sends::Exchange => Self::Exchange(Box::new(ExchangeStep::decode(&node, cx)?)),
         })
     }
 
@@ -252,46 +243,48 @@ impl RawStep {
     /// What must hold of its answer.
     pub(crate) fn checks(&self) -> &[RawCheck] {
         match self {
-            Self::Http(HttpStep { check, .. })
-            | Self::Grpc(GrpcStep { check, .. })
-            | Self::Socket(SocketStep { check, .. })
-            | Self::Exchange(ExchangeStep { check, .. }) => &check.0,
+            Self::Http(keys) => &keys.check.0,
+            Self::Grpc(keys) => &keys.check.0,
+            Self::Socket(keys) => &keys.check.0,
+            Self::Exchange(keys) => &keys.check.0,
         }
     }
 
     /// What is taken from its answer.
     pub(crate) fn extracts(&self) -> &Named<Spanned<RawExtract>> {
         match self {
-            Self::Http(HttpStep { extract, .. })
-            | Self::Grpc(GrpcStep { extract, .. })
-            | Self::Socket(SocketStep { extract, .. })
-            | Self::Exchange(ExchangeStep { extract, .. }) => extract,
+            Self::Http(keys) => &keys.extract,
+            Self::Grpc(keys) => &keys.extract,
+            Self::Socket(keys) => &keys.extract,
+            Self::Exchange(keys) => &keys.extract,
         }
     }
 
     /// Longest time for it.
     pub(crate) fn timeout(&self) -> Duration {
         match self {
-            Self::Http(HttpStep { timeout, .. })
-            | Self::Grpc(GrpcStep { timeout, .. })
-            | Self::Socket(SocketStep { timeout, .. })
-            | Self::Exchange(ExchangeStep { timeout, .. }) => *timeout,
+            Self::Http(keys) => keys.timeout,
+            Self::Grpc(keys) => keys.timeout,
+            Self::Socket(keys) => keys.timeout,
+            Self::Exchange(keys) => keys.timeout,
         }
     }
 
-    /// What it says of proving who asks; `None` where that was done when the WebSocket was opened.
-    pub(crate) fn proof(&self) -> Option<RawProof<'_>> {
-        match self {
-            Self::Http(HttpStep { bearer, bearer_file, basic, auth, .. })
-            | Self::Grpc(GrpcStep { bearer, bearer_file, basic, auth, .. })
-            | Self::Socket(SocketStep { bearer, bearer_file, basic, auth, .. }) => Some(RawProof {
-                bearer: bearer.as_ref(),
-                bearer_file: bearer_file.as_ref(),
-                basic: basic.as_ref(),
-                auth: auth.as_ref(),
-            }),
-            Self::Exchange(_) => None,
-        }
+    /// What it says of how it proves who asks, by key; more than one is a mistake. A message on a WebSocket says nothing.
+    pub(crate) fn proof(&self) -> Vec<(&'static str, Spanned<RawAuth>)> {
+        let (bearer, bearer_file, basic, auth) = match self {
+            Self::Http(keys) => (&keys.bearer, &keys.bearer_file, &keys.basic, &keys.auth),
+            Self::Grpc(keys) => (&keys.bearer, &keys.bearer_file, &keys.basic, &keys.auth),
+            Self::Socket(keys) => (&keys.bearer, &keys.bearer_file, &keys.basic, &keys.auth),
+            Self::Exchange(_) => return Vec::new(),
+        };
+        let way = |way: RawWay, span| Spanned { value: RawAuth::Way(Box::new(way)), span };
+        let token = |secret, span| way(RawWay::Bearer(Spanned { value: secret, span }), span);
+        let bearer = bearer.iter().map(|given| ("bearer", token(RawSecret::Written(given.value.clone()), given.span)));
+        let file = bearer_file.iter().map(|given| ("bearer_file", token(RawSecret::Kept(given.value.0.clone()), given.span)));
+        let basic = basic.iter().map(|given| ("basic", way(RawWay::Basic(given.clone()), given.span)));
+        let auth = auth.iter().map(|given| ("auth", given.clone()));
+        bearer.chain(file).chain(basic).chain(auth).collect()
     }
 
     /// The schemas of all kinds of steps.
@@ -309,13 +302,13 @@ fn own_keys(name: &Entry, node: &Node, sends: Sends, cx: &mut Context<'_>) -> No
         let has = |other: &&Sends| other.keys().iter().any(|key| key.key == entry.key);
         let owners: Vec<&str> = Sends::ALL.iter().filter(has).map(|other| other.title()).collect();
         if METHODS.contains(&entry.key.as_str()) || TALK.contains(&entry.key.as_str()) {
-            let message = format!("{step} is two requests: `{}` does not belong to {}", entry.key, sends.title());
+            let message = format!("{step} is {}, and `{}` asks for another", sends.title(), entry.key);
             cx.diagnostics.push("conflicting-keys", entry.span, message, "a step is one request: begin a new one with `-`");
         } else if owners.is_empty() {
             let message = format!("unknown key `{}` in {step}", entry.key);
             cx.diagnostics.push("unknown-key", entry.span, message, suggest(&entry.key, known.iter().copied()));
         } else {
-            let message = format!("{step} has no key `{}`: it is not one of {}", entry.key, owners.join(" or "));
+            let message = format!("{step} is {}, which has no key `{}`", sends.title(), entry.key);
             cx.diagnostics.push("key-of-another-request", entry.span, message, format!("it belongs to {}", owners.join(" and ")));
         }
     }

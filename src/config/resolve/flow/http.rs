@@ -26,7 +26,7 @@ impl Resolver<'_> {
         {
             headers.insert(0, ("content-type".into(), Template::literal(media_type, Encoding::Header)));
         }
-        Some(HttpRequest { method: method.to_uppercase(), address: address?, headers, body, auth: auth?, redirects: keys.redirects })
+        Some(HttpRequest { method: method.to_uppercase(), address: address?, headers, body, auth: auth.ok()?, redirects: keys.redirects })
     }
 
     fn method(&mut self, keys: &HttpStep) -> Option<(&'static str, Spanned<Fillable>)> {
@@ -68,9 +68,7 @@ impl Resolver<'_> {
         Some(match keys {
             HttpStep { json: Some(json), .. } => (Body::Text(self.document(&json.value, scope)?), Some("application/json")),
             HttpStep { body: Some(body), .. } => (Body::Text(self.fill(body, Encoding::Plain, scope)?), Some("text/plain; charset=utf-8")),
-            HttpStep { form: Some(form), .. } => {
-                (Body::Text(self.form(&form.value, scope)?), Some("application/x-www-form-urlencoded"))
-            }
+            HttpStep { form: Some(form), .. } => (Body::Text(self.form(&form.value, scope)?), Some("application/x-www-form-urlencoded")),
             // Its media type names the boundary, which is made with the body.
             HttpStep { multipart: Some(parts), .. } => (Body::Multipart(self.parts(parts, scope)?), None),
             HttpStep { file: Some(file), .. } => (Body::Bytes(self.bytes(file)?), Some("application/octet-stream")),
@@ -132,13 +130,6 @@ impl Resolver<'_> {
 
     /// The bytes of a file that a request sends.
     pub(in crate::config::resolve) fn bytes(&mut self, file: &Spanned<FilePath>) -> Option<bytes::Bytes> {
-        let path = unescaped(&file.value.0);
-        match crate::config::sources::read_bytes(Path::new(&path)) {
-            Ok(bytes) => Some(bytes.into()),
-            Err(why) => {
-                self.mistake("unreadable-file", file.span, format!("{path} cannot be read: {why}"), "check the path and its permissions");
-                None
-            }
-        }
+        self.read_file(&unescaped(&file.value.0), file.span).map(bytes::Bytes::from)
     }
 }

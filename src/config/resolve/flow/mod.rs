@@ -9,7 +9,6 @@ mod names;
 mod socket;
 mod template;
 
-use self::names::set_by;
 use super::Resolver;
 use super::auth::ReadyAuth;
 use crate::config::raw::flow::step::RawStep;
@@ -21,7 +20,8 @@ use crate::model::request::{Request, TokenSource};
 use crate::model::template::{Encoding, is_reserved};
 use crate::registry::Spanned;
 
-pub(super) use names::{Known, Names};
+pub(super) use grpc::Schemas;
+pub(super) use names::{Known, Names, set_by};
 pub(super) use template::sendable;
 
 /// Where a flow stands, and what is known at the place that is being read.
@@ -191,7 +191,12 @@ impl Resolver<'_> {
 
     fn parallel(&mut self, keys: &ParallelKeys, scope: &mut Scope<'_>) -> Option<FlowNode> {
         if keys.parallel.value.nodes.is_empty() && !keys.parallel.value.flawed {
-            self.mistake("missing-key", keys.parallel.span, "there is nothing to do at the same time", "add `- { step: NAME, get: /path }`");
+            self.mistake(
+                "missing-key",
+                keys.parallel.span,
+                "there is nothing to do at the same time",
+                "add `- { step: NAME, get: /path }`",
+            );
             return None;
         }
         let before = scope.names.variables.clone();
@@ -200,7 +205,7 @@ impl Resolver<'_> {
         for node in &keys.parallel.value.nodes {
             scope.names.variables.clone_from(&before);
             if let RawFlow::Step(step) = &node.value
-                && matches!(**step, RawStep::Http(_))
+                && matches!(step, RawStep::Http(_))
             {
                 let read = self.step(step, scope);
                 steps.push(read.and_then(|node| if let FlowNode::Step(step) = node { Some(*step) } else { None }));
@@ -253,7 +258,7 @@ fn named_nodes(flow: &RawNodes, steps: &mut Vec<Spanned<String>>, groups: &mut V
         match &node.value {
             RawFlow::Step(step) => {
                 steps.push(step.name());
-                if let RawStep::Socket(keys) = &**step {
+                if let RawStep::Socket(keys) = step {
                     named_nodes(&keys.flow, steps, groups);
                 }
             }

@@ -33,7 +33,7 @@ pub(in crate::config::resolve) struct Known {
 }
 
 /// Why a name cannot be used: what is wrong, and what to do.
-pub(super) type Unknown = (String, String);
+pub(in crate::config::resolve) type Unknown = (String, String);
 
 impl Names {
     /// Names at the beginning of a flow.
@@ -43,7 +43,7 @@ impl Names {
     }
 
     /// Whether the expression refers to something that is there.
-    pub(super) fn check(&self, expression: &Expression) -> Result<(), Unknown> {
+    pub(in crate::config::resolve) fn check(&self, expression: &Expression) -> Result<(), Unknown> {
         match &expression.origin {
             Origin::Generator(_) => Ok(()),
             Origin::Setup(name, _) if self.setup.uncertain || self.setup.names.contains(name) => Ok(()),
@@ -74,7 +74,8 @@ impl Names {
         let columns = self.data.iter().flat_map(|(name, columns)| columns.iter().flatten().map(move |column| format!("{name}.{column}")));
         let setup = self.setup.names.iter().map(|name| format!("setup.{name}"));
         let own: Vec<String> = self.variables.iter().cloned().chain(columns).chain(setup).collect();
-        let candidates = own.iter().map(String::as_str).chain(self.data.keys().map(String::as_str)).chain(known_generators());
+        let generators = known_generators().map(|generator| generator as &str);
+        let candidates = own.iter().map(String::as_str).chain(self.data.keys().map(String::as_str)).chain(generators);
         let hint = match nearest(name, candidates) {
             Some(near) => format!("did you mean `{near}`?"),
             None if own.is_empty() => format!("take it from an answer before (`extract: {{ {name}: $.{name} }}`), or `set` it"),
@@ -105,7 +106,7 @@ fn listed(names: &[String]) -> String {
 }
 
 /// The variables that the nodes of a flow set, in order, with their places.
-pub(super) fn set_by(flow: &RawNodes) -> Vec<&Spanned<String>> {
+pub(in crate::config::resolve) fn set_by(flow: &RawNodes) -> Vec<&Spanned<String>> {
     flow.nodes.iter().flat_map(|node| set_by_node(&node.value)).collect()
 }
 

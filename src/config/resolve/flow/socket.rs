@@ -25,7 +25,7 @@ impl Resolver<'_> {
             }
         }
         let subprotocols = keys.subprotocols.iter().map(|name| name.value.0.clone()).collect();
-        Some(SocketRequest { address: address?, headers: headers?, subprotocols, auth: auth? })
+        Some(SocketRequest { address: address?, headers: headers?, subprotocols, auth: auth.ok()? })
     }
 
     /// What is done while a WebSocket is open.

@@ -66,7 +66,7 @@ impl Resolver<'_> {
         let mut fine = true;
         for (name, value) in given.iter() {
             let template = self.fill(value, Encoding::Header, scope);
-            let sendable = template.as_ref().is_none_or(|template| sendable(template));
+            let sendable = template.as_ref().is_none_or(sendable);
             if http::HeaderName::from_bytes(name.value.as_bytes()).is_err() || !sendable {
                 self.mistake("bad-header", name.span, format!("`{}` is not a header that can be sent", name.value), "use visible ASCII");
                 fine = false;
