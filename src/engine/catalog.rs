@@ -1,6 +1,6 @@
 //! Makes the catalog of a run from its profile: the names behind the numbers in intervals. Pure.
 
-use crate::executor::schedule::phases;
+use crate::executor::schedule::Course;
 use crate::model::catalog::{Catalog, GroupMeta, ScenarioMeta, StepMeta};
 use crate::model::flow::{groups_of, steps_of};
 use crate::model::profile::Profile;
@@ -13,7 +13,7 @@ pub fn catalog_of(profile: &Profile) -> Catalog {
             name: scenario.name.clone(),
             executor: scenario.executor.name().into(),
             open: scenario.executor.is_open(),
-            phases: phases(&scenario.executor, scenario.start_time),
+            phases: Course::new(scenario).windows(),
             start: scenario.start_time,
             duration: scenario.executor.duration(),
         });

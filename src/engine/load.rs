@@ -12,13 +12,13 @@ use tokio_util::sync::CancellationToken;
 use super::catalog::firsts;
 use super::workload::HttpWorkload;
 use crate::clock::SystemClock;
-use crate::executor::budget::Budget;
+use crate::executor::control::Controls;
 use crate::executor::shard::{Shard, SharedShard};
-use crate::executor::{Drive, Part, budget_of, drive};
+use crate::executor::{Drive, Part, drive};
 use crate::flow::data::{RunData, ScenarioData};
 use crate::model::catalog::Catalog;
 use crate::model::measure::Interval;
-use crate::model::profile::Profile;
+use crate::model::profile::{Profile, Scenario};
 use crate::protocol::dial::Dialer;
 
 /// How often a load thread looks whether its event loop turns.
@@ -44,6 +44,8 @@ pub struct Load {
     pub kill: CancellationToken,
     /// Offset 0.
     pub start: Instant,
+    /// The courses of its scenarios.
+    pub controls: Arc<Controls>,
 }
 
 /// What the threads share.
@@ -61,11 +63,11 @@ pub struct LoadPlan {
     pub threads: usize,
 }
 
-/// What the threads share of one scenario.
-#[derive(Clone)]
+/// What the threads share.
 struct Shared {
-    budget: Option<Arc<Budget>>,
-    data: Arc<ScenarioData>,
+    controls: Arc<Controls>,
+    /// Of each scenario.
+    data: Vec<Arc<ScenarioData>>,
 }
 
 /// Starts the load threads; `Err` says why a thread cannot be made.
@@ -73,28 +75,26 @@ pub fn start(plan: &LoadPlan) -> std::io::Result<Load> {
     let (sender, reports) = mpsc::channel(plan.threads * 8);
     let (stop, kill) = (CancellationToken::new(), CancellationToken::new());
     let start = Instant::now();
+    let controls = Arc::new(Controls::new(&plan.profile.scenarios));
     let run = RunData::new(plan.seed, Arc::new(SystemClock));
-    let shared = plan.profile.scenarios.iter().map(|scenario| Shared {
-        budget: budget_of(&scenario.executor),
-        data: ScenarioData::new(run.clone(), &scenario.name, scenario.executor.is_open(), &scenario.data),
-    });
-    let shared: Vec<Shared> = shared.collect();
+    let data = |scenario: &Scenario| ScenarioData::new(run.clone(), &scenario.name, scenario.executor.is_open(), &scenario.data);
+    let shared = Arc::new(Shared { controls: controls.clone(), data: plan.profile.scenarios.iter().map(data).collect() });
     for index in 0..plan.threads {
         let (plan, shared, sender, stop, kill) = (plan.clone(), shared.clone(), sender.clone(), stop.clone(), kill.clone());
         std::thread::Builder::new().name(format!("load-{index}")).spawn(move || {
-            let error = thread_main(&plan, index, &sender, (start, shared), (&stop, &kill));
+            let error = thread_main(&plan, index, &sender, (start, &shared), (&stop, &kill));
             // The receiver is gone only when the run was abandoned; then nobody needs the report.
             let _ = sender.blocking_send(Report::Done(index, error));
         })?;
     }
-    Ok(Load { reports, stop, kill, start })
+    Ok(Load { reports, stop, kill, start, controls })
 }
 
 fn thread_main(
     plan: &LoadPlan,
     index: usize,
     reports: &mpsc::Sender<Report>,
-    (start, shared): (Instant, Vec<Shared>),
+    (start, shared): (Instant, &Shared),
     (stop, kill): (&CancellationToken, &CancellationToken),
 ) -> Option<String> {
     let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().build() {
@@ -107,14 +107,15 @@ fn thread_main(
     let local = LocalSet::new();
     let error = local.block_on(&runtime, async {
         let mut scenarios = tokio::task::JoinSet::new();
-        for ((scenario, (first_step, _)), Shared { budget, data }) in plan.profile.scenarios.iter().zip(firsts(&plan.catalog)).zip(shared) {
-            let workload = match HttpWorkload::new(scenario, first_step, plan.dialer.clone(), shard.clone(), data) {
+        for ((scenario, (first_step, _)), data) in plan.profile.scenarios.iter().zip(firsts(&plan.catalog)).zip(&shared.data) {
+            let workload = match HttpWorkload::new(scenario, first_step, plan.dialer.clone(), shard.clone(), data.clone()) {
                 Ok(workload) => workload,
                 Err(error) => return Some(error),
             };
             let number = scenarios.len() as u16;
-            let (shard, stop, kill) = (shard.clone(), stop.clone(), kill.clone());
-            let drive_parts = Drive { scenario: number, run_start: start, part, shard, budget, stop, kill };
+            let Some(course) = shared.controls.follow(scenarios.len()) else { continue };
+            let (budget, shard, stop, kill) = (shared.controls.budget(scenarios.len()), shard.clone(), stop.clone(), kill.clone());
+            let drive_parts = Drive { scenario: number, run_start: start, part, shard, course, budget, stop, kill };
             let scenario = scenario.clone();
             scenarios.spawn_local(async move { drive(&scenario, workload, drive_parts).await });
         }

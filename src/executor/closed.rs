@@ -1,4 +1,4 @@
-//! The closed driver: VUs that loop, as many as the steps of `schedule::VuSteps` want, endlessly or for a number of iterations
+//! The closed driver: VUs that loop, as many as the course of the scenario wants, endlessly or for a number of iterations
 //! each or in all. A VU that is ramped down finishes its iteration within its grace, and is taken again if it is wanted while
 //! finishing.
 //!
@@ -20,8 +20,7 @@ use tokio::task::JoinHandle;
 use tokio::time::{Instant, sleep_until};
 
 use super::budget::Budget;
-use super::schedule::VuSteps;
-use super::{Drive, Iteration, Workload, counted, grace};
+use super::{Drive, Iteration, Workload, counted, decided, grace};
 use crate::model::profile::{Executor, Scenario};
 
 /// How many iterations a VU has before it.
@@ -60,7 +59,7 @@ impl Work {
 
 /// One VU as the driver sees it.
 struct Slot {
-    wanted: Rc<Cell<bool>>,
+    orders: Rc<Orders>,
     work: Work,
     /// Iterations that the VU has started so far, over all its lives.
     rounds: Rc<Cell<u64>>,
@@ -69,10 +68,19 @@ struct Slot {
     cut_at: Option<Instant>,
 }
 
+/// What a VU is told.
+struct Orders {
+    wanted: Cell<bool>,
+    /// Rings when something changes for a VU that waits.
+    bell: Notify,
+}
+
 /// What the VUs of one thread share.
 struct Yard {
-    /// No iteration starts from here on.
-    end: Instant,
+    /// No iteration starts from here on; `None`: not known yet.
+    end: Cell<Option<Instant>>,
+    /// No iteration starts at present.
+    paused: Cell<bool>,
     /// VUs that exist.
     count: Cell<u64>,
     /// Rings when a VU ends.
@@ -80,12 +88,11 @@ struct Yard {
 }
 
 /// Runs a closed scenario to its end.
-pub(super) async fn run<W: Workload>(scenario: &Scenario, workload: Rc<W>, drive: Drive, begin: Instant) {
-    let Some(steps) = VuSteps::of(&scenario.executor) else { return };
-    let end = begin + scenario.executor.duration();
-    let mut vus = Vus::new(scenario, workload, drive.clone(), end);
+pub(super) async fn run<W: Workload>(scenario: &Scenario, workload: Rc<W>, mut drive: Drive) {
+    let mut vus = Vus::new(scenario, workload, drive.clone());
+    let budget = drive.budget.clone();
     let used_up = async {
-        match &drive.budget {
+        match budget {
             Some(budget) => budget.used_up().await,
             None => std::future::pending().await,
         }
@@ -93,26 +100,30 @@ pub(super) async fn run<W: Workload>(scenario: &Scenario, workload: Rc<W>, drive
     tokio::pin!(used_up);
     let mut waits = true;
     loop {
-        let now = Instant::now();
-        if now >= end || drive.stop.is_cancelled() {
+        let course = drive.course.borrow_and_update().clone();
+        let (offset, now) = (drive.now(), Instant::now());
+        let end = course.end().map(|end| drive.run_start + end);
+        vus.announce(course.is_paused_at(offset), end);
+        if drive.stop.is_cancelled() || end.is_some_and(|end| now >= end) {
             break;
         }
-        let offset = now - begin;
-        vus.adjust(drive.part.share(steps.vus_at(offset)) as usize, now);
+        vus.adjust(drive.part.share(course.vus_at(offset)) as usize, now);
         if vus.are_done() {
             break;
         }
-        let cut = vus.slots.iter().filter_map(|slot| slot.cut_at).min();
-        let next = steps.next_change(offset).map_or(end, |change| (begin + change).min(end));
+        let cut = vus.slots.iter().filter_map(|slot| slot.cut_at);
+        let next = cut.chain(course.next_change(offset).map(|change| drive.run_start + change)).min();
         tokio::select! {
-            () = sleep_until(cut.map_or(next, |cut| cut.min(next))) => {}
+            () = sleep_until(next.unwrap_or(now)), if next.is_some() => {}
+            () = decided(&mut drive.course) => {}
             () = drive.stop.cancelled() => {}
             () = vus.yard.gone.notified() => {}
             () = &mut used_up, if waits => waits = false,
         }
     }
     vus.count_dropped();
-    let hard_end = Instant::now().min(end) + scenario.graceful_stop;
+    let now = Instant::now();
+    let hard_end = vus.yard.end.get().map_or(now, |end| end.min(now)) + scenario.graceful_stop;
     vus.finish(hard_end).await;
     drive.shard.borrow_mut().vus(drive.scenario, 0);
 }
@@ -129,7 +140,7 @@ struct Vus<W: Workload> {
 }
 
 impl<W: Workload> Vus<W> {
-    fn new(scenario: &Scenario, workload: Rc<W>, drive: Drive, end: Instant) -> Self {
+    fn new(scenario: &Scenario, workload: Rc<W>, drive: Drive) -> Self {
         let ramp_down = match &scenario.executor {
             Executor::RampingVus { graceful_ramp_down, .. } => *graceful_ramp_down,
             Executor::ConstantVus { .. }
@@ -138,8 +149,16 @@ impl<W: Workload> Vus<W> {
             | Executor::PerVuIterations { .. }
             | Executor::SharedIterations { .. } => scenario.graceful_stop,
         };
-        let yard = Rc::new(Yard { end, count: Cell::new(0), gone: Notify::new() });
+        let yard = Rc::new(Yard { end: Cell::new(None), paused: Cell::new(false), count: Cell::new(0), gone: Notify::new() });
         Self { workload, drive, yard, pace: scenario.pace, ramp_down, executor: scenario.executor.clone(), slots: Vec::new() }
+    }
+
+    /// Tells all VUs whether the scenario is paused and when it ends.
+    fn announce(&self, paused: bool, end: Option<Instant>) {
+        let changed = (self.yard.paused.replace(paused) != paused, self.yard.end.replace(end) != end);
+        if changed != (false, false) {
+            self.slots.iter().for_each(|slot| slot.orders.bell.notify_one());
+        }
     }
 
     /// Makes the first `wanted` VUs run and the others finish; cuts off those whose grace is over.
@@ -148,12 +167,12 @@ impl<W: Workload> Vus<W> {
             let slot = &mut self.slots[index];
             if index < wanted {
                 slot.cut_at = None;
-                slot.wanted.set(true);
+                slot.orders.wanted.set(true);
                 if slot.task.is_finished() && !slot.work.is_done() {
                     let (work, rounds) = (slot.work.clone(), slot.rounds.clone());
                     self.slots[index] = self.spawn(index as u64, work, rounds);
                 }
-            } else if slot.wanted.replace(false) {
+            } else if slot.orders.dismiss() {
                 slot.cut_at = Some(now + self.ramp_down);
             } else if slot.cut_at.is_some_and(|cut| cut <= now) {
                 slot.task.abort();
@@ -176,18 +195,18 @@ impl<W: Workload> Vus<W> {
     }
 
     fn spawn(&self, local: u64, work: Work, rounds: Rc<Cell<u64>>) -> Slot {
-        let wanted = Rc::new(Cell::new(true));
+        let orders = Rc::new(Orders { wanted: Cell::new(true), bell: Notify::new() });
         let vu = Looping {
             workload: self.workload.clone(),
             drive: self.drive.clone(),
-            wanted: wanted.clone(),
+            orders: orders.clone(),
             work: work.clone(),
             rounds: rounds.clone(),
             yard: self.yard.clone(),
             pace: self.pace,
         };
         let task = tokio::task::spawn_local(vu.run(self.drive.part.number(local)));
-        Slot { wanted, work, rounds, task, cut_at: None }
+        Slot { orders, work, rounds, task, cut_at: None }
     }
 
     /// True when there is nothing left to start and nothing going on: never for executors that only time ends.
@@ -217,7 +236,7 @@ impl<W: Workload> Vus<W> {
     /// Lets iterations end until `hard_end`, then cuts off the rest.
     async fn finish(&mut self, hard_end: Instant) {
         for slot in &self.slots {
-            slot.wanted.set(false);
+            slot.orders.dismiss();
         }
         let slots = &mut self.slots;
         let all_idle = async {
@@ -235,11 +254,22 @@ impl<W: Workload> Vus<W> {
     }
 }
 
+impl Orders {
+    /// Tells a VU that it is no longer wanted; `false` when it knows already.
+    fn dismiss(&self) -> bool {
+        let was_wanted = self.wanted.replace(false);
+        if was_wanted {
+            self.bell.notify_one();
+        }
+        was_wanted
+    }
+}
+
 /// A VU that loops until it is not wanted, has no work left or the regular end is reached.
 struct Looping<W: Workload> {
     workload: Rc<W>,
     drive: Drive,
-    wanted: Rc<Cell<bool>>,
+    orders: Rc<Orders>,
     work: Work,
     rounds: Rc<Cell<u64>>,
     yard: Rc<Yard>,
@@ -247,34 +277,51 @@ struct Looping<W: Workload> {
 }
 
 impl<W: Workload> Looping<W> {
-    /// Whether an iteration that is due at `intended` may start.
-    fn goes_on(&self, intended: Instant) -> bool {
-        self.wanted.get() && !self.drive.stop.is_cancelled() && intended < self.yard.end
-    }
-
     async fn run(self, number: u64) {
         let _alive = Alive::new(&self.yard, &self.drive);
         let mut vu = self.workload.vu(number);
-        let mut intended = Instant::now();
-        while self.goes_on(intended) && self.work.take() {
+        let mut due = Instant::now();
+        while let Some(intended) = self.turn(due).await {
+            if !self.work.take() {
+                break;
+            }
             self.drive.shard.borrow_mut().scheduled(self.drive.scenario, 1);
             // Numbers are unique within the VU; those of different VUs are told apart by the VU's number in the upper half.
             let iteration = Iteration { number: (number << 32) | self.rounds.get(), intended };
             self.rounds.set(self.rounds.get() + 1);
             counted(&*self.workload, &mut vu, iteration, &self.drive).await;
             let now = Instant::now();
-            intended = match self.pace {
+            due = match self.pace {
                 Some(pace) if !self.work.is_done() => (intended + pace).max(now),
                 Some(_) | None => now,
             };
-            if intended > now {
-                tokio::select! {
-                    () = sleep_until(intended.min(self.yard.end)) => {}
-                    () = self.drive.stop.cancelled() => {}
-                }
-            } else {
+            if due <= now {
                 // A flow that never waits must not keep the thread from its other work.
                 tokio::task::yield_now().await;
+            }
+        }
+    }
+
+    /// Waits until the iteration that is due at `due` may start; returns when it was to, or `None` when it may not any more.
+    async fn turn(&self, mut due: Instant) -> Option<Instant> {
+        loop {
+            let (now, paused, end) = (Instant::now(), self.yard.paused.get(), self.yard.end.get());
+            if !self.orders.wanted.get() || self.drive.stop.is_cancelled() || end.is_some_and(|end| now >= end) {
+                return None;
+            }
+            if due <= now && !paused {
+                return Some(due);
+            }
+            // A VU that has nothing more to start stays until the end: one that ends before is taken for one that is to be made anew.
+            let next = if due > now { Some(end.map_or(due, |end| due.min(end))) } else { end };
+            tokio::select! {
+                () = sleep_until(next.unwrap_or(now)), if next.is_some() => {}
+                () = self.orders.bell.notified() => {}
+                () = self.drive.stop.cancelled() => {}
+            }
+            if paused {
+                // What would have been due in a pause is due after it.
+                due = due.max(Instant::now());
             }
         }
     }

@@ -1,8 +1,10 @@
 //! When iterations start. Knows no protocol: it drives a `Workload`, counts every start, and folds into the thread's `Shard`.
-//! `schedule` is pure; `open` and `closed` are the two drivers. A new executor is a schedule and, at most, a driver.
+//! `schedule` is pure; `open` and `closed` are the two drivers, which carry out the course of a scenario as it is decided. A new
+//! executor is a schedule and, at most, a driver.
 
 pub mod budget;
 pub mod closed;
+pub mod control;
 pub mod open;
 pub mod schedule;
 pub mod shard;
@@ -13,12 +15,15 @@ mod tests;
 use std::future::Future;
 use std::rc::Rc;
 use std::sync::Arc;
+use std::time::Duration;
 
-use tokio::time::Instant;
+use tokio::sync::watch;
+use tokio::time::{Instant, sleep_until};
 use tokio_util::sync::CancellationToken;
 
-use crate::model::profile::{Executor, Scenario};
+use crate::model::profile::Scenario;
 use budget::Budget;
+use schedule::Course;
 use shard::SharedShard;
 
 /// One iteration that is about to begin.
@@ -93,6 +98,8 @@ pub struct Drive {
     pub part: Part,
     /// Where everything is counted.
     pub shard: SharedShard,
+    /// When what is to start, as it is decided.
+    pub course: watch::Receiver<Arc<Course>>,
     /// The iterations that all threads share, where the executor has such.
     pub budget: Option<Arc<Budget>>,
     /// Stop starting; running iterations get the graceful stop.
@@ -101,31 +108,46 @@ pub struct Drive {
     pub kill: CancellationToken,
 }
 
-/// Runs one scenario to its end on the current thread (inside a `LocalSet`).
-pub async fn drive<W: Workload>(scenario: &Scenario, workload: Rc<W>, drive: Drive) {
-    let begin = drive.run_start + scenario.start_time;
-    tokio::select! {
-        () = tokio::time::sleep_until(begin) => {}
-        () = drive.stop.cancelled() => return,
+impl Drive {
+    /// Now, as an offset in the run.
+    fn now(&self) -> Duration {
+        Instant::now().saturating_duration_since(self.run_start)
     }
-    match &scenario.executor {
-        Executor::ConstantVus { .. }
-        | Executor::RampingVus { .. }
-        | Executor::PerVuIterations { .. }
-        | Executor::SharedIterations { .. } => closed::run(scenario, workload, drive, begin).await,
-        Executor::ConstantArrivalRate { .. } | Executor::RampingArrivalRate { .. } => open::run(scenario, workload, drive, begin).await,
+
+    /// Sleeps until an offset in the run, for ever when there is none; woken by a stop, or by a decision about the scenario.
+    async fn sleep_until(&mut self, offset: Option<Duration>) {
+        let at = self.run_start + offset.unwrap_or_default();
+        tokio::select! {
+            () = sleep_until(at), if offset.is_some() => {}
+            () = decided(&mut self.course) => {}
+            () = self.stop.cancelled() => {}
+        }
     }
 }
 
-/// The iterations that the load threads of a scenario share, where its executor has such.
-pub fn budget_of(executor: &Executor) -> Option<Arc<Budget>> {
-    match executor {
-        Executor::SharedIterations { iterations, .. } => Some(Arc::new(Budget::new(*iterations))),
-        Executor::ConstantVus { .. }
-        | Executor::RampingVus { .. }
-        | Executor::ConstantArrivalRate { .. }
-        | Executor::RampingArrivalRate { .. }
-        | Executor::PerVuIterations { .. } => None,
+/// Returns when the course was decided anew; never when nobody can decide any more.
+async fn decided(course: &mut watch::Receiver<Arc<Course>>) {
+    if course.changed().await.is_err() {
+        std::future::pending::<()>().await;
+    }
+}
+
+/// Runs one scenario to its end on the current thread (inside a `LocalSet`).
+pub async fn drive<W: Workload>(scenario: &Scenario, workload: Rc<W>, mut drive: Drive) {
+    loop {
+        let begin = drive.course.borrow_and_update().begin();
+        if drive.stop.is_cancelled() {
+            return;
+        }
+        if begin.is_some_and(|begin| begin <= drive.now()) {
+            break;
+        }
+        drive.sleep_until(begin).await;
+    }
+    if scenario.executor.is_open() {
+        open::run(scenario, workload, drive).await;
+    } else {
+        closed::run(scenario, workload, drive).await;
     }
 }
 
@@ -133,7 +155,7 @@ pub fn budget_of(executor: &Executor) -> Option<Arc<Budget>> {
 async fn grace(drive: &Drive, until: Instant, all_idle: impl Future<Output = ()>) {
     tokio::select! {
         () = all_idle => {}
-        () = tokio::time::sleep_until(until) => {}
+        () = sleep_until(until) => {}
         () = drive.kill.cancelled() => {}
     }
 }

@@ -4,13 +4,14 @@
 
 use std::cell::{Cell, RefCell};
 use std::rc::Rc;
+use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::sync::Notify;
 use tokio::task::JoinHandle;
-use tokio::time::{Instant, sleep_until};
+use tokio::time::Instant;
 
-use super::schedule::Starts;
+use super::schedule::{Arrivals, Course};
 use super::{Drive, Iteration, Workload, counted, grace};
 use crate::model::profile::{Executor, Scenario, VuPool};
 
@@ -19,14 +20,21 @@ const LATE: Duration = Duration::from_millis(100);
 
 /// What the driver and its VUs share.
 struct Shared {
+    /// The course as last heard of.
+    course: RefCell<Arc<Course>>,
     /// Free VUs, the one that was free last on top: the fewest connections stay warm.
     idle: RefCell<Vec<Rc<Desk>>>,
-    /// First and last number (within this part) of the starts dropped since a VU was last free.
-    dropped: Cell<Option<(u64, u64)>>,
+    /// Starts dropped since a VU was last free.
+    dropped: Cell<Option<Starts>>,
     busy: Cell<u64>,
     all_idle: Notify,
-    starts: Starts,
-    begin: Instant,
+}
+
+/// Starts of this part in a row.
+#[derive(Clone, Copy)]
+struct Starts {
+    first: Arrivals,
+    count: u64,
 }
 
 /// Where a VU waits for its next iteration.
@@ -36,13 +44,17 @@ struct Desk {
 }
 
 /// Runs an open scenario to its end.
-pub(super) async fn run<W: Workload>(scenario: &Scenario, workload: Rc<W>, drive: Drive, begin: Instant) {
-    let (Some(starts), Some(pool)) = (Starts::of(&scenario.executor), pool_of(&scenario.executor)) else { return };
+pub(super) async fn run<W: Workload>(scenario: &Scenario, workload: Rc<W>, mut drive: Drive) {
+    let Some(pool) = pool_of(&scenario.executor) else { return };
     let Some(part) = drive.part.of_starts(pool.max.max(1)) else { return };
-    let drive = Drive { part, ..drive };
-    let end = begin + scenario.executor.duration();
-    let shared =
-        Rc::new(Shared { idle: RefCell::default(), dropped: Cell::new(None), busy: Cell::new(0), all_idle: Notify::new(), starts, begin });
+    drive.part = part;
+    let shared = Rc::new(Shared {
+        course: RefCell::new(drive.course.borrow().clone()),
+        idle: RefCell::default(),
+        dropped: Cell::new(None),
+        busy: Cell::new(0),
+        all_idle: Notify::new(),
+    });
     let mut vus = Vus {
         workload,
         drive: drive.clone(),
@@ -55,25 +67,9 @@ pub(super) async fn run<W: Workload>(scenario: &Scenario, workload: Rc<W>, drive
         let desk = vus.make();
         shared.idle.borrow_mut().push(desk);
     }
-    let local = issue_all(&mut vus, end).await;
-    count_unsent(&shared, &drive, local, end);
-    let busy = async {
-        while shared.busy.get() > 0 {
-            shared.all_idle.notified().await;
-        }
-    };
-    grace(&drive, Instant::now() + scenario.graceful_stop, busy).await;
-    shared.flush_dropped(&drive);
-    for task in &vus.tasks {
-        task.abort();
-    }
-    for task in vus.tasks {
-        let _ = task.await;
-    }
-    // Starts that were given to a VU that never got to begin them.
-    let given = vus.desks.iter().filter(|desk| desk.next.take().is_some()).count();
-    drive.shard.borrow_mut().unsent(drive.scenario, given as u64);
-    drive.shard.borrow_mut().vus(drive.scenario, 0);
+    let next = vus.issue_all().await;
+    vus.count_unsent(next);
+    vus.finish(scenario.graceful_stop).await;
 }
 
 fn pool_of(executor: &Executor) -> Option<VuPool> {
@@ -86,45 +82,6 @@ fn pool_of(executor: &Executor) -> Option<VuPool> {
     }
 }
 
-/// Issues every start of this part when it is due; returns the first number (within this part) that was not issued.
-async fn issue_all<W: Workload>(vus: &mut Vus<W>, end: Instant) -> u64 {
-    let mut local = 0;
-    let drive = vus.drive.clone();
-    while let Some(offset) = vus.shared.starts.start_of(drive.part.number(local)) {
-        let due = vus.shared.begin + offset;
-        let now = Instant::now();
-        if drive.stop.is_cancelled() || now > end + LATE {
-            break;
-        }
-        if due > now {
-            tokio::select! {
-                () = sleep_until(due) => {}
-                () = drive.stop.cancelled() => break,
-            }
-            continue;
-        }
-        vus.start(local, Iteration { number: drive.part.number(local), intended: due });
-        local += 1;
-        if local % 64 == 0 {
-            // A generator that is behind must still let its VUs run.
-            tokio::task::yield_now().await;
-        }
-    }
-    local
-}
-
-/// Starts that were due by now (or by the end) and were not issued.
-fn count_unsent(shared: &Shared, drive: &Drive, first: u64, end: Instant) {
-    let until = Instant::now().min(end);
-    let mut unsent = 0;
-    while shared.starts.start_of(drive.part.number(first + unsent)).is_some_and(|offset| shared.begin + offset <= until) {
-        unsent += 1;
-    }
-    let mut shard = drive.shard.borrow_mut();
-    shard.scheduled(drive.scenario, unsent);
-    shard.unsent(drive.scenario, unsent);
-}
-
 struct Vus<W: Workload> {
     workload: Rc<W>,
     drive: Drive,
@@ -135,6 +92,78 @@ struct Vus<W: Workload> {
 }
 
 impl<W: Workload> Vus<W> {
+    /// Issues every start of this part when it is due, until the regular end; returns the first that was not issued.
+    async fn issue_all(&mut self) -> Arrivals {
+        let mut next = Arrivals::new(self.drive.part.index, self.drive.part.count);
+        let mut in_a_row = 0_u32;
+        let mut course = self.shared.course.borrow().clone();
+        let mut look = true;
+        loop {
+            if std::mem::take(&mut look) || self.drive.course.has_changed().unwrap_or(false) {
+                course = self.drive.course.borrow_and_update().clone();
+                self.shared.course.replace(course.clone());
+            }
+            let (now, end, due) = (self.drive.now(), course.end(), next.due(&course));
+            let is_late = end.is_some_and(|end| now > end + LATE);
+            let is_over = due.is_none() && end.is_some_and(|end| now >= end);
+            if self.drive.stop.is_cancelled() || is_late || is_over {
+                return next;
+            }
+            match due.filter(|due| *due <= now) {
+                Some(due) => {
+                    self.start(next, self.drive.run_start + due);
+                    next.advance();
+                    in_a_row += 1;
+                    if in_a_row.is_multiple_of(64) {
+                        // A generator that is behind must still let its VUs run.
+                        tokio::task::yield_now().await;
+                    }
+                }
+                None => {
+                    self.drive.sleep_until(due.or(end)).await;
+                    look = true;
+                }
+            }
+        }
+    }
+
+    /// Starts that were due by now (or by the end) and were not issued.
+    fn count_unsent(&self, mut next: Arrivals) {
+        let course = self.shared.course.borrow();
+        let until = course.end().unwrap_or(Duration::MAX).min(self.drive.now());
+        let mut unsent = 0;
+        while next.due(&course).is_some_and(|due| due <= until) {
+            next.advance();
+            unsent += 1;
+        }
+        let mut shard = self.drive.shard.borrow_mut();
+        shard.scheduled(self.drive.scenario, unsent);
+        shard.unsent(self.drive.scenario, unsent);
+    }
+
+    /// Lets iterations end within the graceful stop, then cuts off the rest.
+    async fn finish(self, graceful_stop: Duration) {
+        let Self { drive, shared, tasks, desks, .. } = self;
+        let busy = async {
+            while shared.busy.get() > 0 {
+                shared.all_idle.notified().await;
+            }
+        };
+        let end = shared.course.borrow().end().unwrap_or(Duration::MAX).min(drive.now());
+        grace(&drive, drive.run_start + end + graceful_stop, busy).await;
+        shared.flush_dropped(&drive);
+        for task in &tasks {
+            task.abort();
+        }
+        for task in tasks {
+            let _ = task.await;
+        }
+        // Starts that were given to a VU that never got to begin them.
+        let given = desks.iter().filter(|desk| desk.next.take().is_some()).count();
+        drive.shard.borrow_mut().unsent(drive.scenario, given as u64);
+        drive.shard.borrow_mut().vus(drive.scenario, 0);
+    }
+
     /// Makes a VU that waits at its desk.
     fn make(&mut self) -> Rc<Desk> {
         let desk = Rc::new(Desk { next: Cell::new(None), bell: Notify::new() });
@@ -157,7 +186,7 @@ impl<W: Workload> Vus<W> {
     }
 
     /// Gives a start to a VU, or drops it.
-    fn start(&mut self, local: u64, iteration: Iteration) {
+    fn start(&mut self, start: Arrivals, intended: Instant) {
         let scenario = self.drive.scenario;
         self.drive.shard.borrow_mut().scheduled(scenario, 1);
         let free = self.shared.idle.borrow_mut().pop();
@@ -166,13 +195,13 @@ impl<W: Workload> Vus<W> {
             None if (self.tasks.len() as u64) < self.max => self.make(),
             None => {
                 self.drive.shard.borrow_mut().dropped(scenario, 1);
-                let first = self.shared.dropped.get().map_or(local, |(first, _)| first);
-                self.shared.dropped.set(Some((first, local)));
+                let dropped = self.shared.dropped.get().unwrap_or(Starts { first: start, count: 0 });
+                self.shared.dropped.set(Some(Starts { count: dropped.count + 1, ..dropped }));
                 return;
             }
         };
         self.shared.busy.set(self.shared.busy.get() + 1);
-        desk.next.set(Some(iteration));
+        desk.next.set(Some(Iteration { number: start.number(), intended }));
         desk.bell.notify_one();
     }
 }
@@ -189,13 +218,14 @@ impl Shared {
     }
 
     fn flush_dropped(&self, drive: &Drive) {
-        let Some((first, last)) = self.dropped.take() else { return };
-        let now = Instant::now();
+        let Some(Starts { first: mut start, count }) = self.dropped.take() else { return };
+        let (course, now) = (self.course.borrow(), drive.now());
         let mut shard = drive.shard.borrow_mut();
-        for local in first..=last {
-            if let Some(offset) = self.starts.start_of(drive.part.number(local)) {
-                shard.dropped_wait(drive.scenario, now.saturating_duration_since(self.begin + offset));
-            }
+        for _ in 0..count {
+            // A decision can have moved a start that was dropped in the same moment: it waited no time that is known.
+            let due = start.due(&course).unwrap_or(now);
+            shard.dropped_wait(drive.scenario, now.saturating_sub(due));
+            start.advance();
         }
     }
 }

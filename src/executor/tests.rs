@@ -9,8 +9,11 @@ use tokio::task::LocalSet;
 use tokio::time::{Instant, sleep, sleep_until};
 use tokio_util::sync::CancellationToken;
 
+use super::control::{Controls, LEAD};
+use super::schedule::{Change, Mode};
 use super::shard::Shard;
-use super::{Drive, Iteration, IterationEnd, Part, Workload, budget_of, drive};
+use super::{Drive, Iteration, IterationEnd, Part, Workload, drive};
+use crate::model::control::Scale;
 use crate::model::measure::{Interval, ScenarioInterval};
 use crate::model::profile::{Executor, Scenario, Stage, VuPool};
 use crate::model::units::Rate;
@@ -54,7 +57,7 @@ struct Played {
 }
 
 /// How a scenario is played.
-#[derive(Clone, Copy)]
+#[derive(Clone)]
 struct Play {
     /// Load threads, all on this one.
     threads: u64,
@@ -65,12 +68,18 @@ struct Play {
     stall: (u64, u64),
     stop_after: Option<Duration>,
     kill_after: Option<Duration>,
+    /// Decisions, each told `LEAD` before it takes effect.
+    decisions: Vec<Change>,
 }
 
 impl Default for Play {
     fn default() -> Self {
-        Self { threads: 1, takes: 100 * MS, slow: |_| false, stall: CALM, stop_after: None, kill_after: None }
+        Self { threads: 1, takes: 100 * MS, slow: |_| false, stall: CALM, stop_after: None, kill_after: None, decisions: Vec::new() }
     }
+}
+
+fn at(ms: u64, mode: Mode, scale: Option<Scale>) -> Change {
+    Change { at: ms as u32 * MS, mode, scale }
 }
 
 /// Plays a scenario to its end; the run is stopped after `stop_after` and killed after `kill_after`, if given.
@@ -98,15 +107,23 @@ impl Play {
                 });
             }
         }
-        let budget = budget_of(&scenario.executor);
+        let controls = Rc::new(Controls::new(std::slice::from_ref(&scenario)));
+        let (decides, decisions) = (controls.clone(), self.decisions.clone());
+        tokio::task::spawn_local(async move {
+            for decision in decisions {
+                sleep_until(start + decision.at.saturating_sub(LEAD)).await;
+                decides.decide(0, |course| course.change(decision));
+            }
+        });
         let mut threads = tokio::task::JoinSet::new();
         let mut shards = Vec::new();
         for index in 0..self.threads {
             let shard = Shard::new(&[], 1, 0);
             shards.push(shard.clone());
             let part = Part { index, count: self.threads };
-            let (budget, stop, kill) = (budget.clone(), stop.clone(), kill.clone());
-            let parts = Drive { scenario: 0, run_start: start, part, shard, budget, stop, kill };
+            let (course, budget) = (controls.follow(0).unwrap(), controls.budget(0));
+            let (stop, kill) = (stop.clone(), kill.clone());
+            let parts = Drive { scenario: 0, run_start: start, part, shard, course, budget, stop, kill };
             let (scenario, sleeper) = (scenario.clone(), sleeper.clone());
             threads.spawn_local(async move { drive(&scenario, Rc::new(sleeper), parts).await });
         }
@@ -288,6 +305,70 @@ fn stopping_and_killing_keep_the_books() {
 }
 
 #[test]
+fn nothing_starts_in_a_pause_and_nothing_is_lost_by_it() {
+    // Ten seconds of load with a pause of half a minute in the middle of it.
+    let decisions = vec![at(5_000, Mode::Paused, None), at(35_000, Mode::Running, None)];
+    let mut paced = scenario(Executor::ConstantVus { vus: 3, duration: Duration::from_secs(10) });
+    paced.pace = Some(2 * 400 * MS);
+    for (scenario, expected) in [
+        (scenario(rate(20.0, 10, 9, 9)), 200),
+        (scenario(Executor::ConstantVus { vus: 3, duration: Duration::from_secs(10) }), 3 * 25),
+        (paced, 3 * 13),
+        (scenario(Executor::SharedIterations { vus: 2, iterations: 37, max_duration: Duration::from_secs(600) }), 37),
+    ] {
+        for threads in [1, 2] {
+            let played = Play { threads, takes: 400 * MS, decisions: decisions.clone(), ..Play::default() }.of(&scenario);
+            let counts = played.figures.counts;
+            // A VU whose iteration went on when the pause began starts again with its end, not in step.
+            assert!(counts.completed.abs_diff(expected) <= 3, "{counts:?}, expected {expected}");
+            assert_eq!((counts.dropped, counts.unsent, counts.interrupted, counts.breach()), (0, 0, 0, None));
+            assert!(played.took >= Duration::from_secs(37), "{:?}", played.took);
+            // What was due in the pause was not due: nobody is late for it.
+            assert!(played.figures.start_lag.max().unwrap() < 10 * MS, "{:?}", played.figures.start_lag.max());
+        }
+    }
+}
+
+#[test]
+fn a_scenario_that_is_held_goes_on_until_it_is_resumed() {
+    let decisions = vec![at(5_000, Mode::Held, None), at(25_000, Mode::Running, None)];
+    let stages = vec![Stage { duration: Duration::from_secs(10), target: 10.0, name: None }];
+    let ramp = scenario(Executor::RampingVus { start_vus: 0, stages: stages.clone(), graceful_ramp_down: Duration::ZERO });
+    let played = Play { threads: 2, decisions: decisions.clone(), ..Play::default() }.of(&ramp);
+    // Five VUs for twenty seconds more than the area of the ramp.
+    assert!((1_440..=1_560).contains(&played.figures.counts.completed), "{:?}", played.figures.counts);
+    assert_eq!((played.most_at_once, played.took.as_secs(), played.figures.counts.breach()), (9, 30, None));
+    let vus = VuPool { pre_allocated: 4, max: 4 };
+    let ramp = scenario(Executor::RampingArrivalRate { start_rate: Rate::per_second(0.0), stages, vus });
+    let played = Play { threads: 2, decisions, ..Play::default() }.of(&ramp);
+    assert_eq!((played.figures.counts.completed, played.figures.counts.breach()), (150, None));
+}
+
+#[test]
+fn the_load_is_scaled_while_it_goes_on() {
+    let decisions =
+        vec![at(2_000, Mode::Running, Some(Scale::Factor(2.0))), at(4_000, Mode::Running, Some(Scale::Rate(Rate::per_second(5.0))))];
+    let played = Play { threads: 3, decisions, ..Play::default() }.of(&scenario(rate(10.0, 10, 9, 9)));
+    assert_eq!(played.figures.counts.completed, 20 + 40 + 30);
+    let mut users = scenario(Executor::ConstantVus { vus: 2, duration: Duration::from_secs(10) });
+    users.graceful_stop = Duration::from_secs(3);
+    let decisions = vec![at(2_000, Mode::Running, Some(Scale::Vus(8))), at(6_000, Mode::Running, Some(Scale::Vus(1)))];
+    let played = Play { threads: 3, takes: Duration::from_secs(1), decisions, ..Play::default() }.of(&users);
+    // Those who are too many finish their iteration: none is cut off.
+    assert_eq!((played.figures.counts.completed, played.most_at_once), (2 * 2 + 8 * 4 + 4, 8));
+    assert_eq!((played.figures.counts.interrupted, played.figures.counts.breach()), (0, None));
+}
+
+#[test]
+fn iterations_of_ones_own_wait_for_their_vu() {
+    let executor = Executor::PerVuIterations { vus: 4, iterations: 10, max_duration: Duration::from_secs(600) };
+    let decisions = vec![at(450, Mode::Running, Some(Scale::Vus(1))), at(60_000, Mode::Running, None)];
+    let played = Play { threads: 2, decisions, ..Play::default() }.of(&scenario(executor));
+    assert_eq!((played.by_vu, played.figures.counts.dropped), (vec![10; 4], 0));
+    assert_eq!((played.took.as_millis(), played.figures.counts.breach()), (60_500, None));
+}
+
+#[test]
 fn parts_share_every_start_and_every_vu() {
     for total in 0..40 {
         let shares: u64 = (0..3).map(|index| Part { index, count: 3 }.share(total)).sum();
@@ -309,11 +390,37 @@ fn a_thread_without_a_vu_takes_no_starts() {
     }
 }
 
+/// Random decisions, ascending in time; the last makes the scenario go on, or it would never end.
+fn decisions() -> impl Strategy<Value = Vec<Change>> {
+    let mode = prop_oneof![2 => Just(Mode::Running), 1 => Just(Mode::Held), 1 => Just(Mode::Paused)];
+    let scale = prop_oneof![
+        2 => Just(None),
+        1 => (0.1..3.0_f64).prop_map(|factor| Some(Scale::Factor(factor))),
+        1 => (0.5..40.0_f64).prop_map(|rate| Some(Scale::Rate(Rate::per_second(rate)))),
+        1 => (0_u64..30).prop_map(|vus| Some(Scale::Vus(vus))),
+    ];
+    prop::collection::vec((1_u64..4_000, mode, scale), 0..6).prop_map(|decisions| {
+        let mut time = 0;
+        let mut decisions: Vec<Change> = decisions
+            .into_iter()
+            .map(|(after, mode, scale)| {
+                time += after;
+                at(time, mode, scale)
+            })
+            .collect();
+        if let Some(last) = decisions.last().copied() {
+            decisions.push(Change { at: last.at + MS * 700, mode: Mode::Running, ..last });
+        }
+        decisions
+    })
+}
+
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(48))]
+    #![proptest_config(ProptestConfig::with_cases(96))]
     #[test]
     fn nothing_vanishes_whatever_the_profile(
-        kind in 0..4,
+        kind in 0..6,
+        decisions in decisions(),
         threads in 1_u64..4,
         iterations in 0_u64..60,
         stages in prop::collection::vec((0_u64..6, 0_u32..40), 1..4),
@@ -343,13 +450,15 @@ proptest! {
             }
             1 => Executor::RampingVus { start_vus: vus, stages, graceful_ramp_down: Duration::from_millis(grace) },
             2 => Executor::PerVuIterations { vus, iterations: iterations / 4, max_duration },
+            4 => Executor::ConstantVus { vus, duration: max_duration },
+            5 => rate(f64::from(first) + 0.5, max_duration.as_secs(), pre, pre + more),
             _ => Executor::SharedIterations { vus, iterations: vus + iterations, max_duration },
         };
         let mut random = scenario(executor);
         random.graceful_stop = Duration::from_millis(grace);
         let ms = Duration::from_millis;
         let (stop_after, kill_after) = (stop.map(ms), kill.map(ms));
-        let played = Play { threads, takes: ms(takes), slow: |vu| vu % 3 == 1, stall, stop_after, kill_after }.of(&random);
+        let played = Play { threads, takes: ms(takes), slow: |vu| vu % 3 == 1, stall, stop_after, kill_after, decisions }.of(&random);
         prop_assert_eq!(played.figures.counts.breach(), None);
         match planned {
             // Every iteration that was asked for is accounted for, whatever ended the scenario.

@@ -3,6 +3,7 @@
 
 pub mod alerting;
 pub mod catalog;
+pub mod control;
 pub mod failure;
 pub mod finding;
 pub mod flow;
