@@ -9,4 +9,5 @@ pub mod http;
 mod redact;
 mod stream;
 pub mod tls;
+pub mod token;
 pub mod websocket;

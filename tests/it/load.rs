@@ -12,5 +12,6 @@ mod iterations;
 mod misfits;
 mod program;
 mod stall;
+mod tokens;
 mod websocket;
 mod websocket_misfits;
