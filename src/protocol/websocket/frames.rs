@@ -186,3 +186,90 @@ pub(super) fn broken_by(error: &Error) -> (Reason, String) {
         | Error::HttpFormat(_) => (Reason::Protocol, error.to_string()),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use futures_util::{SinkExt, StreamExt};
+    use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream};
+    use tokio::time::timeout;
+    use tokio_tungstenite::WebSocketStream;
+
+    use super::*;
+
+    const SECOND: Duration = Duration::from_secs(1);
+
+    /// Both ends of a connection that holds 64 bytes in each direction.
+    fn connected() -> (Frames<DuplexStream>, DuplexStream) {
+        let (ours, theirs) = tokio::io::duplex(64);
+        (Frames::new(ours, Vec::new(), 1000), theirs)
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_is_given_up_in_the_middle_of_sending_goes_out_with_the_next_message() {
+        let (mut frames, theirs) = connected();
+        let long = "a".repeat(900);
+        assert!(timeout(SECOND, frames.send(Message::text(long.clone()))).await.is_err());
+        let mut server = WebSocketStream::from_raw_socket(theirs, Role::Server, None).await;
+        let both = async { (server.next().await.unwrap().unwrap(), server.next().await.unwrap().unwrap()) };
+        let (sent, (first, second)) = tokio::join!(frames.send(Message::text("b")), both);
+        sent.unwrap();
+        assert_eq!((first, second), (Message::text(long), Message::text("b")));
+        // And a ping is answered although nobody wrote since.
+        server.send(Message::Ping("p".into())).await.unwrap();
+        assert_eq!(frames.read().await.unwrap(), Message::Ping("p".into()));
+        assert!(timeout(SECOND, frames.read()).await.is_err());
+        assert_eq!(server.next().await.unwrap().unwrap(), Message::Pong("p".into()));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_is_given_up_in_the_middle_of_reading_is_not_lost() {
+        let (mut frames, mut theirs) = connected();
+        for piece in [&b"\x81"[..], b"\x05he", b"ll"] {
+            theirs.write_all(piece).await.unwrap();
+            assert!(timeout(SECOND, frames.read()).await.is_err());
+            assert!(frames.read_now().is_none());
+        }
+        theirs.write_all(b"o\x81\x01!").await.unwrap();
+        assert_eq!(frames.read().await.unwrap(), Message::text("hello"));
+        assert_eq!(frames.read_now().unwrap().unwrap(), Message::text("!"));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_peer_that_breaks_the_rules_is_told_which() {
+        for (bytes, reason, code) in [
+            (&b"\x83\x00"[..], Reason::Protocol, 1002_u16),
+            (b"\x81\x01\xff", Reason::Protocol, 1007),
+            (b"\x82\x7e\x04\x00", Reason::BodyTooLarge, 1009),
+        ] {
+            let (mut frames, mut theirs) = connected();
+            theirs.write_all(bytes).await.unwrap();
+            let error = frames.read().await.unwrap_err();
+            assert_eq!(broken_by(&error).0, reason);
+            frames.complain(&error);
+            let mut told = [0; 8];
+            theirs.read_exact(&mut told).await.unwrap();
+            // Close, two bytes, masked.
+            assert_eq!((told[0], told[1]), (0x88, 0x82));
+            assert_eq!(u16::from_be_bytes([told[6] ^ told[2], told[7] ^ told[3]]), code);
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn closing_waits_for_the_peer_and_passes_over_what_it_still_says() {
+        let (mut frames, theirs) = connected();
+        let mut server = WebSocketStream::from_raw_socket(theirs, Role::Server, None).await;
+        server.send(Message::text("late")).await.unwrap();
+        let served = async {
+            assert!(matches!(server.next().await, Some(Ok(Message::Close(Some(frame)))) if frame.code == CloseCode::Normal));
+            while server.next().await.is_some() {}
+            drop(server);
+        };
+        let (closed, ()) = tokio::join!(frames.close(), served);
+        closed.unwrap();
+        let (mut frames, silent) = connected();
+        assert!(timeout(SECOND, frames.close()).await.is_err());
+        drop(silent);
+    }
+}
