@@ -76,6 +76,19 @@ impl HttpClient {
         }
     }
 
+    /// The `Cookie` header that this VU sends to an address by another protocol (opening a WebSocket); `None`: no cookie is for it.
+    pub fn cookies_for(&self, origin: &Origin, path: &str) -> Option<String> {
+        let mut jar = self.jar.as_ref()?.borrow_mut();
+        Some(jar.header(origin, path, Instant::now()).to_owned()).filter(|cookies| !cookies.is_empty())
+    }
+
+    /// Keeps the cookies that an answer to another protocol has set.
+    pub fn keep_cookies(&self, origin: &Origin, path: &str, answer: &HeaderMap) {
+        let Some(jar) = &self.jar else { return };
+        let set = answer.get_all(http::header::SET_COOKIE).iter().map(|value| String::from_utf8_lossy(value.as_bytes()).into_owned());
+        jar.borrow_mut().take(&set.collect::<Vec<_>>(), origin, path);
+    }
+
     /// Gives an exchange back whose answer is no longer needed, so that its memory serves the next one.
     pub fn recycle(&mut self, exchange: Exchange) {
         let Exchange { mut body, mut headers, .. } = exchange;

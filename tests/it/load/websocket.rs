@@ -5,12 +5,15 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use http::HeaderMap;
+use http::header::SET_COOKIE;
 use plimsoll::model::failure::{Phase, Reason};
 use plimsoll::model::measure::Outcome;
-use plimsoll::model::request::TlsOptions;
+use plimsoll::model::request::{HttpOptions, TlsOptions};
 use plimsoll::protocol::dial::{Dialer, Origin};
 use plimsoll::protocol::dns::Dns;
 use plimsoll::protocol::guard::Guard;
+use plimsoll::protocol::http::{HttpClient, HttpPool};
 use plimsoll::protocol::tls::Tls;
 use plimsoll::protocol::websocket::{Heard, Opened, Opening, Payload, Socket};
 use serde_json::{Value, json};
@@ -243,6 +246,23 @@ async fn the_demo_target_speaks_websocket() {
     }
     assert!(socket.close().await);
     target.stop().await;
+}
+
+#[tokio::test]
+async fn the_cookies_of_the_vu_go_along() {
+    let server = SocketServer::start(false).await;
+    let target = Target::of(&server);
+    let client = HttpClient::new(HttpPool::new(&target.dialer, &HttpOptions::default()));
+    assert_eq!(client.cookies_for(&target.origin, "/headers"), None);
+    let answer = HeaderMap::from_iter([(SET_COOKIE, "session=1; Path=/headers".parse().unwrap()), (SET_COOKIE, "a=2".parse().unwrap())]);
+    client.keep_cookies(&target.origin, "/login", &answer);
+    let cookies = client.cookies_for(&target.origin, "/headers").unwrap();
+    let headers = [("Cookie", cookies.as_str())];
+    let mut socket = opened(Socket::open(&target.dialer, &Opening { headers: &headers, ..target.opening("/headers") }).await);
+    let seen: Value = serde_json::from_str(&text(listen(&mut socket, "", AMPLE).await)).unwrap();
+    let sent = seen["headers"]["cookie"].as_str().unwrap();
+    assert!(["session=1; a=2", "a=2; session=1"].contains(&sent), "{sent}");
+    assert_eq!(client.cookies_for(&target.origin, "/other"), Some("a=2".into()));
 }
 
 #[tokio::test]
