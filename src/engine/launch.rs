@@ -6,13 +6,18 @@ use std::sync::Arc;
 use tokio::sync::oneshot;
 
 use super::catalog::catalog_of;
+use super::ground::{Laid, lay};
 use super::handle::Refusal;
 use super::runner::{Order, RunnerParts, execute};
-use crate::model::profile::Profile;
+use crate::model::profile::{Profile, Target};
 use crate::model::run::{Run, RunId, RunStatus, Trigger};
 use crate::model::schedule::{Tick, TickOutcome};
 use crate::model::units::Timestamp;
 use crate::probe::{ProbeParts, version};
+use crate::protocol::dial::Dialer;
+use crate::protocol::dns::Dns;
+use crate::protocol::guard::Guard;
+use crate::protocol::tls::Tls;
 use crate::store::Store;
 
 /// The row of a run that begins.
@@ -46,9 +51,40 @@ pub(super) struct Launch {
     pub(super) answer: Option<oneshot::Sender<Result<RunId, Refusal>>>,
 }
 
+/// What opens connections to a target; `Err` says what of its settings cannot be used.
+fn dialer(target: &Target) -> Result<Dialer, String> {
+    let guard = Arc::new(Guard::new(&target.allow, target.base_url.as_ref()));
+    Ok(Dialer::new(guard, Tls::new(&target.tls)?, Dns::default()))
+}
+
 impl Launch {
+    /// Lays the ground, unless the run is ended meanwhile. Offset 0 of the series is when that is done.
+    async fn lay(&self, order: &mut Order) -> Result<Laid, String> {
+        let dialer = dialer(&order.target.target)?;
+        let mut end = order.end.clone();
+        let ended = async {
+            // A sender that is gone asks for nothing.
+            if end.wait_for(Option::is_some).await.is_err() {
+                std::future::pending::<()>().await;
+            }
+        };
+        let began = self.runner.clock.now();
+        let laid = tokio::select! {
+            laid = lay(&order.profile, dialer, order.seed, self.runner.clock.clone()) => laid?,
+            () = ended => return Err("the run was ended during its setup".into()),
+        };
+        let now = self.runner.clock.now();
+        if now != began && (!laid.notes.is_empty() || !order.profile.tokens.is_empty()) {
+            match self.store.load_begins(&order.run.id, now).await {
+                Ok(()) => order.run.started_at = now,
+                Err(error) => tracing::warn!(run_id = %order.run.id, %error, "the series of the run begin with its setup"),
+            }
+        }
+        Ok(laid)
+    }
+
     /// Stores the row of the run, records the instant, answers whoever asked, and executes the run; `None` when it could not be stored.
-    pub(super) async fn run(self, mut order: Order) -> Option<Run> {
+    pub(super) async fn run(mut self, mut order: Order) -> Option<Run> {
         order.run.target_version = version::ask(&self.probe, &order.target.target).await;
         // The question may have taken seconds: offset 0 of the series is now.
         order.run.started_at = self.runner.clock.now();
@@ -70,7 +106,7 @@ impl Launch {
             };
             self.runner.writer.tick(tick);
         }
-        if let Some(answer) = self.answer {
+        if let Some(answer) = self.answer.take() {
             // Whoever asked may have gone.
             let _ = answer.send(stored.as_ref().map(|()| id).map_err(|_| Refusal::NotNow(reason.clone())));
         }
@@ -79,6 +115,7 @@ impl Launch {
             tracing::error!(%error, profile = order.run.profile, "a run could not be stored, so nothing was loaded");
             return None;
         }
-        Some(execute(order, self.runner).await)
+        let laid = self.lay(&mut order).await;
+        Some(execute(order, laid, self.runner).await)
     }
 }

@@ -10,16 +10,15 @@ use tokio::time::{Instant, sleep_until};
 use tokio_util::sync::CancellationToken;
 
 use super::catalog::firsts;
-use super::workload::HttpWorkload;
-use crate::clock::SystemClock;
+use super::ground::Ground;
+use super::workload::{FlowWorkload, Places, Plan};
 use crate::executor::control::Controls;
 use crate::executor::shard::{Shard, SharedShard};
 use crate::executor::{Drive, Part, drive};
-use crate::flow::data::{RunData, ScenarioData};
+use crate::flow::data::ScenarioData;
 use crate::model::catalog::Catalog;
 use crate::model::measure::Interval;
 use crate::model::profile::{Profile, Scenario};
-use crate::protocol::dial::Dialer;
 
 /// How often a load thread looks whether its event loop turns.
 const PULSE: Duration = Duration::from_millis(20);
@@ -55,10 +54,8 @@ pub struct LoadPlan {
     pub profile: Arc<Profile>,
     /// Its catalog.
     pub catalog: Arc<Catalog>,
-    /// Guard, TLS and names.
-    pub dialer: Dialer,
-    /// Seed of all random numbers of the run.
-    pub seed: u64,
+    /// What its flows stand on.
+    pub ground: Ground,
     /// Number of threads, at least 1.
     pub threads: usize,
 }
@@ -76,8 +73,8 @@ pub fn start(plan: &LoadPlan) -> std::io::Result<Load> {
     let (stop, kill) = (CancellationToken::new(), CancellationToken::new());
     let start = Instant::now();
     let controls = Arc::new(Controls::new(&plan.profile.scenarios));
-    let run = RunData::new(plan.seed, Arc::new(SystemClock));
-    let data = |scenario: &Scenario| ScenarioData::new(run.clone(), &scenario.name, scenario.executor.is_open(), &scenario.data);
+    let data =
+        |scenario: &Scenario| ScenarioData::new(plan.ground.data.clone(), &scenario.name, scenario.executor.is_open(), &scenario.data);
     let shared = Arc::new(Shared { controls: controls.clone(), data: plan.profile.scenarios.iter().map(data).collect() });
     for index in 0..plan.threads {
         let (plan, shared, sender, stop, kill) = (plan.clone(), shared.clone(), sender.clone(), stop.clone(), kill.clone());
@@ -107,12 +104,15 @@ fn thread_main(
     let local = LocalSet::new();
     let error = local.block_on(&runtime, async {
         let mut scenarios = tokio::task::JoinSet::new();
-        for ((scenario, (first_step, _)), data) in plan.profile.scenarios.iter().zip(firsts(&plan.catalog)).zip(&shared.data) {
-            let workload = match HttpWorkload::new(scenario, first_step, plan.dialer.clone(), shard.clone(), data.clone()) {
+        for ((scenario, (first_step, first_group)), data) in plan.profile.scenarios.iter().zip(firsts(&plan.catalog)).zip(&shared.data) {
+            let number = scenarios.len() as u16;
+            let (http, open) = (&scenario.http, scenario.executor.is_open());
+            let flow = Plan { name: &scenario.name, flow: &scenario.flow, data: &scenario.data, http, open };
+            let places = Places { scenario: number, step: first_step, group: first_group };
+            let workload = match FlowWorkload::new(flow, places, data.clone(), &plan.ground, shard.clone()) {
                 Ok(workload) => workload,
                 Err(error) => return Some(error),
             };
-            let number = scenarios.len() as u16;
             let Some(course) = shared.controls.follow(scenarios.len()) else { continue };
             let (budget, shard, stop, kill) = (shared.controls.budget(scenarios.len()), shard.clone(), stop.clone(), kill.clone());
             let drive_parts = Drive { scenario: number, run_start: start, part, shard, course, budget, stop, kill };

@@ -7,6 +7,7 @@ pub mod calendar;
 pub mod catalog;
 pub mod daemon;
 pub mod findings;
+pub mod ground;
 pub mod handle;
 mod launch;
 pub mod load;

@@ -9,6 +9,7 @@ use tokio::sync::{broadcast, mpsc, watch};
 use tokio::time::{Instant, sleep_until};
 
 use super::findings::Observed;
+use super::ground::{Laid, tear_down};
 use super::handle::{Event, LiveRun};
 use super::load::{Load, LoadPlan, start};
 use super::recorder::Recorder;
@@ -21,14 +22,10 @@ use crate::clock::SharedClock;
 use crate::metrics::Metrics;
 use crate::model::finding::Finding;
 use crate::model::measure::Interval;
-use crate::model::profile::{Profile, Target};
+use crate::model::profile::Profile;
 use crate::model::progress::{PoolNow, Progress};
 use crate::model::run::{EndedBy, Run, RunId, RunStatus, Verdict};
 use crate::model::series::Reading;
-use crate::protocol::dial::Dialer;
-use crate::protocol::dns::Dns;
-use crate::protocol::guard::Guard;
-use crate::protocol::tls::Tls;
 
 /// A wish to end a run early.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -89,52 +86,48 @@ pub struct Order {
     pub began: Box<dyn FnOnce(Instant) + Send>,
 }
 
-/// Runs `order` to its end; the run that is returned has been handed to the writer.
-pub async fn execute(order: Order, parts: RunnerParts) -> Run {
+/// Runs `order` to its end on the ground that was laid for it; the run that is returned has been handed to the writer.
+pub async fn execute(order: Order, laid: Result<Laid, String>, parts: RunnerParts) -> Run {
     let threads = order.threads.max(1);
-    let plan = dialer(&order.target.target).map(|dialer| LoadPlan {
-        profile: order.profile.clone(),
-        catalog: Arc::new(order.run.catalog.clone()),
-        dialer,
-        seed: order.seed,
-        threads,
-    });
     let run = Arc::new(order.run);
     parts.metrics.run_started(&run);
     // Nobody may be looking on; that is fine.
     let _ = parts.events.send(Event::RunStarted(Box::new(Run::clone(&run))));
     send_news(&parts, RunNews::Started(run.clone())).await;
-    let started = plan.and_then(|plan| start(&plan).map_err(|error| error.to_string()));
-    let watchers = Watchers::new(&order.profile.thresholds, &order.target.guards);
     let mut going = Going {
+        watchers: Watchers::new(&order.profile.thresholds, &order.target.guards),
+        lost_before: parts.writer.lost(),
         run,
         profile: order.profile,
         parts,
-        watchers,
         fold: Fold::default(),
         observed: Observed::default(),
         pools: BTreeMap::new(),
         ended: None,
         aborted_by: None,
         began: None,
-        lost_before: 0,
+        notes: Vec::new(),
     };
-    going.lost_before = going.parts.writer.lost();
-    match started {
-        Ok(load) => {
-            (order.began)(load.start);
-            going.began = Some(load.start);
-            going.follow(load, threads, order.end, order.readings).await;
+    match laid {
+        Ok(laid) => {
+            let (profile, catalog) = (going.profile.clone(), Arc::new(going.run.catalog.clone()));
+            match start(&LoadPlan { profile, catalog, ground: laid.ground.clone(), threads }) {
+                Ok(load) => {
+                    (order.began)(load.start);
+                    going.began = Some(load.start);
+                    going.follow(load, threads, order.end, order.readings).await;
+                }
+                Err(error) => going.ended = Some((EndedBy::Cancelled, format!("the load could not be started: {error}"))),
+            }
+            going.notes.extend(laid.notes);
+            going.notes.extend(tear_down(&going.profile, laid.ground).await);
         }
-        Err(error) => going.ended = Some((EndedBy::Cancelled, format!("the load could not be started: {error}"))),
+        Err(why) => {
+            let asked = order.end.borrow().clone();
+            going.ended = Some(asked.map_or((EndedBy::Setup, why), |request| (request.by, request.who)));
+        }
     }
     going.finish().await
-}
-
-/// What opens connections to a target; `Err` says what of its settings cannot be used.
-fn dialer(target: &Target) -> Result<Dialer, String> {
-    let guard = Arc::new(Guard::new(&target.allow, target.base_url.as_ref()));
-    Ok(Dialer::new(guard, Tls::new(&target.tls)?, Dns::default()))
 }
 
 async fn send_news(parts: &RunnerParts, news: RunNews) {
@@ -159,6 +152,8 @@ struct Going {
     /// Offset 0 on the clock that does not jump.
     began: Option<Instant>,
     lost_before: u64,
+    /// What people should know besides: of the setup, of the teardown.
+    notes: Vec<String>,
 }
 
 impl Going {
@@ -328,6 +323,7 @@ impl Going {
         if let Some((_, reason)) = self.ended.take().filter(|(_, reason)| !run.reasons.contains(reason)) {
             run.reasons.push(reason);
         }
+        run.reasons.append(&mut self.notes);
         run.summary = Some(summary);
         run.thresholds = thresholds;
         let findings = self.observed.findings(&run.id, ended_at);

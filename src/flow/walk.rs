@@ -39,6 +39,7 @@ pub struct NumberedFlow {
     code: Vec<Instruction>,
     /// Where each session connects and closes, outer ones first.
     sessions: Vec<(usize, usize)>,
+    groups: u16,
 }
 
 /// One instruction; places are indices into the list.
@@ -82,7 +83,12 @@ impl NumberedFlow {
     pub fn new(flow: &[FlowNode]) -> Result<Self, String> {
         let mut layout = Layout::default();
         layout.flow(flow)?;
-        Ok(Self { code: layout.code, sessions: layout.sessions })
+        Ok(Self { code: layout.code, sessions: layout.sessions, groups: layout.groups })
+    }
+
+    /// Number of its groups.
+    pub fn groups(&self) -> usize {
+        usize::from(self.groups)
     }
 
     /// A walk through one iteration.

@@ -18,6 +18,8 @@ fn scenario(executor: Executor) -> Scenario {
         graceful_stop: Duration::ZERO,
         pace: None,
         tags: BTreeMap::new(),
+        data: Vec::new(),
+        http: crate::model::request::HttpOptions::default(),
         flow: Vec::new(),
     }
 }

@@ -47,7 +47,9 @@ impl<'r> Upgrade<'r> {
         let path = PathAndQuery::try_from(path).map_err(|error| format!("the path `{path}`: {error}"))?;
         let mut head = Vec::with_capacity(512);
         let mut line = |parts: &[&[u8]]| {
-            parts.iter().for_each(|part| head.extend_from_slice(part));
+            for part in parts {
+                head.extend_from_slice(part);
+            }
             head.extend_from_slice(b"\r\n");
         };
         line(&[b"GET ", path.as_str().as_bytes(), b" HTTP/1.1"]);

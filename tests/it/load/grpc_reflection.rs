@@ -1,6 +1,5 @@
 //! The schema that a server tells about itself: of grpcio, which has reflection in the old version only, and what is said when a
 //! server does not offer it, does not have the service, or cannot be asked.
-#![expect(clippy::unwrap_used, reason = "a helper that fails is a test that failed")]
 
 use std::time::Duration;
 

@@ -1,0 +1,109 @@
+//! WebSocket steps: opens a socket, says and hears messages on the innermost one. While a VU thinks, its sockets are kept alive.
+
+use std::pin::Pin;
+
+use tokio::time::Instant;
+
+use super::flight::{Flight, Landing};
+use super::http::{authorize, no_headers};
+use super::ready::{ReadyConnect, ReadyExchange};
+use super::{FlowVu, FlowWorkload};
+use crate::engine::ground::Tokens;
+use crate::flow::Script;
+use crate::flow::answer::Answer;
+use crate::flow::scope::Scope;
+use crate::model::failure::Reason;
+use crate::model::measure::Outcome;
+use crate::model::request::Message;
+use crate::protocol::websocket::{Opening, Payload, Socket};
+
+/// Does something else while all sockets are kept alive.
+pub(super) async fn keeping<T>(sockets: &mut [(u16, Socket)], other: impl Future<Output = T>) -> T {
+    match sockets {
+        [] => other.await,
+        [(_, only)] => only.during(other).await,
+        [(_, outer), inner @ ..] => {
+            let inner: Pin<Box<dyn Future<Output = T>>> = Box::pin(keeping(inner, other));
+            outer.during(inner).await
+        }
+    }
+}
+
+/// Path and headers of an opening, filled in.
+fn fill(step: &ReadyConnect, scope: &mut Scope, tokens: &Tokens) -> Result<(String, Vec<(String, String)>), Script> {
+    let mut path = String::new();
+    scope.render(&step.path, &mut path)?;
+    let mut headers = Vec::with_capacity(step.headers.len() + 1);
+    for (name, template) in &step.headers {
+        let mut value = String::new();
+        scope.render(template, &mut value)?;
+        headers.push((name.clone(), value));
+    }
+    if let Some(auth) = &step.auth {
+        let mut value = String::new();
+        authorize(auth, scope, tokens, &mut value)?;
+        headers.push(("authorization".into(), value));
+    }
+    Ok((path, headers))
+}
+
+impl FlowWorkload {
+    /// Opens the socket of a session.
+    pub(super) async fn connect(&self, vu: &mut FlowVu, index: u16, step: &ReadyConnect, intended: Instant) -> Landing {
+        let flight = Flight::new(self, index, &step.judge, intended);
+        let (path, headers) = match fill(step, &mut vu.scope, &self.tokens) {
+            Ok(filled) => filled,
+            Err(script) => return flight.not_sent(script),
+        };
+        let cookies = vu.http.cookies_for(&step.origin, &path);
+        let mut headers: Vec<(&str, &str)> = headers.iter().map(|(name, value)| (name.as_str(), value.as_str())).collect();
+        headers.extend(cookies.as_deref().map(|cookies| ("cookie", cookies)));
+        let opening = Opening {
+            origin: &step.origin,
+            path: &path,
+            headers: &headers,
+            subprotocols: &step.subprotocols,
+            max_message: usize::try_from(self.options.max_body).unwrap_or(usize::MAX),
+            timeout: step.timeout,
+        };
+        let mut opened = Socket::open(&self.dialer, &opening).await;
+        let ended = Instant::now();
+        vu.http.keep_cookies(&step.origin, &path, &opened.headers);
+        let outcome = std::mem::take(&mut opened.outcome);
+        let Some(socket) = opened.socket.take() else { return flight.crash(&outcome, ended) };
+        vu.sockets.push((index, socket));
+        let duration = outcome.phases.service_time();
+        let answer = Answer { status: opened.status, grpc_status: None, duration, headers: &opened.headers, set_cookies: &[], body: &[] };
+        flight.land(outcome, ended, &answer, &mut vu.scope, || None)
+    }
+
+    /// Says and hears something on the innermost socket.
+    pub(super) async fn exchange(&self, vu: &mut FlowVu, index: u16, step: &ReadyExchange, intended: Instant) -> Landing {
+        let flight = Flight::new(self, index, &step.judge, intended);
+        let mut text = String::new();
+        if let Some(Message::Text(template)) = &step.send
+            && let Err(script) = vu.scope.render(template, &mut text)
+        {
+            return flight.not_sent(script);
+        }
+        let say = step.send.as_ref().map(|message| match message {
+            Message::Text(_) => Payload::Text(&text),
+            Message::Binary(bytes) => Payload::Binary(bytes),
+        });
+        let Some((_, socket)) = vu.sockets.last_mut() else {
+            let outcome = Outcome { failure: Some(Reason::ClosedEarly), message: Some("no socket is open".into()), ..Outcome::default() };
+            return flight.crash(&outcome, Instant::now());
+        };
+        let mut wanted = step.expect.as_ref().map(|expect| |message: &[u8]| expect.is_met_by(message));
+        let wanted = wanted.as_mut().map(|wanted| wanted as &mut dyn FnMut(&[u8]) -> bool);
+        let heard = socket.exchange(say, wanted, step.timeout).await;
+        let ended = Instant::now();
+        if heard.outcome.failure.is_some() {
+            return flight.crash(&heard.outcome, ended);
+        }
+        let duration = heard.outcome.phases.service_time();
+        let (headers, body) = (no_headers(), heard.message.unwrap_or_default());
+        let answer = Answer { status: None, grpc_status: None, duration, headers: &headers, set_cookies: &[], body: &body };
+        flight.land(heard.outcome, ended, &answer, &mut vu.scope, || None)
+    }
+}
