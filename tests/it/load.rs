@@ -1,6 +1,9 @@
 //! The load that the real program sends, against servers that behave and servers that do not: no false green, one reason per failure,
 //! true response times, exact starts, kept books. What the numbers mean: docs/methods.md.
 
+mod asker;
+mod bodies;
+mod connections;
 mod endings;
 mod failures;
 mod green;
@@ -8,10 +11,14 @@ mod grpc;
 mod grpc_failures;
 mod grpc_misfits;
 mod grpc_reflection;
+mod http2;
 mod iterations;
 mod misfits;
+mod notepad;
 mod program;
+mod redirects;
 mod stall;
+mod tls;
 mod tokens;
 mod websocket;
 mod websocket_misfits;

@@ -192,8 +192,9 @@ impl Turn<'_> {
         outcome.phases.sending = written.saturating_duration_since(began);
         outcome.phases.waiting = first.saturating_duration_since(written);
         outcome.phases.receiving = ended.saturating_duration_since(first);
-        outcome.bytes_sent = self.sent as u64;
-        outcome.bytes_received = self.received;
+        // An attempt on a connection that turned out to be closed came before, at times.
+        outcome.bytes_sent += self.sent as u64;
+        outcome.bytes_received += self.received;
         exchange.ended = ended;
     }
 }

@@ -1,7 +1,7 @@
 //! One HTTP/2 connection, alone or shared by many requests. Frames are the `h2` crate's, whose task lives on the load thread; every way
 //! in which a stream or the connection can end becomes one reason.
 
-use std::cell::Cell;
+use std::cell::{Cell, RefCell};
 use std::future::poll_fn;
 use std::io::ErrorKind;
 use std::pin::pin;
@@ -37,6 +37,8 @@ pub(super) struct Http2 {
     answered: Cell<Instant>,
     /// No further request may use it.
     closed: Cell<bool>,
+    /// How it ended, when that is known.
+    end: Rc<RefCell<Option<Broken>>>,
 }
 
 impl Drop for Http2 {
@@ -78,11 +80,15 @@ impl Http2 {
         builder.enable_push(false).initial_window_size(STREAM_WINDOW).initial_connection_window_size(CONNECTION_WINDOW);
         builder.max_header_list_size(HEAD_LIMIT);
         let (sender, connection) = builder.handshake(stream).await.map_err(|error| broken_by(&error))?;
+        let end = Rc::<RefCell<Option<Broken>>>::default();
+        let told = end.clone();
         let task = tokio::task::spawn_local(async move {
-            // How the connection ends is seen by the requests that use it.
-            let _ = connection.await;
+            if let Err(error) = connection.await {
+                told.replace(Some(broken_by(&error)));
+            }
         });
-        Ok(Self { sender, meter, task, in_flight: Cell::new(0), answered: Cell::new(Instant::now()), closed: Cell::new(false) })
+        let answered = Cell::new(Instant::now());
+        Ok(Self { sender, meter, task, in_flight: Cell::new(0), answered, closed: Cell::new(false), end })
     }
 
     /// Whether one more request can begin now.
@@ -106,6 +112,7 @@ impl Http2 {
         let head = head_of(request, leg).map_err(|broken| Fault { broken, unsent: true, stale: false })?;
         let body = leg.shared_body(request);
         let progress = Cell::new(Progress::default());
+        let limit = self.sender.current_max_send_streams();
         self.in_flight.set(self.in_flight.get() + 1);
         let room = Room(&self.in_flight);
         let result = timer.limit(deadline, self.run(head, body, &request.interest, &progress, exchange)).await;
@@ -127,9 +134,19 @@ impl Http2 {
                 return Err(Fault { broken: Broken(Reason::Timeout(phase), String::new()), unsent: false, stale: false });
             }
         };
+        // Refused because the server had not yet told how many requests it takes at once: the standard has it asked again.
+        if error.is_remote() && error.reason() == Some(h2::Reason::REFUSED_STREAM) && self.sender.current_max_send_streams() < limit {
+            return Err(Fault { broken: broken_by(&error), unsent: true, stale: true });
+        }
         let only_this_stream = error.is_reset();
         self.closed.set(self.closed.get() || !only_this_stream);
-        Err(Fault { broken: broken_by(&error), unsent: !far.begun, stale: !only_this_stream && far.first.is_none() })
+        Err(Fault { broken: self.broken_by(&error), unsent: !far.begun, stale: !only_this_stream && far.first.is_none() })
+    }
+
+    /// The reason behind the error of a stream; when it ended with its connection, that one's.
+    fn broken_by(&self, error: &h2::Error) -> Broken {
+        let end = if error.is_io() { self.end.borrow().clone() } else { None };
+        end.unwrap_or_else(|| broken_by(error))
     }
 
     async fn run(
@@ -202,8 +219,8 @@ impl Http2 {
         outcome.phases.receiving = ended.saturating_duration_since(first);
         let metered = self.meter.read();
         self.meter.begin();
-        outcome.bytes_sent = metered.sent;
-        outcome.bytes_received = metered.received;
+        outcome.bytes_sent += metered.sent;
+        outcome.bytes_received += metered.received;
         exchange.ended = ended;
     }
 }
@@ -274,7 +291,11 @@ fn broken_by(error: &h2::Error) -> Broken {
         let Broken(reason, text) = http1::broken_by(io);
         // What h2 says when the peer has closed in an orderly way.
         let closed = matches!(io.kind(), ErrorKind::BrokenPipe | ErrorKind::UnexpectedEof);
-        return Broken(if closed { Reason::ClosedEarly } else { reason }, text);
+        return if closed {
+            Broken(Reason::ClosedEarly, "connection closed before the end of the answer".into())
+        } else {
+            Broken(reason, text)
+        };
     }
     let reason = match (error.is_remote(), error.is_go_away()) {
         // GOAWAY: the server ends the connection.

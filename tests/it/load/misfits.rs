@@ -127,8 +127,8 @@ async fn read_request(stream: &mut TcpStream, rest: &mut Vec<u8>) -> Option<(Str
     let length = head.lines().find_map(|line| line.to_lowercase().strip_prefix("content-length:")?.trim().parse::<usize>().ok());
     let mut words = head.split(' ');
     let (method, path) = (words.next()?.to_owned(), words.next()?.to_owned());
-    // `/deaf` does not read bodies.
-    while path != "/deaf" && rest.len() < length.unwrap_or(0) {
+    // These do not read bodies.
+    while !matches!(path.as_str(), "/deaf" | "/refuse-upload") && rest.len() < length.unwrap_or(0) {
         if stream.read_buf(rest).await.ok()? == 0 {
             return None;
         }
@@ -183,6 +183,7 @@ fn good(method: &str, path: &str) -> (String, After) {
             (format!("{hints}{}", plain("200 OK", body)), After::Keep)
         }
         "/well/then-closed" => (plain("200 OK", body), After::Close),
+        "/well/then-chatty" => (format!("{}\u{1}hello", plain("200 OK", body)), After::Keep),
         "/well/then-doomed" => (plain("200 OK", body), After::Doom),
         other => panic!("unknown path {other}"),
     }
@@ -197,6 +198,9 @@ fn bad(path: &str) -> (String, After) {
         "/half-chunked" => ("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n".into(), After::Close),
         "/half-head" => ("HTTP/1.1 200 OK\r\nContent-Le".into(), After::Close),
         "/garbage" => ("SSH-2.0-OpenSSH_9.9\r\n\r\n".into(), After::Hang),
+        "/chatty" => (format!("{}hello", plain("200 OK", "{}")), After::Hang),
+        "/drip" => (format!("HTTP/1.1 200 OK\r\nContent-Length: 100000\r\n\r\n{}", "x\u{1}".repeat(50_000)), After::Keep),
+        "/refuse-upload" => (plain("413 Content Too Large", "too large"), After::Hang),
         "/bad-chunk" => ("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\nzzz\r\n".into(), After::Hang),
         "/no-body" => ("HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\n".into(), After::Hang),
         "/slow-head" => ("HTTP/1.1 200 OK\r\nContent-Le".into(), After::Hang),
