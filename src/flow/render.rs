@@ -68,6 +68,7 @@ impl Given<'_> {
             Self::Whole(number) => write!(sink, "{number}"),
             Self::Number(number) => write!(sink, "{number}"),
             Self::Json(Value::String(text)) => sink.write_str(text),
+            Self::Json(Value::Number(number)) => write!(sink, "{number}"),
             Self::Json(value) => write!(sink, "{value}"),
         };
         if quoted {
@@ -88,7 +89,7 @@ impl fmt::Write for Sink<'_> {
         match self.place {
             Place::UrlPart => percent_encode(text, self.out),
             Place::Address => percent_encode_address(text, self.out),
-            Place::Header if text.contains(is_control) => return Err(fmt::Error),
+            Place::Header if text.bytes().any(is_control) => return Err(fmt::Error),
             Place::Plain | Place::JsonValue | Place::Header => self.out.push_str(text),
             Place::JsonText => escape_json(text, self.out),
         }

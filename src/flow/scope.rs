@@ -14,7 +14,7 @@ use super::data::ScenarioData;
 use super::render::Given;
 use super::{Script, generate};
 use crate::model::flow::Feeder;
-use crate::model::template::{Expression, Generator, Member, Origin, Part, Template};
+use crate::model::template::{Encoding, Expression, Generator, Member, Origin, Part, Template};
 
 /// What one VU knows.
 #[derive(Debug)]
@@ -96,18 +96,22 @@ impl Scope {
         Ok(())
     }
 
-    /// The template as a value: with its own type when it is one placeholder, else a text.
+    /// The template as a value: a JSON document as what it says, one placeholder with its own type, anything else as a text.
     pub fn value(&mut self, template: &Template) -> Result<Value, Script> {
         if let Some(expression) = template.single() {
             return self.given(expression).map(Given::to_value);
         }
         let mut text = String::new();
-        self.render(template, &mut text).map(|()| Value::String(text))
+        self.render(template, &mut text)?;
+        match template.encoding() {
+            Encoding::Json => serde_json::from_str(&text).map_err(|error| Script(format!("`{}` is no JSON: {error}", template.source()))),
+            Encoding::Plain | Encoding::Url | Encoding::Header => Ok(Value::String(text)),
+        }
     }
 
     /// Sets a variable to what the template gives.
     pub fn assign(&mut self, name: &str, template: &Template) -> Result<(), Script> {
-        if template.single().is_some() {
+        if template.single().is_some() || template.encoding() == Encoding::Json {
             let value = self.value(template)?;
             self.set(name, value);
             return Ok(());
@@ -317,7 +321,7 @@ mod tests {
     use super::*;
     use crate::flow::testing::{feeder, rendered, run, scope, scope_with, template};
     use crate::model::flow::{AtEnd, Pick};
-    use crate::model::template::{Encoding, GENERATORS};
+    use crate::model::template::GENERATORS;
 
     fn plain(scope: &mut Scope, text: &str) -> Result<String, String> {
         rendered(scope, text, Encoding::Plain)
@@ -376,6 +380,10 @@ mod tests {
         assert!(scope.assign("a", &template("${gone}", Encoding::Plain)).is_err());
         assert!(scope.assign("a", &template("x${gone}", Encoding::Plain)).is_err());
         assert_eq!(scope.value(&template("n is ${n}", Encoding::Plain)), Ok(json!("n is 1")));
+        scope.assign("d", &template(r#"{"page": 1, "n": "${n}", "text": "n=${n}"}"#, Encoding::Json)).unwrap();
+        assert_eq!(scope.variable("d"), Some(&json!({"page": 1, "n": 1, "text": "n=1"})));
+        scope.assign("e", &Template::of_json(&json!(1.5)).unwrap()).unwrap();
+        assert_eq!(scope.variable("e"), Some(&json!(1.5)));
     }
 
     #[test]

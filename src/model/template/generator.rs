@@ -146,3 +146,17 @@ fn scalar(argument: &Argument) -> Value {
         Some(Value::String(_) | Value::Array(_) | Value::Object(_)) | None => Value::String(argument.text.clone()),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_page_on_flows_lists_every_generator() {
+        let page = include_str!("../../../docs/flows.md");
+        for (name, form, meaning) in GENERATORS {
+            let line = format!("| `${{{form}}}` | {meaning} |\n");
+            assert!(page.contains(&line), "docs/flows.md lacks {name}: {line}");
+        }
+    }
+}

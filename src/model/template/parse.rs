@@ -54,8 +54,8 @@ impl Template {
         for part in &mut parts {
             match (encoding, part) {
                 (Encoding::Url, Part::Text(literal)) => *literal = addressable(literal),
-                (Encoding::Header, Part::Text(literal)) if literal.contains(is_control) => {
-                    let at = text.find(is_control).unwrap_or_default();
+                (Encoding::Header, Part::Text(literal)) if literal.bytes().any(is_control) => {
+                    let at = text.bytes().position(is_control).unwrap_or_default();
                     return Err(TemplateError::new(text, at, "a header cannot hold a line break or control character", "remove it"));
                 }
                 (Encoding::Url | Encoding::Plain | Encoding::Header | Encoding::Json, _) => {}
@@ -208,8 +208,8 @@ fn json_text(text: &str, parts: &mut Vec<Part>) -> Result<(), TemplateError> {
 }
 
 /// True for what no header can hold (RFC 9110, 5.5); a tab can stand in one.
-pub fn is_control(c: char) -> bool {
-    c.is_ascii_control() && c != '\t'
+pub fn is_control(byte: u8) -> bool {
+    byte.is_ascii_control() && byte != b'\t'
 }
 
 /// `text` percent-encoded but for unreserved characters (RFC 3986, 2.3).
