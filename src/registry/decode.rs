@@ -427,8 +427,20 @@ pub fn readable_default(code: &str) -> String {
     }
     match code.strip_prefix('"').and_then(|rest| rest.split_once('"')) {
         Some((text, _)) => text.to_owned(),
-        None => code.rsplit("::").next().unwrap_or(code).to_lowercase(),
+        None => words(code.rsplit("::").next().unwrap_or(code)),
     }
+}
+
+/// The name of a variant as a word: `PerVu` is `per-vu`.
+fn words(name: &str) -> String {
+    let mut words = String::with_capacity(name.len());
+    for (at, c) in name.char_indices() {
+        if c.is_ascii_uppercase() && at > 0 {
+            words.push('-');
+        }
+        words.push(c.to_ascii_lowercase());
+    }
+    words
 }
 
 /// Joins the lines of a doc comment into one paragraph.

@@ -11,8 +11,8 @@ use crate::{choice, settings};
 settings! {
     /// How the VUs of a scenario connect.
     pub(crate) struct HttpKeys titled "`http`" {
-        /// Which HTTP: `auto` is HTTP/2 where the server agrees (by ALPN), else HTTP/1.1; `2` without TLS is by prior knowledge.
-        version: default Number<HttpVersion> = Number(HttpVersion::Auto),
+        /// Which HTTP: `auto` is HTTP/2 where the server agrees (by ALPN), else HTTP/1.1; `2` without TLS is by prior knowledge. Without it: `auto`.
+        version: optional Number<HttpVersion>,
         /// Who shares connections: every VU keeps its own, as browsers do; the VUs of a load thread share a pool, as back ends do; or every request has a new one.
         connections: default Connections = Connections::PerVu,
         /// Redirects that are followed per request; `0`: a 3xx is the answer.
@@ -49,8 +49,8 @@ settings! {
         key_file: optional Spanned<FilePath>,
         /// Name that the server's certificate must carry, and that it is asked for (SNI), instead of the host's.
         server_name: optional Spanned<String>,
-        /// Least version.
-        min_version: default Number<TlsVersion> = Number(TlsVersion::Tls12),
+        /// Least version. Without it: `1.2`.
+        min_version: optional Number<TlsVersion>,
         /// Verify the server's certificate. `false` is for tests with certificates that nobody signed.
         verify: default bool = true,
     }

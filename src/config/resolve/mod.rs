@@ -7,6 +7,7 @@ mod data;
 mod digest;
 mod expression;
 mod flow;
+mod iteration;
 mod profile;
 mod scenario;
 mod schedule;

@@ -3,16 +3,11 @@
 use std::time::Duration;
 
 use super::Resolver;
-use super::flow::{Names, Scope};
 use super::profile::InProfile;
-use crate::config::raw::http::HttpKeys;
 use crate::config::raw::scenario::{
-    CommonKeys, ConstantRateKeys, ConstantVusKeys, PerVuKeys, RampingRateKeys, RampingVusKeys, RawExecutor, RawRate, RawScenario,
-    SharedKeys,
+    ConstantRateKeys, ConstantVusKeys, PerVuKeys, RampingRateKeys, RampingVusKeys, RawExecutor, RawRate, RawScenario, SharedKeys,
 };
-use crate::model::flow::{Feeder, FlowNode};
 use crate::model::profile::{Executor, Scenario, Stage, VuPool};
-use crate::model::request::HttpOptions;
 use crate::model::units::{Rate, trim_decimal};
 use crate::registry::{Span, Spanned};
 
@@ -26,9 +21,7 @@ impl Resolver<'_> {
             RawExecutor::PerVu(keys) => self.per_vu(name, keys),
             RawExecutor::Shared(keys) => self.shared(name, keys),
         };
-        let http = raw.common.http.as_ref().map_or_else(HttpOptions::default, http_options);
-        let data = self.data(&raw.common.data, executor.as_ref().map(Executor::max_vus));
-        let flow = self.scenario_flow(name, &raw.common, &data, &http, profile);
+        let load = self.iteration(name, &raw.common, executor.as_ref().map(Executor::max_vus), profile);
         let executor = executor?;
         if let Some(pace) = &raw.common.pace
             && executor.is_open()
@@ -36,6 +29,7 @@ impl Resolver<'_> {
             let message = format!("`{}` has no key `pace`: its starts are paced by the rate", executor.name());
             self.mistake("key-of-another-executor", pace.span, message, "it belongs to executors whose VUs loop, such as `constant-vus`");
         }
+        let load = load?;
         Some(Scenario {
             name: name.value.clone(),
             executor,
@@ -43,36 +37,10 @@ impl Resolver<'_> {
             graceful_stop: raw.common.graceful_stop,
             pace: raw.common.pace.as_ref().map(|pace| pace.value),
             tags: raw.common.tags.iter().map(|(name, value)| (name.value.clone(), value.clone())).collect(),
-            data: data.into_iter().map(|(_, feeder)| feeder).collect::<Option<_>>()?,
-            http,
-            flow: flow?,
+            data: load.data,
+            http: load.http,
+            flow: load.flow,
         })
-    }
-
-    /// What one iteration does, with what its templates may speak of.
-    fn scenario_flow(
-        &mut self,
-        name: &Spanned<String>,
-        keys: &CommonKeys,
-        data: &[(String, Option<Feeder>)],
-        http: &HttpOptions,
-        profile: &mut InProfile<'_>,
-    ) -> Option<Vec<FlowNode>> {
-        let mut names = Names::at_start_of(&keys.flow.value, profile.setup.clone());
-        // A definition that could not even be read leaves its name, so that no second mistake is told about it.
-        names.data = keys.data.iter().map(|(name, _)| (name.value.clone(), None)).collect();
-        names.data.extend(data.iter().map(|(name, feeder)| (name.clone(), feeder.as_ref().map(|feeder| feeder.columns.clone()))));
-        let mut scope = Scope {
-            owner: format!("scenario `{}`", name.value),
-            target: profile.target,
-            auth: self.inherited(keys.auth.as_ref(), profile.target),
-            redirects: http.redirects,
-            names,
-            tokens: Some(&mut profile.tokens),
-            socket: false,
-        };
-        self.check_requests(&keys.flow, &scope);
-        self.flow(&keys.flow, &mut scope)
     }
 
     fn constant_vus(&mut self, name: &Spanned<String>, keys: &ConstantVusKeys) -> Option<Executor> {
@@ -239,19 +207,6 @@ impl Resolver<'_> {
             return None;
         }
         Some(time.value)
-    }
-}
-
-/// How its VUs connect.
-fn http_options(keys: &HttpKeys) -> HttpOptions {
-    HttpOptions {
-        version: keys.version.0,
-        connections: keys.connections,
-        redirects: keys.redirects,
-        dns_ttl: keys.dns_ttl,
-        max_body: keys.max_body.0,
-        compression: keys.compression,
-        cookies: keys.cookies,
     }
 }
 

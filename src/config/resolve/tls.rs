@@ -1,7 +1,7 @@
 //! TLS towards a target: the files read, and tried as they will be used, so that a wrong certificate is told before any load.
 
 use super::Resolver;
-use crate::config::raw::http::{TlsKeys, TlsVersion};
+use crate::config::raw::http::{Number, TlsKeys, TlsVersion};
 use crate::model::request::{Hidden, TlsOptions};
 use crate::protocol::tls::Tls;
 use crate::registry::{FilePath, Span, Spanned};
@@ -10,7 +10,8 @@ impl Resolver<'_> {
     /// The settings of a target; what is wrong is left out, after it was told.
     pub(super) fn tls(&mut self, keys: Option<&TlsKeys>) -> TlsOptions {
         let Some(keys) = keys else { return TlsOptions::default() };
-        let mut options = TlsOptions { only_tls13: keys.min_version.0 == TlsVersion::Tls13, verify: keys.verify, ..TlsOptions::default() };
+        let mut options =
+            TlsOptions { only_tls13: keys.min_version == Some(Number(TlsVersion::Tls13)), verify: keys.verify, ..TlsOptions::default() };
         for file in &keys.ca_file {
             if let Some(pem) = self.pem(file)
                 && self.usable(file.span, &TlsOptions { ca: vec![pem.clone()], ..TlsOptions::default() }, "give certificates in PEM")
