@@ -70,6 +70,7 @@ pub(super) async fn target(arguments: TargetArguments) -> Outcome {
     let mut signals = Signals::listen()?;
     let running = target_system::start(settings).await.context("the demo target cannot be started")?;
     say_line!("demo target on {} with a pool of {}", running.url("/"), arguments.pool);
+    say_line!("gRPC on the same port: events.v1.Events, health and reflection");
     say_line!("metrics {}   faults: curl -X POST {} -d '{{\"slow_ms\": 500}}'", running.url("/metrics"), running.url("/faults"));
     while signals.next().await != Asked::Stop {}
     running.stop().await;

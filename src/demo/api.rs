@@ -156,9 +156,10 @@ pub(super) const ROUTES: &[&str] = &[
     "/ws",
 ];
 
-/// All routes, behind the faults.
-pub(super) fn router(app: Arc<App>) -> Router {
+/// All routes, behind the faults; `rpc` are those of gRPC.
+pub(super) fn router(app: Arc<App>, rpc: Router<Arc<App>>) -> Router {
     Router::new()
+        .merge(rpc)
         .route("/", get(async || "Plimsoll demo target\n"))
         .route("/metrics", get(metrics))
         .route("/faults", get(front::show_faults).post(front::change_faults).delete(front::clear_faults))

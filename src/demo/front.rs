@@ -15,6 +15,7 @@ use serde_json::{Value, json};
 
 use super::api::{App, ROUTES};
 use super::faults::{Active, Faults};
+use super::rpc;
 use super::wire::Wire;
 
 /// Pieces that a slow body is sent in.
@@ -56,7 +57,7 @@ impl Drop for InFlight {
 
 /// The route of a path, for counting: never more names than there are routes.
 fn route(path: &str) -> &'static str {
-    let known = ROUTES.iter().find(|route| **route == path).copied();
+    let known = ROUTES.iter().chain(rpc::METHODS).find(|route| **route == path).copied();
     known.unwrap_or(if path.starts_with("/status/") { "/status/{code}" } else { "other" })
 }
 
@@ -69,7 +70,11 @@ async fn troubled(app: &Arc<App>, path: &str, request: Request, next: Next) -> R
         }
         return StatusCode::SERVICE_UNAVAILABLE.into_response();
     }
+    let is_call = rpc::is_call(&request);
     if let Some(status) = active.error_for(path) {
+        if is_call {
+            return rpc::refusal(status);
+        }
         let status = StatusCode::from_u16(status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
         return (status, Json(json!({"error": "a fault is switched on"}))).into_response();
     }
@@ -77,23 +82,25 @@ async fn troubled(app: &Arc<App>, path: &str, request: Request, next: Next) -> R
     let answer = next.run(request).await;
     // A stall that began meanwhile holds back what is ready, too.
     app.stall().await;
-    spoil_body(app, &active, answer).await
+    spoil_body(app, &active, answer, is_call).await
 }
 
-/// Sends the body slowly, or only half of it.
-async fn spoil_body(app: &Arc<App>, active: &Active, answer: Response) -> Response {
+/// Sends the body slowly, or only half of it. The messages of a gRPC call come at their own pace: they are not slowed.
+async fn spoil_body(app: &Arc<App>, active: &Active, answer: Response, is_call: bool) -> Response {
     // The answer that opens a WebSocket has no body; its messages are spoilt where they are sent.
     if answer.status() == StatusCode::SWITCHING_PROTOCOLS {
         return answer;
     }
-    let slow = Duration::from_millis(active.faults.slow_body_ms);
+    let slow = if is_call { Duration::ZERO } else { Duration::from_millis(active.faults.slow_body_ms) };
     let truncate = active.truncates();
     if slow.is_zero() && !truncate {
         return answer;
     }
     let (mut parts, body) = answer.into_parts();
     let Ok(whole) = to_bytes(body, LARGEST_BODY).await else { return StatusCode::INTERNAL_SERVER_ERROR.into_response() };
-    parts.headers.insert(header::CONTENT_LENGTH, HeaderValue::from(whole.len()));
+    if !is_call {
+        parts.headers.insert(header::CONTENT_LENGTH, HeaderValue::from(whole.len()));
+    }
     let sent = if truncate { whole.slice(..whole.len() / 2) } else { whole };
     let step = sent.len().div_ceil(PIECES as usize).max(1);
     let app = app.clone();

@@ -1,4 +1,4 @@
-//! The built-in system under test: a real HTTP service with a real bounded connection pool over a real database, and faults that
+//! The built-in system under test: a real HTTP and gRPC service with a real bounded connection pool over a real database, and faults that
 //! can be switched on. Honest on purpose: its pool blocks, its leaks grow. Knows nothing of the rest of Plimsoll. See docs/probes.md.
 
 mod account;
@@ -8,6 +8,7 @@ mod faults;
 mod front;
 mod metrics;
 mod pool;
+mod rpc;
 mod settings;
 mod socket;
 mod wire;
@@ -23,6 +24,7 @@ use tokio_util::sync::{CancellationToken, DropGuard};
 pub use faults::{ErrorFault, Faults};
 pub use metrics::POOL_NAME;
 pub use pool::PoolSnapshot;
+pub use rpc::SchemaError;
 pub use settings::Settings;
 
 use api::App;
@@ -51,6 +53,9 @@ pub enum StartError {
     /// The metrics cannot be made.
     #[error("cannot make the metrics: {0}")]
     Metrics(#[from] prometheus::Error),
+    /// The gRPC side cannot be offered.
+    #[error("cannot offer gRPC: {0}")]
+    Rpc(#[from] rpc::SchemaError),
 }
 
 /// A demo target that runs. Dropping it ends it at once; [`Running::stop`] ends it properly.
@@ -82,7 +87,7 @@ pub async fn start(settings: Settings) -> Result<Running, StartError> {
         ends.run_until_cancelled_owned(backend).await;
     });
     let app = Arc::new(App::new(settings, database, board, metrics::Metrics::new()?, backend_addr, stop.clone()));
-    let service = api::router(app.clone()).into_make_service_with_connect_info::<wire::Wire>();
+    let service = api::router(app.clone(), rpc::router()?).into_make_service_with_connect_info::<wire::Wire>();
     let server = axum::serve(wire::Cuttable(listener), service).with_graceful_shutdown(stop.clone().cancelled_owned());
     tasks.spawn(async move {
         if let Err(error) = server.await {

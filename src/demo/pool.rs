@@ -246,7 +246,9 @@ async fn fill(connection: &mut SqliteConnection, users: u32) -> Result<(), sqlx:
          CREATE TABLE bots (user_id INTEGER PRIMARY KEY, enabled INTEGER NOT NULL);
          CREATE TABLE transactions (id INTEGER PRIMARY KEY, user_id INTEGER NOT NULL, cents INTEGER NOT NULL, note TEXT NOT NULL);
          CREATE INDEX transactions_of_user ON transactions (user_id, id);
-         CREATE TABLE sessions (token TEXT PRIMARY KEY, name TEXT NOT NULL, until_ms INTEGER);",
+         CREATE TABLE sessions (token TEXT PRIMARY KEY, name TEXT NOT NULL, until_ms INTEGER);
+         CREATE TABLE events (id INTEGER PRIMARY KEY, user TEXT NOT NULL, kind INTEGER NOT NULL, amount INTEGER NOT NULL);
+         CREATE INDEX events_of_user ON events (user, id);",
     )
     .execute(&mut *connection)
     .await?;

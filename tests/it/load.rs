@@ -8,6 +8,7 @@ mod endings;
 mod failures;
 mod green;
 mod grpc;
+mod grpc_demo;
 mod grpc_failures;
 mod grpc_misfits;
 mod grpc_reflection;

@@ -258,3 +258,24 @@ fn understood(ready: &Ready, answer: Answer, answers: &Answers) -> Result<(Answe
     };
     Ok((answer, body.to_string().into_bytes()))
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use super::*;
+    use crate::model::request::TlsOptions;
+    use crate::protocol::dns::Dns;
+    use crate::protocol::grpc::ready::tests::{ready, request};
+    use crate::protocol::guard::Guard;
+    use crate::protocol::tls::Tls;
+
+    #[test]
+    fn a_call_needs_little_room_in_the_memory_of_each_vu() {
+        let dialer = Dialer::new(Arc::new(Guard::new(&[], None)), Tls::new(&TlsOptions::default()).unwrap(), Dns::default());
+        let mut client = GrpcClient::new(dialer, &HttpOptions::default(), &GrpcPool::default());
+        let ready = ready("C", &request(&["{}"], &[], None)).unwrap();
+        let size = size_of_val(&client.call(&ready, Call::default()));
+        assert!(size <= 3072, "{size} bytes");
+    }
+}

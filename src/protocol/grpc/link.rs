@@ -183,7 +183,8 @@ impl GrpcPool {
             return Ok(Linked { link, reused: true });
         }
         outcome.phases.blocked += began.elapsed();
-        let link = Rc::new(Link::open(dialer, origin, course, outcome).await?);
+        // Connecting needs a lot of room, and is rare: it does not lie in every VU's memory.
+        let link = Rc::new(Box::pin(Link::open(dialer, origin, course, outcome)).await?);
         slot.link.replace(Some(link.clone()));
         Ok(Linked { link, reused: false })
     }

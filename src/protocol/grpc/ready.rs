@@ -233,7 +233,7 @@ fn constant_authorization(auth: Option<&Auth>) -> Option<String> {
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use super::*;
     use crate::model::request::GrpcSchema;
     use crate::model::template::Encoding;
@@ -246,7 +246,7 @@ mod tests {
         load(&[folder.path().join("a.proto")], &[]).unwrap().method("a.B", name).unwrap()
     }
 
-    fn request(messages: &[&str], metadata: &[(&str, &str)], auth: Option<Auth>) -> GrpcRequest {
+    pub(in super::super) fn request(messages: &[&str], metadata: &[(&str, &str)], auth: Option<Auth>) -> GrpcRequest {
         GrpcRequest {
             origin: "https://Shop.internal:9090/ignored".parse().unwrap(),
             service: "a.B".into(),
@@ -258,7 +258,7 @@ mod tests {
         }
     }
 
-    fn ready(name: &str, request: &GrpcRequest) -> Result<Ready, String> {
+    pub(in super::super) fn ready(name: &str, request: &GrpcRequest) -> Result<Ready, String> {
         Ready::new(request, method(name), &HttpOptions::default(), Duration::from_secs(5), false)
     }
 
