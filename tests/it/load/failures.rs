@@ -85,7 +85,7 @@ async fn whatever_the_standard_allows_is_no_failure() {
         format!("{{ step: chunked, get: /well/chunked, {json} }}"),
         "{ step: no-content, delete: /well/no-content, check: { status: 204 } }".into(),
         "{ step: not-modified, get: /well/not-modified, check: { status: 304 } }".into(),
-        "{ step: moved, get: /well/moved }".into(),
+        "{ step: moved, get: /well/moved, redirects: 0 }".into(),
         format!("{{ step: hints, post: /well/hints, headers: {{ Expect: 100-continue }}, json: {{ a: 1 }}, {json} }}"),
         format!("{{ step: until-close, get: /well/until-close, {json} }}"),
         format!("{{ step: old, get: /well/old, {json} }}"),
