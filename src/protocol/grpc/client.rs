@@ -79,6 +79,19 @@ impl GrpcExchange {
         Self { ended, outcome, status: None, message: String::new(), headers, trailers, body: Vec::new(), received }
     }
 
+    /// All metadata of the answer, initial before trailing, for checks and extractions by name. Leaves none behind.
+    pub fn take_metadata(&mut self) -> HeaderMap {
+        let mut all = std::mem::take(&mut self.headers);
+        let mut last = None;
+        for (name, value) in std::mem::take(&mut self.trailers) {
+            last = name.or(last);
+            if let Some(name) = &last {
+                all.append(name, value);
+            }
+        }
+        all
+    }
+
     fn fail(&mut self, Broken(reason, message): Broken) {
         self.outcome.failure = Some(reason);
         self.outcome.message = Some(message);

@@ -17,5 +17,5 @@ pub use client::{GrpcClient, GrpcExchange};
 pub use link::GrpcPool;
 pub use method::Method;
 pub use misfit::{Hop, Misfit};
-pub use ready::{Call, Ready};
+pub use ready::{Call, Ready, check_metadata};
 pub use reflection::{ReflectionError, reflect};

@@ -198,6 +198,12 @@ pub(super) fn timeout_value(timeout: Duration) -> HeaderValue {
     HeaderValue::from_str(&format!("{amount}{unit}")).unwrap_or_else(|_| HeaderValue::from_static("99999999S"))
 }
 
+/// Whether metadata of this name, and with this value if it is constant, can be sent; `Err` says what is wrong.
+pub fn check_metadata(name: &str, value: Option<&str>) -> Result<(), String> {
+    let header = metadata_name(name)?;
+    value.map_or(Ok(()), |value| metadata_value(&header, value).map(drop))
+}
+
 /// A name of metadata: of a header, and none of those that gRPC needs for itself.
 fn metadata_name(name: &str) -> Result<HeaderName, String> {
     let header = HeaderName::from_bytes(name.as_bytes()).map_err(|_| format!("`{name}` cannot be the name of metadata"))?;
@@ -301,6 +307,9 @@ pub(super) mod tests {
             assert_eq!(told("C", &request(messages, metadata, None)), message);
         }
         assert!(ready("S", &request(&["{}", "{}"], &[], None)).is_ok());
+        assert_eq!(check_metadata("a-bin", Some("%")).unwrap_err(), "the value of `a-bin` is not Base64");
+        assert_eq!(check_metadata("grpc-x", None).unwrap_err(), "`grpc-x` is set by gRPC itself");
+        assert_eq!(check_metadata("a-bin", None).and(check_metadata("a-bin", Some("AP8="))), Ok(()));
         assert!(ready("S", &request(&[], &[], None)).is_ok());
     }
 

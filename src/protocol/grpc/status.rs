@@ -36,16 +36,6 @@ pub fn name(code: u16) -> Option<&'static str> {
     NAMES.get(usize::from(code)).copied()
 }
 
-/// The status called so, in any case: `NOT_FOUND`, `not_found`.
-pub fn parse(text: &str) -> Option<u16> {
-    NAMES.iter().position(|name| name.eq_ignore_ascii_case(text)).map(|code| code as u16)
-}
-
-/// Names of all statuses, in order of their numbers.
-pub fn names() -> &'static [&'static str] {
-    &NAMES
-}
-
 /// A status for people: `14 UNAVAILABLE`.
 pub(super) struct Shown(pub(super) u16);
 
@@ -102,7 +92,6 @@ mod tests {
     #[test]
     fn statuses_have_names() {
         assert_eq!((name(14), name(16), name(17)), (Some("UNAVAILABLE"), Some("UNAUTHENTICATED"), None));
-        assert_eq!((parse("not_found"), parse("OK"), parse("nothing")), (Some(5), Some(0), None));
         assert_eq!((Shown(14).to_string(), Shown(99).to_string()), ("14 UNAVAILABLE".into(), "99".into()));
     }
 

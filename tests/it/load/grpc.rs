@@ -227,6 +227,47 @@ async fn metadata_and_credentials_arrive() {
 }
 
 #[tokio::test]
+async fn what_templates_filled_in_takes_the_type_of_its_field() {
+    let server = Server::start(&[]).await;
+    let plan = Plan::new(server.port, "Upload", &[json!({})]);
+    let open = |text: &str, encoding| Template::parse(text, encoding).unwrap();
+    let request = GrpcRequest {
+        messages: vec![
+            open(r#"{"text": "constant"}"#, Encoding::Json),
+            open(r#"{"text": "${seq}", "count": "${n}", "mood": "${mood}"}"#, Encoding::Json),
+        ],
+        metadata: vec![("x-id".into(), open("${id}", Encoding::Header)), ("x-tenant".into(), open("blue", Encoding::Header))],
+        ..plan.request()
+    };
+    let ready = Ready::new(&request, echo().method("test.v1.Echo", "Upload").unwrap(), &plan.options, AMPLE, true).unwrap();
+    assert_eq!((ready.open_messages().collect::<Vec<_>>(), ready.open_metadata().collect::<Vec<_>>()), (vec![1], vec![0]));
+    let calls = async {
+        let mut client = plan.client(&GrpcPool::default());
+        let mut exchanges = Vec::new();
+        for message in [r#"{"text": 7, "count": "3", "mood": "1"}"#, r#"{"text": {}}"#, "{"] {
+            let (messages, metadata) = ([message.to_owned()], ["a".to_owned()]);
+            exchanges.push(client.call(&ready, Call { messages: &messages, metadata: &metadata, authorization: None }).await);
+        }
+        exchanges.push(client.call(&ready, Call::default()).await);
+        exchanges
+    };
+    let mut exchanges = tokio::task::LocalSet::new().run_until(calls).await;
+    let body = answer(&exchanges[0]);
+    assert_eq!((&body["count"], &body["text"], &body["request"]["mood"]), (&json!(2), &json!("7"), &json!("MOOD_GOOD")));
+    assert_eq!((&body["metadata"]["x-id"], &body["metadata"]["x-tenant"]), (&json!("a"), &json!("blue")));
+    let metadata = exchanges[0].take_metadata();
+    assert_eq!((&metadata["x-first"], &metadata["x-last"]), (&"yes".parse().unwrap(), &"3".parse().unwrap()));
+    for (exchange, what, message) in [
+        (&exchanges[1], "message", "message 1 does not fit: invalid type: map, expected a string"),
+        (&exchanges[2], "message", "message 1 does not fit: EOF while parsing an object at line 1 column 1"),
+        (&exchanges[3], "metadata", "0 values of metadata were filled in, not 1"),
+    ] {
+        assert_eq!(exchange.outcome.failure, Some(Reason::Script(what.into())));
+        assert_eq!(exchange.outcome.message.as_deref(), Some(message));
+    }
+}
+
+#[tokio::test]
 async fn every_status_is_its_own_reason() {
     let server = Server::start(&[]).await;
     for code in 1..=16_u16 {
