@@ -1,22 +1,18 @@
-//! Makes the catalog of a run from its profile: the names behind the numbers in intervals. Pure.
+//! Makes the catalog of a run from its profile, and keeps it true while the run is steered: the names behind the numbers in
+//! intervals. Pure.
+
+use std::time::Duration;
 
 use crate::executor::schedule::Course;
 use crate::model::catalog::{Catalog, GroupMeta, ScenarioMeta, StepMeta};
 use crate::model::flow::{groups_of, steps_of};
-use crate::model::profile::Profile;
+use crate::model::profile::{Profile, Scenario};
 
 /// The catalog of a profile. Steps are numbered across scenarios, depth first within each.
 pub fn catalog_of(profile: &Profile) -> Catalog {
     let mut catalog = Catalog::default();
     for (index, scenario) in profile.scenarios.iter().enumerate() {
-        catalog.scenarios.push(ScenarioMeta {
-            name: scenario.name.clone(),
-            executor: scenario.executor.name().into(),
-            open: scenario.executor.is_open(),
-            phases: Course::new(scenario).windows(),
-            start: scenario.start_time,
-            duration: scenario.executor.duration(),
-        });
+        catalog.scenarios.push(scenario_of(scenario, &Course::new(scenario)));
         catalog.steps.extend(steps_of(&scenario.flow).into_iter().map(|step| StepMeta {
             scenario: index as u16,
             name: step.name.clone(),
@@ -28,6 +24,29 @@ pub fn catalog_of(profile: &Profile) -> Catalog {
         catalog.groups.extend(groups.map(|name| GroupMeta { scenario: index as u16, name: name.to_owned() }));
     }
     catalog
+}
+
+/// What a catalog says of a scenario whose course is this. Where the end is not known yet, it is the latest that the profile allows.
+pub(super) fn scenario_of(scenario: &Scenario, course: &Course) -> ScenarioMeta {
+    let start = course.begin().unwrap_or(scenario.start_time);
+    let longest = start + scenario.executor.duration();
+    ScenarioMeta {
+        name: scenario.name.clone(),
+        executor: scenario.executor.name().into(),
+        open: scenario.executor.is_open(),
+        phases: course.windows(),
+        start,
+        duration: course.end().unwrap_or(longest).saturating_sub(start),
+    }
+}
+
+/// Ends at `end` what was to go on when a run ended.
+pub(super) fn cut(scenario: &mut ScenarioMeta, end: Duration) {
+    scenario.phases.retain(|phase| phase.start < end);
+    for phase in &mut scenario.phases {
+        phase.end = phase.end.min(end);
+    }
+    scenario.duration = scenario.duration.min(end.saturating_sub(scenario.start));
 }
 
 /// Indexes of the first step and of the first group of each scenario.

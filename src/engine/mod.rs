@@ -5,6 +5,7 @@ pub mod admission;
 pub mod alerting;
 pub mod calendar;
 pub mod catalog;
+mod climb;
 pub mod daemon;
 pub mod findings;
 pub mod ground;

@@ -8,6 +8,8 @@ use std::time::Duration;
 use tokio::sync::{broadcast, mpsc, watch};
 use tokio::time::{Instant, sleep_until};
 
+use super::catalog::{cut, scenario_of};
+use super::climb::{Climber, climbers};
 use super::findings::Observed;
 use super::ground::{Laid, tear_down};
 use super::handle::{Event, LiveRun};
@@ -19,6 +21,8 @@ use super::verdict::judge;
 use super::watchers::Watchers;
 use super::writer::Writer;
 use crate::clock::SharedClock;
+use crate::executor::control::Controls;
+use crate::executor::schedule::Course;
 use crate::metrics::Metrics;
 use crate::model::finding::Finding;
 use crate::model::measure::Interval;
@@ -26,6 +30,7 @@ use crate::model::profile::Profile;
 use crate::model::progress::{PoolNow, Progress};
 use crate::model::run::{EndedBy, Run, RunId, RunStatus, Verdict};
 use crate::model::series::Reading;
+use crate::model::staircase::ClimbSummary;
 
 /// A wish to end a run early.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -98,8 +103,11 @@ pub async fn execute(order: Order, laid: Result<Laid, String>, parts: RunnerPart
         watchers: Watchers::new(&order.profile.thresholds, &order.target.guards),
         lost_before: parts.writer.lost(),
         run,
+        climbers: climbers(&order.profile),
         profile: order.profile,
         parts,
+        controls: None,
+        courses: Vec::new(),
         fold: Fold::default(),
         observed: Observed::default(),
         pools: BTreeMap::new(),
@@ -115,6 +123,7 @@ pub async fn execute(order: Order, laid: Result<Laid, String>, parts: RunnerPart
                 Ok(load) => {
                     (order.began)(load.start);
                     going.began = Some(load.start);
+                    going.controls = Some(load.controls.clone());
                     going.follow(load, threads, order.end, order.readings).await;
                 }
                 Err(error) => going.ended = Some((EndedBy::Cancelled, format!("the load could not be started: {error}"))),
@@ -142,6 +151,10 @@ struct Going {
     profile: Arc<Profile>,
     parts: RunnerParts,
     watchers: Watchers,
+    climbers: Vec<Climber>,
+    controls: Option<Arc<Controls>>,
+    /// The courses that the catalog of the run tells of.
+    courses: Vec<Arc<Course>>,
     fold: Fold,
     observed: Observed,
     pools: BTreeMap<String, PoolNow>,
@@ -206,6 +219,7 @@ impl Going {
 
     /// Everything that happens once a second.
     async fn second(&mut self, interval: Arc<Interval>) {
+        self.follow_courses();
         self.fold.interval(&self.run.catalog, &interval);
         self.observed.interval(&interval);
         self.parts.writer.interval(&self.run.id, interval.clone());
@@ -217,7 +231,33 @@ impl Going {
         // A run that is being ended is not judged any further: requests that it cuts off itself are not the target's failures.
         if self.ended.is_none() {
             self.watchers.interval(&self.run.catalog, &interval);
+            self.climb(&interval);
             self.look_for_the_end();
+        }
+    }
+
+    /// Keeps the catalog of the run true when something was decided about its scenarios.
+    fn follow_courses(&mut self) {
+        let Some(controls) = &self.controls else { return };
+        let courses: Vec<Arc<Course>> = (0..controls.len()).filter_map(|scenario| controls.course(scenario)).collect();
+        let first = self.courses.is_empty();
+        let same = courses.iter().zip(&self.courses).all(|(one, other)| Arc::ptr_eq(one, other));
+        if first || !same {
+            let run = Arc::make_mut(&mut self.run);
+            let scenarios = self.profile.scenarios.iter().zip(&courses);
+            run.catalog.scenarios = scenarios.map(|(scenario, course)| scenario_of(scenario, course)).collect();
+            self.courses = courses;
+        }
+        if !first && !same {
+            self.parts.writer.run_changed(&self.run);
+        }
+    }
+
+    /// Judges the levels of staircases; what comes next is told to the load threads.
+    fn climb(&mut self, interval: &Interval) {
+        let (Some(controls), Some(began)) = (&self.controls, self.began) else { return };
+        for climber in &mut self.climbers {
+            climber.interval(&self.run.catalog, interval, controls, began.elapsed());
         }
     }
 
@@ -231,6 +271,7 @@ impl Going {
         }
         if self.ended.is_none() {
             self.watchers.reading(&self.run.catalog, reading);
+            self.climbers.iter_mut().for_each(|climber| climber.reading(&self.run.catalog, reading));
             self.look_for_the_end();
         }
     }
@@ -293,13 +334,19 @@ impl Going {
         let ended_at = self.run.started_at.plus(elapsed);
         let ended_by = self.ended.as_ref().map_or(EndedBy::Completed, |(by, _)| *by);
         self.fold.intervals_lost = self.parts.writer.lost().saturating_sub(self.lost_before);
+        self.follow_courses();
         let mut run = Run::clone(&self.run);
-        let summary = self.fold.summary(&run.catalog, elapsed.as_secs_f64());
+        for (scenario, _) in run.catalog.scenarios.iter_mut().zip(&self.courses).filter(|(_, course)| course.is_decided_on_the_way()) {
+            cut(scenario, elapsed);
+        }
+        let mut summary = self.fold.summary(&run.catalog, elapsed.as_secs_f64());
+        summary.climbs = self.climbers.iter().map(Climber::summary).collect();
         let mut thresholds = self.watchers.results();
         for broken in thresholds.iter_mut().filter(|result| self.aborted_by.as_ref() == Some(&result.text)) {
             // It was broken when it ended the run, wherever the last second took it.
             broken.verdict = Verdict::Fail;
         }
+        thresholds.extend(self.climbers.iter().filter_map(Climber::must_reach));
         if ended_by == EndedBy::Cancelled || ended_by == EndedBy::Signal {
             // What was not broken when the run was ended early has not been proven to hold.
             thresholds.retain(|result| result.verdict != Verdict::NoData);
@@ -320,6 +367,7 @@ impl Going {
         run.verdict = judged.verdict;
         // What is known from the start (the profile's notes) stays in front; why it ended is said once.
         run.reasons.extend(judged.reasons);
+        run.reasons.extend(summary.climbs.iter().map(ClimbSummary::sentence));
         if let Some((_, reason)) = self.ended.take().filter(|(_, reason)| !run.reasons.contains(reason)) {
             run.reasons.push(reason);
         }

@@ -114,6 +114,7 @@ impl Fold {
                 threads: self.threads,
             },
             intervals_lost: self.intervals_lost,
+            climbs: Vec::new(),
         }
     }
 

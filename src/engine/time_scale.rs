@@ -22,6 +22,10 @@ pub fn is_scaled(digest: &str) -> bool {
 
 /// Stages and executors do not become shorter than this, unless they were.
 const SHORTEST_STAGE: Duration = Duration::from_millis(100);
+/// Levels of a staircase are held for seconds that can be judged.
+const SHORTEST_HOLD: Duration = Duration::from_secs(2);
+/// Nor does the rest after a level that was too much, because targets do not recover faster.
+const SHORTEST_REST: Duration = Duration::from_secs(2);
 /// Windows do not become shorter than the interval of the figures.
 const SHORTEST_WINDOW: Duration = Duration::from_secs(1);
 /// Nor the time in which iterations may end, because requests do not get faster themselves.
@@ -93,6 +97,12 @@ impl TimeScale {
             Executor::RampingArrivalRate { stages, .. } => self.stages(stages),
             // As many iterations take as long as before: a shorter limit would only drop some of them.
             Executor::PerVuIterations { .. } | Executor::SharedIterations { .. } => {}
+            Executor::Staircase(stairs) => {
+                stairs.hold = self.time(stairs.hold, SHORTEST_HOLD);
+                stairs.ramp = self.time(stairs.ramp, SHORTEST_STAGE);
+                stairs.rest = self.time(stairs.rest, SHORTEST_REST);
+                stairs.gate.iter_mut().for_each(|threshold| self.series(&mut threshold.series));
+            }
         }
         self.flow(&mut scenario.flow);
     }

@@ -30,6 +30,8 @@ enum Write {
     Interval(RunId, Arc<Interval>),
     Reading(Option<RunId>, Arc<Reading>),
     RunEnd(Box<Run>, Vec<Finding>),
+    /// What changed about a run that goes on.
+    RunChange(Box<Run>),
     Tick(Box<Tick>),
     Flush(oneshot::Sender<()>),
 }
@@ -94,6 +96,13 @@ impl Writer {
         }
     }
 
+    /// Writes what changed about a run that goes on; never waits.
+    pub fn run_changed(&self, run: &Run) {
+        if self.queue.try_send(Write::RunChange(Box::new(run.clone()))).is_err() {
+            tracing::warn!(run_id = %run.id, "a change of a run could not be stored; its end will be");
+        }
+    }
+
     /// Writes the end of a run, after everything that came before it.
     pub async fn run_ended(&self, run: Run, findings: Vec<Finding>) {
         if self.queue.send(Write::RunEnd(Box::new(run), findings)).await.is_err() {
@@ -151,7 +160,7 @@ impl Task {
                         // The one who asked may have given up waiting.
                         let _ = done.send(());
                     }
-                    Some(write @ (Write::RunEnd(..) | Write::Tick(_))) => {
+                    Some(write @ (Write::RunEnd(..) | Write::RunChange(_) | Write::Tick(_))) => {
                         self.keep(write);
                         self.write_pending().await;
                     }
@@ -185,7 +194,7 @@ impl Task {
             return;
         }
         let oldest = self.pending.iter().position(Write::is_series);
-        let oldest = oldest.or_else(|| self.pending.iter().position(|write| matches!(write, Write::Tick(_))));
+        let oldest = oldest.or_else(|| self.pending.iter().position(|write| matches!(write, Write::Tick(_) | Write::RunChange(_))));
         if let Some(oldest) = oldest {
             if oldest == 0 {
                 self.refusals = 0;
@@ -206,6 +215,7 @@ impl Task {
         while let Some(first) = self.pending.front() {
             let written = match first {
                 Write::RunEnd(run, findings) => self.write_end(run, findings).await.map(|()| 1),
+                Write::RunChange(run) => self.store.update_run(run).await.map(|()| 1),
                 Write::Tick(tick) => self.store.record_tick(tick).await.map(|()| 1),
                 Write::Interval(..) | Write::Reading(..) | Write::Flush(_) => self.write_batch().await,
             };
@@ -260,7 +270,7 @@ impl Task {
             match write {
                 Write::Interval(run, interval) => batch.intervals.push((run.clone(), Interval::clone(interval))),
                 Write::Reading(run, reading) => batch.readings.push((run.clone(), Reading::clone(reading))),
-                Write::RunEnd(..) | Write::Tick(_) | Write::Flush(_) => break,
+                Write::RunEnd(..) | Write::RunChange(_) | Write::Tick(_) | Write::Flush(_) => break,
             }
         }
         self.store.append(&batch).await?;

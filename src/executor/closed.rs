@@ -147,7 +147,8 @@ impl<W: Workload> Vus<W> {
             | Executor::ConstantArrivalRate { .. }
             | Executor::RampingArrivalRate { .. }
             | Executor::PerVuIterations { .. }
-            | Executor::SharedIterations { .. } => scenario.graceful_stop,
+            | Executor::SharedIterations { .. }
+            | Executor::Staircase(_) => scenario.graceful_stop,
         };
         let yard = Rc::new(Yard { end: Cell::new(None), paused: Cell::new(false), count: Cell::new(0), gone: Notify::new() });
         Self { workload, drive, yard, pace: scenario.pace, ramp_down, executor: scenario.executor.clone(), slots: Vec::new() }

@@ -77,6 +77,7 @@ fn budget_of(executor: &Executor) -> Option<Arc<Budget>> {
         | Executor::RampingVus { .. }
         | Executor::ConstantArrivalRate { .. }
         | Executor::RampingArrivalRate { .. }
-        | Executor::PerVuIterations { .. } => None,
+        | Executor::PerVuIterations { .. }
+        | Executor::Staircase(_) => None,
     }
 }

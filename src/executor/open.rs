@@ -13,7 +13,7 @@ use tokio::time::Instant;
 
 use super::schedule::{Arrivals, Course};
 use super::{Drive, Iteration, Workload, counted, grace};
-use crate::model::profile::{Executor, Scenario, VuPool};
+use crate::model::profile::Scenario;
 
 /// A start that is due may be issued so long after the regular end: the timer's own lateness must not lose it.
 const LATE: Duration = Duration::from_millis(100);
@@ -45,7 +45,7 @@ struct Desk {
 
 /// Runs an open scenario to its end.
 pub(super) async fn run<W: Workload>(scenario: &Scenario, workload: Rc<W>, mut drive: Drive) {
-    let Some(pool) = pool_of(&scenario.executor) else { return };
+    let Some(pool) = scenario.executor.pool() else { return };
     let Some(part) = drive.part.of_starts(pool.max.max(1)) else { return };
     drive.part = part;
     let shared = Rc::new(Shared {
@@ -70,16 +70,6 @@ pub(super) async fn run<W: Workload>(scenario: &Scenario, workload: Rc<W>, mut d
     let next = vus.issue_all().await;
     vus.count_unsent(next);
     vus.finish(scenario.graceful_stop).await;
-}
-
-fn pool_of(executor: &Executor) -> Option<VuPool> {
-    match executor {
-        Executor::ConstantArrivalRate { vus, .. } | Executor::RampingArrivalRate { vus, .. } => Some(*vus),
-        Executor::ConstantVus { .. }
-        | Executor::RampingVus { .. }
-        | Executor::PerVuIterations { .. }
-        | Executor::SharedIterations { .. } => None,
-    }
 }
 
 struct Vus<W: Workload> {

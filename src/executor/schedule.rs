@@ -4,12 +4,14 @@
 //! Rules and golden vectors: docs/methods.md ("Executors"), after k6's `lib/executor` and vegeta's pacer.
 
 mod arrivals;
+mod climb;
 mod course;
 mod starts;
 mod steps;
 mod windows;
 
 pub use arrivals::Arrivals;
+pub use climb::{Climb, Leaving, stages_to};
 pub use course::{Change, Course, Mode};
 pub use starts::Starts;
 pub use steps::VuSteps;

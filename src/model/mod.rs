@@ -15,6 +15,7 @@ pub mod request;
 pub mod run;
 pub mod schedule;
 pub mod series;
+pub mod staircase;
 pub mod template;
 pub mod threshold;
 pub mod units;

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use super::flow::{Feeder, FlowNode};
 use super::request::{HttpOptions, TlsOptions, TokenSource};
+use super::staircase::{StairUnit, Staircase};
 use super::threshold::Threshold;
 use super::units::Rate;
 
@@ -173,6 +174,8 @@ pub enum Executor {
         /// No iteration starts after it; what was not started by then is dropped.
         max_duration: Duration,
     },
+    /// The load climbs in levels, each held and judged.
+    Staircase(Box<Staircase>),
 }
 
 /// VUs of an open executor.
@@ -194,12 +197,25 @@ impl Executor {
             Self::RampingArrivalRate { .. } => "ramping-arrival-rate",
             Self::PerVuIterations { .. } => "per-vu-iterations",
             Self::SharedIterations { .. } => "shared-iterations",
+            Self::Staircase { .. } => "staircase",
         }
     }
 
     /// True when starts are due by the clock, whatever the VUs do.
     pub fn is_open(&self) -> bool {
-        matches!(self, Self::ConstantArrivalRate { .. } | Self::RampingArrivalRate { .. })
+        self.pool().is_some()
+    }
+
+    /// The VUs that take starts which are due by the clock; `None` for closed executors.
+    pub fn pool(&self) -> Option<VuPool> {
+        match self {
+            Self::ConstantArrivalRate { vus, .. } | Self::RampingArrivalRate { vus, .. } => Some(*vus),
+            Self::Staircase(stairs) => match stairs.unit {
+                StairUnit::Vus => None,
+                StairUnit::Rate { vus, .. } => Some(vus),
+            },
+            Self::ConstantVus { .. } | Self::RampingVus { .. } | Self::PerVuIterations { .. } | Self::SharedIterations { .. } => None,
+        }
     }
 
     /// Regular duration, without graceful stop; the longest one where it depends on the target.
@@ -208,6 +224,7 @@ impl Executor {
             Self::ConstantVus { duration, .. } | Self::ConstantArrivalRate { duration, .. } => *duration,
             Self::PerVuIterations { max_duration, .. } | Self::SharedIterations { max_duration, .. } => *max_duration,
             Self::RampingVus { stages, .. } | Self::RampingArrivalRate { stages, .. } => stages.iter().map(|stage| stage.duration).sum(),
+            Self::Staircase(stairs) => stairs.longest(),
         }
     }
 
@@ -217,6 +234,10 @@ impl Executor {
             Self::ConstantVus { vus, .. } | Self::PerVuIterations { vus, .. } | Self::SharedIterations { vus, .. } => *vus,
             Self::RampingVus { start_vus, stages, .. } => stages.iter().map(|stage| stage.target as u64).max().unwrap_or(0).max(*start_vus),
             Self::ConstantArrivalRate { vus, .. } | Self::RampingArrivalRate { vus, .. } => vus.max,
+            Self::Staircase(stairs) => match stairs.unit {
+                StairUnit::Vus => stairs.levels.iter().fold(0.0, |most: f64, level| most.max(*level)) as u64,
+                StairUnit::Rate { vus, .. } => vus.max,
+            },
         }
     }
 
@@ -229,6 +250,10 @@ impl Executor {
                 let top = stages.iter().map(|stage| stage.target).fold(start_rate.count, f64::max);
                 Some(top / start_rate.per.as_secs_f64())
             }
+            Self::Staircase(stairs) => match stairs.unit {
+                StairUnit::Vus => None,
+                StairUnit::Rate { per, .. } => Some(stairs.levels.iter().copied().fold(0.0, f64::max) / per.as_secs_f64()),
+            },
         }
     }
 }

@@ -9,6 +9,7 @@ use super::Labels;
 use super::catalog::Catalog;
 use super::failure::Reason;
 use super::measure::Accounting;
+use super::staircase::ClimbSummary;
 use super::units::Timestamp;
 use crate::choice;
 
@@ -290,6 +291,9 @@ pub struct Summary {
     pub generator: GeneratorSummary,
     /// Intervals that could not be stored (the database was gone or slow for too long).
     pub intervals_lost: u64,
+    /// How high each staircase with a gate came.
+    #[serde(default)]
+    pub climbs: Vec<ClimbSummary>,
 }
 
 /// How fit the load generator was.

@@ -16,6 +16,7 @@ pub fn summary_text(run: &Run, findings: &[Finding]) -> String {
     section(&mut text, "Findings", &findings_text(findings));
     section(&mut text, "Thresholds", &thresholds(&run.thresholds));
     if let Some(summary) = &run.summary {
+        section(&mut text, "Levels", &levels(summary));
         section(&mut text, "Rates", &rates(summary));
         section(&mut text, "Steps", &steps(summary));
         section(&mut text, "Groups", &groups(summary));
@@ -89,6 +90,21 @@ fn thresholds(thresholds: &[ThresholdResult]) -> String {
         })
         .collect();
     table(&rows, 3)
+}
+
+/// The levels of staircases, in the order in which they were climbed.
+fn levels(summary: &Summary) -> String {
+    let several = summary.climbs.len() > 1;
+    let mut rows = Vec::new();
+    for climb in &summary.climbs {
+        for level in &climb.levels {
+            let name = if several { format!("{} / {}", climb.scenario, level.shown) } else { level.shown.clone() };
+            let reason = level.reasons.first().map(|reason| plain(reason, 200)).unwrap_or_default();
+            let seconds = format!("seconds {} to {}", level.from, level.to);
+            rows.push(vec![level.verdict.as_str().to_owned(), plain(&name, 60), seconds, reason]);
+        }
+    }
+    table(&rows, 4)
 }
 
 fn checks_of(step: &StepSummary) -> (u64, u64) {

@@ -4,6 +4,7 @@ use super::*;
 use crate::model::alerting::{Message, MessageKind, Severity};
 use crate::model::run::{EndedBy, RunStatus, Verdict};
 use crate::model::sample;
+use crate::model::staircase::{ClimbSummary, LevelResult};
 
 #[test]
 fn the_summary_of_a_failed_run() {
@@ -20,6 +21,28 @@ fn the_summary_of_a_run_without_figures_has_no_zeros() {
     run.thresholds.clear();
     run.reasons = vec!["the daemon died in second 17".into()];
     insta::assert_snapshot!(summary_text(&run, &[]));
+}
+
+#[test]
+fn the_levels_of_a_staircase_stand_in_the_order_in_which_they_were_climbed() {
+    let mut run = sample::finished();
+    let level = |level: f64, verdict, from, reasons: &[&str]| LevelResult {
+        level,
+        shown: format!("{level}/s"),
+        phase: format!("level-{level}/s"),
+        from,
+        to: from + 60,
+        verdict,
+        reasons: reasons.iter().map(|reason| (*reason).to_owned()).collect(),
+        gate: Vec::new(),
+    };
+    let slow = "http_req_duration{scenario:climb} p(95) is 1.04s, asked for < 600ms: 73.2 % over";
+    let levels = vec![level(50.0, Verdict::Pass, 0, &[]), level(100.0, Verdict::Fail, 62, &[slow]), level(75.0, Verdict::NoData, 129, &[])];
+    let (scenario, unit, resolution) = ("climb".to_owned(), "/s".to_owned(), Some(10.0));
+    run.summary.as_mut().unwrap().climbs.push(ClimbSummary { scenario, unit, levels, passed: Some(50.0), failed: Some(75.0), resolution });
+    let text = summary_text(&run, &[]);
+    let section: Vec<&str> = text.lines().skip_while(|line| *line != "Levels").take_while(|line| !line.is_empty()).collect();
+    insta::assert_snapshot!(section.join("\n"));
 }
 
 #[test]

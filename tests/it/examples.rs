@@ -27,7 +27,7 @@ const EXAMPLES: &[Example] = &[
     Example { folder: "gate", pool: 20, profiles: &[("gate", "0.005"), ("retest", "0.01")] },
     Example { folder: "challenge", pool: 100, profiles: &[("challenge", "0.003")] },
     Example { folder: "trio", pool: 20, profiles: &[("sustained", "0.005"), ("spike", "0.02"), ("soak", "0.002")] },
-    Example { folder: "executors", pool: 20, profiles: &[("iterations", "0.5")] },
+    Example { folder: "executors", pool: 20, profiles: &[("iterations", "0.5"), ("staircase", "0.05"), ("steps", "0.05")] },
     Example { folder: "ladder", pool: 20, profiles: &[("users", "0.0015"), ("messages", "0.003"), ("hold", "0.005")] },
 ];
 
@@ -165,6 +165,11 @@ async fn executors() {
     let runs = run_all("executors").await;
     let done: Vec<u64> = runs["iterations"].summary.iter().flat_map(|s| &s.scenarios).map(|one| one.counts.completed).collect();
     assert_eq!(done, [50, 40]);
+    let climb = &runs["staircase"].summary.as_ref().unwrap().climbs[0];
+    assert!(climb.levels.len() >= 3 || climb.failed.is_some(), "{climb:?}");
+    assert!(runs["staircase"].reasons.contains(&climb.sentence()), "{:?}", runs["staircase"].reasons);
+    let phases: Vec<&str> = runs["steps"].catalog.scenarios[0].phases.iter().map(|phase| phase.name.as_str()).collect();
+    assert_eq!(phases, ["level-5/s", "ramp-10/s", "level-10/s", "ramp-20/s", "level-20/s"]);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -3,6 +3,7 @@
 
 mod asker;
 mod bodies;
+mod climb;
 mod connections;
 mod endings;
 mod failures;

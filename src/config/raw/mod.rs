@@ -10,6 +10,7 @@ pub(crate) mod http;
 pub(crate) mod profile;
 pub(crate) mod scenario;
 pub(crate) mod service;
+pub(crate) mod staircase;
 pub(crate) mod target;
 pub(crate) mod text;
 

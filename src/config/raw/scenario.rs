@@ -10,6 +10,7 @@ use super::auth::RawAuth;
 use super::data::DataKeys;
 use super::flow::RawNodes;
 use super::http::HttpKeys;
+use super::staircase::StaircaseKeys;
 use crate::model::units::{Rate, parse_rate};
 use crate::registry::{Context, Decode, KeyDoc, Named, Node, Spanned, Value, object_schema, suggest};
 use crate::{choice, settings};
@@ -29,6 +30,8 @@ choice! {
         PerVuIterations = "per-vu-iterations",
         /// VUs share a number of iterations: faster ones do more.
         SharedIterations = "shared-iterations",
+        /// The load climbs in levels, each held and judged.
+        Staircase = "staircase",
     }
 }
 
@@ -197,6 +200,8 @@ pub(crate) enum RawExecutor {
     PerVu(PerVuKeys),
     /// shared-iterations
     Shared(SharedKeys),
+    /// staircase
+    Staircase(Box<StaircaseKeys>),
 }
 
 /// A scenario.
@@ -218,6 +223,7 @@ impl ExecutorName {
             Self::RampingArrivalRate => RampingRateKeys::keys(),
             Self::PerVuIterations => PerVuKeys::keys(),
             Self::SharedIterations => SharedKeys::keys(),
+            Self::Staircase => StaircaseKeys::keys(),
         }
     }
 
@@ -229,6 +235,7 @@ impl ExecutorName {
             Self::RampingArrivalRate => RampingRateKeys::decode(node, cx).map(RawExecutor::RampingRate),
             Self::PerVuIterations => PerVuKeys::decode(node, cx).map(RawExecutor::PerVu),
             Self::SharedIterations => SharedKeys::decode(node, cx).map(RawExecutor::Shared),
+            Self::Staircase => StaircaseKeys::decode(node, cx).map(|keys| RawExecutor::Staircase(Box::new(keys))),
         }
     }
 }

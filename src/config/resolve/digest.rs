@@ -12,6 +12,7 @@ use crate::model::profile::{Executor, Scenario, Stage, VuPool};
 use crate::model::request::{
     Auth, Body, FormContent, FormPart, GrpcSchema, HttpOptions, HttpRequest, Message, Request, SocketExchange, TlsOptions, TokenSource,
 };
+use crate::model::staircase::{StairUnit, Staircase};
 use crate::model::template::Template;
 use crate::model::units::Rate;
 
@@ -107,7 +108,26 @@ fn executor(executor: &Executor) -> String {
         Executor::PerVuIterations { vus, iterations, max_duration } | Executor::SharedIterations { vus, iterations, max_duration } => {
             format!("{name} vus {vus} iterations {iterations} within {}", max_duration.as_micros())
         }
+        Executor::Staircase(stairs) => staircase(name, stairs),
     }
+}
+
+/// The gate belongs to it, because the load goes no higher than it lets it.
+fn staircase(name: &str, stairs: &Staircase) -> String {
+    let unit = match stairs.unit {
+        StairUnit::Vus => "vus".to_owned(),
+        StairUnit::Rate { per, vus } => format!("per {} {}", per.as_micros(), pool(vus)),
+    };
+    let gate: Vec<&str> = stairs.gate.iter().map(|threshold| threshold.text.as_str()).collect();
+    format!(
+        "{name} {unit} {:?} hold {} ramp {} rest {} gate {gate:?} stop {} resolution {:?}",
+        stairs.levels,
+        stairs.hold.as_micros(),
+        stairs.ramp.as_micros(),
+        stairs.rest.as_micros(),
+        stairs.stop_on_fail,
+        stairs.resolution
+    )
 }
 
 fn stages(stages: &[Stage]) -> String {

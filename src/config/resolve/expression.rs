@@ -5,6 +5,7 @@ use super::Resolver;
 use crate::model::Labels;
 use crate::model::flow::{groups_of, steps_of};
 use crate::model::profile::{Executor, Scenario};
+use crate::model::staircase::{JUDGING, REST};
 use crate::model::threshold::{Bound, Condition, ParseError, Series, Source, parse_bound, parse_condition, parse_series};
 use crate::registry::{Span, Spanned, suggest};
 
@@ -51,6 +52,12 @@ pub(super) fn phases(executor: &Executor) -> Vec<String> {
         Executor::RampingVus { stages, .. } | Executor::RampingArrivalRate { stages, .. } => {
             let numbered = stages.iter().enumerate();
             numbered.map(|(index, stage)| stage.name.clone().unwrap_or_else(|| format!("stage-{}", index + 1))).collect()
+        }
+        // Those that a search adds are known only when it comes to them.
+        Executor::Staircase(stairs) => {
+            let levels = stairs.levels.iter();
+            let names = levels.flat_map(|level| [stairs.level_name(*level), stairs.ramp_name(*level)]);
+            names.chain([JUDGING, REST].map(str::to_owned)).collect()
         }
     }
 }

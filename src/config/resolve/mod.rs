@@ -12,6 +12,7 @@ mod profile;
 mod scenario;
 mod schedule;
 mod service;
+mod staircase;
 mod target;
 mod tls;
 

@@ -9,11 +9,12 @@ use super::expression::Selectable;
 use super::flow::{Known, Names, Scope, set_by};
 use crate::config::raw::flow::RawNodes;
 use crate::config::raw::profile::{RawProfile, RawThreshold};
+use crate::config::raw::scenario::RawExecutor;
 use crate::engine::setup::TargetSetup;
 use crate::model::flow::FlowNode;
 use crate::model::profile::{Limits, Profile, Scenario, Target};
 use crate::model::request::{TlsOptions, TokenSource};
-use crate::model::threshold::{Source, Threshold};
+use crate::model::threshold::{Series, Source, Threshold, parse_series};
 use crate::model::units::{Rate, format_duration};
 use crate::registry::{Span, Spanned};
 
@@ -72,6 +73,14 @@ impl Resolver<'_> {
         let without_probes = target.filter(|setup| setup.probes.is_empty()).map(|setup| setup.target.name.clone());
         let thresholds =
             raw.thresholds.iter().filter_map(|raw| self.threshold(raw, complete.then_some(&known), without_probes.as_deref())).collect();
+        for (_, scenario) in raw.scenarios.value.iter() {
+            if let Some(RawExecutor::Staircase(keys)) = scenario.0.as_ref().map(|scenario| &scenario.executor) {
+                let gate = keys.gate.iter().filter_map(|text| parse_series(&text.value).ok().map(|series| (text, series)));
+                for (text, series) in gate {
+                    self.check_names(text, &series, complete.then_some(&known), without_probes.as_deref());
+                }
+            }
+        }
         let (setup, teardown, tokens) = (setup?, teardown?, inside.tokens);
         let tls = target.map_or_else(TlsOptions::default, |setup| setup.target.tls.clone());
         let load = Load { scenarios: &scenarios, setup: &setup, teardown: &teardown, tokens: &tokens, tls: &tls };
@@ -111,15 +120,7 @@ impl Resolver<'_> {
     fn threshold(&mut self, raw: &RawThreshold, known: Option<&Selectable>, without_probes: Option<&str>) -> Option<Threshold> {
         let keys = &raw.0;
         let series = self.series(&keys.expr)?;
-        if let Some(known) = known {
-            self.check_selector(&keys.expr, &series.selector, series.metric.source, known);
-        }
-        if let Some(target) = without_probes
-            && series.metric.source == Source::Probe
-        {
-            let message = format!("`{}` is read by a probe, and the target `{target}` has none", series.metric.name);
-            self.mistake("no-probe", keys.expr.span, message, "add a probe to the target, or remove the threshold");
-        }
+        self.check_names(&keys.expr, &series, known, without_probes);
         Some(Threshold {
             text: keys.expr.value.clone(),
             series,
@@ -128,6 +129,18 @@ impl Resolver<'_> {
             exclude_ramp: keys.exclude_ramp,
             severity: keys.severity,
         })
+    }
+
+    fn check_names(&mut self, text: &Spanned<String>, series: &Series, known: Option<&Selectable>, without_probes: Option<&str>) {
+        if let Some(known) = known {
+            self.check_selector(text, &series.selector, series.metric.source, known);
+        }
+        if let Some(target) = without_probes
+            && series.metric.source == Source::Probe
+        {
+            let message = format!("`{}` is read by a probe, and the target `{target}` has none", series.metric.name);
+            self.mistake("no-probe", text.span, message, "add a probe to the target, or remove the threshold");
+        }
     }
 
     fn check_limits(&mut self, profile: &Spanned<String>, target: &str, limits: Limits, scenarios: &[(Span, Scenario)]) {

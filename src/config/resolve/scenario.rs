@@ -20,6 +20,7 @@ impl Resolver<'_> {
             RawExecutor::RampingRate(keys) => self.ramping_rate(keys),
             RawExecutor::PerVu(keys) => self.per_vu(name, keys),
             RawExecutor::Shared(keys) => self.shared(name, keys),
+            RawExecutor::Staircase(keys) => self.staircase(name, keys),
         };
         let load = self.iteration(name, &raw.common, executor.as_ref().map(Executor::max_vus), profile);
         let executor = executor?;
@@ -185,7 +186,7 @@ impl Resolver<'_> {
         }
     }
 
-    fn vu_pool(&mut self, pre_allocated: &Spanned<u64>, max: Option<&Spanned<u64>>) -> Option<VuPool> {
+    pub(super) fn vu_pool(&mut self, pre_allocated: &Spanned<u64>, max: Option<&Spanned<u64>>) -> Option<VuPool> {
         let pool = VuPool { pre_allocated: pre_allocated.value, max: max.map_or(pre_allocated.value, |max| max.value) };
         if pool.max == 0 {
             let span = max.map_or(pre_allocated.span, |max| max.span);
@@ -201,7 +202,7 @@ impl Resolver<'_> {
         Some(pool)
     }
 
-    fn positive(&mut self, time: &Spanned<Duration>, what: &str) -> Option<Duration> {
+    pub(super) fn positive(&mut self, time: &Spanned<Duration>, what: &str) -> Option<Duration> {
         if time.value.is_zero() {
             self.mistake("out-of-range", time.span, format!("{what} must be above 0"), "write a time such as `30s`");
             return None;

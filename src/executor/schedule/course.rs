@@ -7,12 +7,15 @@
 
 use std::time::Duration;
 
+use super::climb::known_stages;
 use super::starts::Starts;
 use super::steps::VuSteps;
 use super::windows;
 use crate::model::catalog::PhaseWindow;
 use crate::model::control::Scale;
-use crate::model::profile::{Executor, Scenario};
+use crate::model::profile::{Executor, Scenario, Stage};
+use crate::model::staircase::StairUnit;
+use crate::model::units::Rate;
 
 /// What the clock of the profile does.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -80,7 +83,9 @@ pub struct Course {
     levels: Levels,
     /// Phases in the time of the profile.
     pub(super) phases: Vec<PhaseWindow>,
-    /// When the profile ends, by its own clock.
+    /// The stages of a climb so far, and what they count.
+    climb: Option<(StairUnit, Vec<Stage>)>,
+    /// When the profile ends, by its own clock; `None`: not decided yet.
     length: Option<Duration>,
     /// Most VUs that scaling may reach.
     most_vus: Option<u64>,
@@ -97,7 +102,9 @@ impl Course {
     pub fn new(scenario: &Scenario) -> Self {
         let executor = &scenario.executor;
         let (levels, most_vus) = match executor {
-            Executor::ConstantVus { .. } | Executor::RampingVus { .. } | Executor::SharedIterations { .. } => (VuSteps::of(executor), None),
+            Executor::ConstantVus { .. } | Executor::RampingVus { .. } | Executor::SharedIterations { .. } | Executor::Staircase(_) => {
+                (VuSteps::of(executor), None)
+            }
             Executor::PerVuIterations { vus, .. } => (VuSteps::of(executor), Some(*vus)),
             Executor::ConstantArrivalRate { .. } | Executor::RampingArrivalRate { .. } => (None, None),
         };
@@ -105,10 +112,24 @@ impl Course {
             (None, Some(starts)) => Levels::Starts(starts),
             (steps, _) => Levels::Vus(steps.unwrap_or_default()),
         };
+        let (climb, length) = match executor {
+            Executor::Staircase(stairs) => {
+                let stages = known_stages(stairs);
+                let length = (!stairs.is_decided_on_the_way()).then(|| length_of(&stages));
+                (Some((stairs.unit, stages)), length)
+            }
+            Executor::ConstantVus { .. }
+            | Executor::RampingVus { .. }
+            | Executor::ConstantArrivalRate { .. }
+            | Executor::RampingArrivalRate { .. }
+            | Executor::PerVuIterations { .. }
+            | Executor::SharedIterations { .. } => (None, Some(executor.duration())),
+        };
         let mut course = Self {
             levels,
             phases: windows::of_profile(executor),
-            length: Some(executor.duration()),
+            climb,
+            length,
             most_vus,
             delay: scenario.start_time,
             origin: Some(Duration::ZERO),
@@ -136,14 +157,48 @@ impl Course {
         }
     }
 
+    /// Adds stages to a climb; `ends` when they are the last. Nothing for other executors.
+    pub fn extend(&mut self, more: &[Stage], ends: bool) {
+        let Some((unit, stages)) = &mut self.climb else { return };
+        stages.extend_from_slice(more);
+        let first = stages.first().map_or(0.0, |stage| stage.target);
+        self.levels = match *unit {
+            StairUnit::Vus => Levels::Vus(VuSteps::ramping(first as u64, stages)),
+            StairUnit::Rate { per, .. } => Levels::Starts(Starts::ramping(Rate { count: first, per }, stages, ends)),
+        };
+        self.phases = windows::of_climb(stages, ends);
+        self.length = ends.then(|| length_of(stages));
+        self.cut();
+    }
+
+    /// How much of its clock the stages of a climb take that are decided so far.
+    pub fn climbed(&self) -> Duration {
+        self.climb.as_ref().map_or(Duration::ZERO, |(_, stages)| length_of(stages))
+    }
+
+    /// The first moment at which the profile's clock says `offset`; `None`: it is not known when.
+    pub fn when(&self, offset: Duration) -> Option<Duration> {
+        let piece = self.pieces.iter().find(|piece| {
+            let reached = piece.to.map_or(Duration::MAX, |to| piece.clock_at(to));
+            piece.mode == Mode::Running && piece.at <= offset && offset <= reached
+        });
+        piece.map(|piece| piece.moment(offset))
+    }
+
+    /// True when the load was another than the profile's at some moment of `from..to`.
+    pub fn is_scaled_within(&self, from: Duration, to: Duration) -> bool {
+        let scaled = |piece: &&Piece| piece.scale.is_some_and(|scale| scale != Scale::Factor(1.0)) && piece.mode != Mode::Paused;
+        self.pieces.iter().filter(scaled).any(|piece| piece.from < to && piece.to.is_none_or(|end| from < end))
+    }
+
     /// How it is steered since the last decision.
     pub fn latest(&self) -> Change {
         self.changes.last().copied().unwrap_or(Change { at: Duration::ZERO, mode: Mode::Running, scale: None })
     }
 
-    /// True when somebody has steered it.
-    pub fn is_steered(&self) -> bool {
-        !self.changes.is_empty()
+    /// True when something was decided about it, or will have to be, after it began.
+    pub fn is_decided_on_the_way(&self) -> bool {
+        !self.changes.is_empty() || self.climb.is_some()
     }
 
     /// When it begins; `None`: not known yet.
@@ -284,6 +339,10 @@ impl Course {
             }
         }
     }
+}
+
+fn length_of(stages: &[Stage]) -> Duration {
+    stages.iter().map(|stage| stage.duration).sum()
 }
 
 /// Starts a nanosecond when the profile's clock says `at`.

@@ -5,8 +5,9 @@ use std::collections::BTreeMap;
 use proptest::prelude::*;
 
 use super::*;
-use crate::model::profile::{Stage, VuPool};
-use crate::model::units::Rate;
+use crate::executor::schedule::{Leaving, stages_to};
+use crate::model::profile::VuPool;
+use crate::model::staircase::Staircase;
 
 const MS: Duration = Duration::from_millis(1);
 
@@ -149,6 +150,55 @@ fn phases_follow_the_run() {
 fn decide(course: &mut Course, decisions: &[Change]) {
     for change in decisions {
         course.change(*change);
+    }
+}
+
+#[test]
+fn a_climb_goes_on_at_its_level_until_the_next_is_decided() {
+    let pool = VuPool { pre_allocated: 1, max: 1 };
+    for (unit, gate) in [(StairUnit::Vus, true), (StairUnit::Rate { per: Duration::from_secs(1), vus: pool }, true)] {
+        let threshold = crate::model::threshold::Threshold {
+            text: "http_req_failed: rate < 1%".into(),
+            series: crate::model::threshold::parse_series("http_req_failed: rate < 1%").unwrap(),
+            abort_on_fail: false,
+            delay_abort_eval: Duration::ZERO,
+            exclude_ramp: false,
+            severity: crate::model::alerting::Severity::High,
+        };
+        let stairs = Staircase {
+            unit,
+            levels: vec![10.0, 20.0, 30.0],
+            hold: Duration::from_secs(5),
+            ramp: Duration::from_secs(2),
+            rest: Duration::ZERO,
+            gate: if gate { vec![threshold] } else { vec![] },
+            stop_on_fail: true,
+            resolution: None,
+            must_reach: None,
+        };
+        let mut course = Course::new(&scenario(Executor::Staircase(Box::new(stairs.clone()))));
+        let level = |course: &Course, ms: u32| course.rate_at(ms * MS).map_or(course.vus_at(ms * MS), |rate| rate.round() as u64);
+        assert_eq!((course.end(), level(&course, 900_000)), (None, 10), "nobody has decided yet");
+        let before = until(&course, 6 * Duration::from_secs(1));
+        // At 6.5 s it is decided to go on; the level was judged for 1.5 s.
+        let wait = course.clock_at(6_500 * MS).unwrap().saturating_sub(course.climbed());
+        course.extend(&stages_to(&stairs, Some(Leaving { level: 10.0, judged_for: wait, rests: false }), Some(20.0)), false);
+        assert_eq!([6_499, 7_500, 8_500, 13_499, 60_000].map(|ms| level(&course, ms)), [10, 15, 20, 20, 20]);
+        let moved = before.iter().zip(until(&course, 6 * Duration::from_secs(1))).any(|(old, new)| old.abs_diff(new) > MS / 1_000);
+        assert!(!moved, "what was before the decision is as it was");
+        // A pause within a level makes it longer by the pause.
+        steer(&mut course, 10_000, Mode::Paused, None);
+        steer(&mut course, 12_000, Mode::Running, None);
+        assert_eq!(course.when(course.climbed()), Some(15_500 * MS));
+        let wait = course.clock_at(17_000 * MS).unwrap().saturating_sub(course.climbed());
+        course.extend(&stages_to(&stairs, Some(Leaving { level: 20.0, judged_for: wait, rests: false }), None), true);
+        assert_eq!((course.end(), level(&course, 17_001)), (Some(17_000 * MS), 0));
+        let names: Vec<String> = course.windows().into_iter().map(|window| window.name).collect();
+        let unit = if unit == StairUnit::Vus { "" } else { "/s" };
+        let level = |level: u64| format!("level-{level}{unit}");
+        let expected = [level(10), "judging".into(), format!("ramp-20{unit}"), level(20), "paused".into(), level(20), "judging".into()];
+        assert_eq!(names, expected);
+        assert!(!course.is_scaled_within(Duration::ZERO, 17_000 * MS));
     }
 }
 

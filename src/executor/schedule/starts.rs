@@ -3,7 +3,9 @@
 
 use std::time::Duration;
 
+use super::climb::known_stages;
 use crate::model::profile::{Executor, Stage};
+use crate::model::staircase::StairUnit;
 use crate::model::units::Rate;
 
 /// How long the last level of a plan lasts whose end is not decided yet: longer than any run.
@@ -65,6 +67,13 @@ impl Starts {
             | Executor::RampingVus { .. }
             | Executor::PerVuIterations { .. }
             | Executor::SharedIterations { .. } => None,
+            Executor::Staircase(stairs) => match stairs.unit {
+                StairUnit::Vus => None,
+                StairUnit::Rate { per, .. } => {
+                    let start = Rate { count: stairs.levels.first().copied().unwrap_or(0.0), per };
+                    Some(Self::ramping(start, &known_stages(stairs), !stairs.is_decided_on_the_way()))
+                }
+            },
             Executor::ConstantArrivalRate { rate, duration, .. } => Some(Self::Constant { rate: *rate, duration: *duration }),
             Executor::RampingArrivalRate { start_rate, stages, .. } => Some(Self::ramping(*start_rate, stages, true)),
         }

@@ -2,7 +2,9 @@
 
 use std::time::Duration;
 
+use super::climb::known_stages;
 use crate::model::profile::{Executor, Stage};
+use crate::model::staircase::StairUnit;
 
 /// The number of VUs over time of a closed executor, as steps: from each offset on, so many.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -19,6 +21,10 @@ impl VuSteps {
             }
             Executor::RampingVus { start_vus, stages, .. } => Some(Self::ramping(*start_vus, stages)),
             Executor::ConstantArrivalRate { .. } | Executor::RampingArrivalRate { .. } => None,
+            Executor::Staircase(stairs) => match stairs.unit {
+                StairUnit::Vus => Some(Self::ramping(stairs.levels.first().map_or(0, |level| *level as u64), &known_stages(stairs))),
+                StairUnit::Rate { .. } => None,
+            },
         }
     }
 

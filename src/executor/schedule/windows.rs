@@ -3,9 +3,11 @@
 
 use std::time::Duration;
 
+use super::climb::known_stages;
 use super::course::{Course, Mode};
 use crate::model::catalog::PhaseWindow;
 use crate::model::profile::{Executor, Stage};
+use crate::model::staircase::JUDGING;
 
 /// Name of the window in which a run is paused.
 pub(super) const PAUSED: &str = "paused";
@@ -23,7 +25,18 @@ pub(super) fn of_profile(executor: &Executor) -> Vec<PhaseWindow> {
         }
         Executor::RampingVus { start_vus, stages, .. } => of_stages(*start_vus as f64, stages),
         Executor::RampingArrivalRate { start_rate, stages, .. } => of_stages(start_rate.count, stages),
+        Executor::Staircase(stairs) => of_climb(&known_stages(stairs), !stairs.is_decided_on_the_way()),
     }
+}
+
+/// The phases of a climb. While the next level is not decided, it goes on at the last.
+pub(super) fn of_climb(stages: &[Stage], ends: bool) -> Vec<PhaseWindow> {
+    let mut windows = of_stages(stages.first().map_or(0.0, |stage| stage.target), stages);
+    if let Some(last) = windows.last().filter(|_| !ends) {
+        let (start, end) = (last.end, last.end + UNKNOWN);
+        windows.push(PhaseWindow { name: JUDGING.into(), start, end, ramp: false });
+    }
+    windows
 }
 
 fn of_stages(mut from: f64, stages: &[Stage]) -> Vec<PhaseWindow> {
@@ -39,6 +52,11 @@ fn of_stages(mut from: f64, stages: &[Stage]) -> Vec<PhaseWindow> {
 }
 
 impl Course {
+    /// When a phase of the profile is over; `None`: there is no such phase, or it is not known when.
+    pub fn end_of_phase(&self, name: &str) -> Option<Duration> {
+        self.phases.iter().rfind(|phase| phase.name == name).and_then(|phase| self.when(phase.end))
+    }
+
     /// The phases in the time of the run, as far as they are known; the last one may be open.
     pub fn windows(&self) -> Vec<PhaseWindow> {
         let mut windows: Vec<PhaseWindow> = Vec::new();

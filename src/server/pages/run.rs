@@ -14,6 +14,7 @@ use crate::model::finding::Finding;
 use crate::model::measure::Accounting;
 use crate::model::progress::Progress;
 use crate::model::run::{LatencySummary, Run, RunStatus, StepSummary, Summary, ThresholdResult};
+use crate::model::staircase::ClimbSummary;
 use crate::model::threshold::{Unit, parse_series};
 use crate::model::units::format_percent;
 use crate::report::chart::{Chart, Line, Scale};
@@ -50,6 +51,7 @@ async fn whole_page(parts: &Parts, id: &str) -> Result<Option<Response>, ApiErro
         (key_figures(&run, live))
         (findings_section(&findings))
         (thresholds(&run.thresholds))
+        @if let Some(summary) = &run.summary { (levels(&summary.climbs)) }
         section { h2 { "Second by second" }
             @if from > 0 { p.muted { "The last " (whole(std::time::Duration::from_secs(u64::from(end - from)))) " of the run." } }
             div.charts { @for chart in charts(&run, &series, [pools, waiting, memory]) { (PreEscaped(chart.svg())) } }
@@ -114,6 +116,16 @@ fn thresholds(thresholds: &[ThresholdResult]) -> Markup {
             } } }
         } } } }
     }
+}
+
+fn levels(climbs: &[ClimbSummary]) -> Markup {
+    html! { @for climb in climbs { section { h2 { "Levels of " (climb.scenario) } p { (climb.sentence()) } div.scroll { table {
+        thead { tr { th { "" } th.number { "Level" } th.number { "Held in seconds" } th { "" } } }
+        tbody { @for level in &climb.levels { tr {
+            td { (badge(level.verdict.as_str())) } td.number { (level.shown) } td.number { (level.from) " to " (level.to) }
+            td.wide { @for reason in &level.reasons { (reason) br; } }
+        } } }
+    } } } } }
 }
 
 /// Limits of a latency chart: what thresholds on all steps ask of response times.

@@ -335,6 +335,7 @@ fn summary() -> Summary {
         probe_errors: [("process".to_owned(), (1, "timeout: no answer within 1s".to_owned()))].into(),
         generator: GeneratorSummary { stall_max_us: 900, cpu_cores: Some(0.12), threads: 1 },
         intervals_lost: 0,
+        climbs: Vec::new(),
     }
 }
 

@@ -13,6 +13,7 @@ use plimsoll::model::run::{
 };
 use plimsoll::model::schedule::{Tick, TickOutcome};
 use plimsoll::model::series::{Point, Reading};
+use plimsoll::model::staircase::{ClimbSummary, LevelResult};
 use plimsoll::model::units::Timestamp;
 
 /// 2026-11-21T02:00:00Z and so many seconds.
@@ -107,6 +108,7 @@ pub(super) fn ended(mut run: Run) -> Run {
         series: vec![series],
         probe_errors: [("app".to_owned(), (2, "connection refused".to_owned()))].into(),
         intervals_lost: 1,
+        climbs: vec![climb()],
         ..Summary::default()
     });
     run.thresholds = vec![ThresholdResult {
@@ -119,6 +121,22 @@ pub(super) fn ended(mut run: Run) -> Run {
         first_breach: Some(7),
     }];
     run
+}
+
+/// How high a staircase came.
+fn climb() -> ClimbSummary {
+    let level = LevelResult {
+        level: 12.5,
+        shown: "12.5/s".into(),
+        phase: "level-12.5/s".into(),
+        from: 3,
+        to: 9,
+        verdict: Verdict::NoData,
+        reasons: vec!["nothing was measured".into()],
+        gate: Vec::new(),
+    };
+    let (scenario, unit) = ("buyers".to_owned(), "/s".to_owned());
+    ClimbSummary { scenario, unit, levels: vec![level], passed: None, failed: Some(12.5), resolution: Some(0.1) }
 }
 
 /// A second with requests, failures, checks and a scenario.
