@@ -26,8 +26,9 @@ pub(super) fn spoken(told: &Told, at: Timestamp) -> Option<String> {
             let limit = told.capacity.map(|limit| format!(" of {}", trim_decimal(limit, 0))).unwrap_or_default();
             format!("{} at {shown}{limit}", named("pool", &labels))
         }
-        "http_req_failed" => format!("{shown} of the requests of {} fail", named("profile", &labels)),
-        "http_req_duration" | "response_time" | "service_time" => {
+        "requests_failed" | "http_req_failed" => format!("{shown} of the requests of {} fail", named("profile", &labels)),
+        "grpc_req_failed" => format!("{shown} of the calls of {} fail", named("profile", &labels)),
+        "http_req_duration" | "grpc_req_duration" | "response_time" | "service_time" => {
             let which = told.rule.as_ref().map(|rule| rule.aggregation.as_str()).unwrap_or_default();
             format!("{} answers in {shown} ({which})", named("profile", &labels))
         }

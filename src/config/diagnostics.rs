@@ -46,6 +46,7 @@ pub const CODES: &[(&str, &str)] = &[
     ("no-probe", "a threshold on a reading, and no probe to read it"),
     ("no-websocket", "a message where no WebSocket is open"),
     ("not-a-number", "a quantity that does not begin with a number"),
+    ("nothing-to-measure", "a threshold on requests or groups that the profile does not have"),
     ("out-of-range", "a value that is too small, too large or impossible"),
     ("over-limits", "a profile that asks for more than its target allows"),
     ("plain-token", "a token of the API in the file itself"),

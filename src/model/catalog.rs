@@ -59,7 +59,7 @@ pub struct StepMeta {
     pub scenario: u16,
     /// Name in the profile.
     pub name: String,
-    /// `http`, `grpc` or `websocket`.
+    /// `http`, `grpc`, `websocket` (opening one) or `message` (on an open one).
     pub protocol: String,
     /// Method and path as written, for people.
     pub title: String,

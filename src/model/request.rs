@@ -31,12 +31,13 @@ pub enum Request {
 }
 
 impl Request {
-    /// `http`, `grpc` or `websocket`.
+    /// `http`, `grpc`, `websocket` (opening one) or `message` (on an open one).
     pub fn protocol(&self) -> &'static str {
         match self {
             Self::Http(_) => "http",
             Self::Grpc(_) => "grpc",
-            Self::Connect(_) | Self::Exchange(_) => "websocket",
+            Self::Connect(_) => "websocket",
+            Self::Exchange(_) => "message",
         }
     }
 

@@ -64,28 +64,70 @@ pub struct Metric {
     pub unit: Unit,
     /// See [`Source`].
     pub source: Source,
+    /// Of a step's figures: the protocols whose steps count, as the catalog of a run calls them; empty: all.
+    pub protocols: &'static [&'static str],
     /// One line for the reference.
     pub help: &'static str,
 }
 
-const fn metric(name: &'static str, kind: MetricKind, unit: Unit, source: Source, help: &'static str) -> Metric {
-    Metric { name, kind, unit, source, help }
+impl Metric {
+    /// Whether figures of steps with this protocol belong to it.
+    pub fn counts(&self, protocol: &str) -> bool {
+        self.protocols.is_empty() || self.protocols.contains(&protocol)
+    }
 }
+
+const fn metric(name: &'static str, kind: MetricKind, unit: Unit, source: Source, help: &'static str) -> Metric {
+    Metric { name, kind, unit, source, protocols: &[], help }
+}
+
+/// A metric of steps that speak some protocols only.
+const fn of(protocols: &'static [&'static str], name: &'static str, kind: MetricKind, unit: Unit, help: &'static str) -> Metric {
+    Metric { name, kind, unit, source: Source::Step, protocols, help }
+}
+
+const HTTP: &[&str] = &["http"];
+const GRPC: &[&str] = &["grpc"];
+const OPENING: &[&str] = &["websocket"];
+const MESSAGES: &[&str] = &["message"];
+const SOCKETS: &[&str] = &["websocket", "message"];
 
 /// Every metric, in the order of the reference.
 pub const METRICS: &[Metric] = &[
-    metric("http_reqs", MetricKind::Counter, Unit::Count, Source::Step, "Requests that ended."),
-    metric("http_req_failed", MetricKind::Rate, Unit::Ratio, Source::Step, "Share of requests that failed."),
-    metric(
+    of(HTTP, "http_reqs", MetricKind::Counter, Unit::Count, "HTTP requests that ended."),
+    of(HTTP, "http_req_failed", MetricKind::Rate, Unit::Ratio, "Share of HTTP requests that failed."),
+    of(
+        HTTP,
         "http_req_duration",
         MetricKind::Trend,
         Unit::Time,
-        Source::Step,
         "Response time of answered requests: from the intended start in open scenarios, sending + waiting + receiving in closed ones.",
     ),
+    of(HTTP, "http_req_waiting", MetricKind::Trend, Unit::Time, "Time to the first byte, of answered requests."),
+    of(GRPC, "grpc_reqs", MetricKind::Counter, Unit::Count, "gRPC calls that ended."),
+    of(GRPC, "grpc_req_failed", MetricKind::Rate, Unit::Ratio, "Share of gRPC calls that failed."),
+    of(GRPC, "grpc_req_duration", MetricKind::Trend, Unit::Time, "The same as `http_req_duration`, of gRPC calls."),
+    of(OPENING, "ws_sessions", MetricKind::Counter, Unit::Count, "WebSockets that were opened, well or not."),
+    of(
+        OPENING,
+        "ws_connecting",
+        MetricKind::Trend,
+        Unit::Time,
+        "From when a WebSocket was due until it was open: DNS, connecting, TLS and the upgrade.",
+    ),
+    of(MESSAGES, "ws_msgs", MetricKind::Counter, Unit::Count, "Steps on open WebSockets that ended: a message sent, expected, or both."),
+    of(
+        MESSAGES,
+        "ws_msg_duration",
+        MetricKind::Trend,
+        Unit::Time,
+        "From the beginning of such a step until the expected message was there.",
+    ),
+    of(SOCKETS, "ws_failed", MetricKind::Rate, Unit::Ratio, "Share of openings and of steps on open WebSockets that failed."),
+    metric("requests", MetricKind::Counter, Unit::Count, Source::Step, "Requests that ended, whatever their protocol."),
+    metric("requests_failed", MetricKind::Rate, Unit::Ratio, Source::Step, "Share of requests that failed, whatever their protocol."),
     metric("response_time", MetricKind::Trend, Unit::Time, Source::Step, "From the intended start to the end, of answered requests."),
     metric("service_time", MetricKind::Trend, Unit::Time, Source::Step, "Sending + waiting + receiving, of answered requests."),
-    metric("http_req_waiting", MetricKind::Trend, Unit::Time, Source::Step, "Time to the first byte, of answered requests."),
     metric("checks", MetricKind::Rate, Unit::Ratio, Source::Step, "Share of checks that held."),
     metric("data_sent", MetricKind::Counter, Unit::Bytes, Source::Step, "Bytes written."),
     metric("data_received", MetricKind::Counter, Unit::Bytes, Source::Step, "Bytes read."),

@@ -37,7 +37,7 @@ pub(crate) const DEFAULT_RULES: [DefaultRule; 4] = [
     // Once the load is gone nothing fails any more: the verdict of the run has its own rule.
     DefaultRule {
         name: "requests-failing",
-        when: "http_req_failed: rate > 1% over 1m for 2m",
+        when: "requests_failed: rate > 1% over 1m for 2m",
         recover: "",
         severity: Severity::High,
         no_data: NoData::Ok,

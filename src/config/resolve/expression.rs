@@ -6,7 +6,7 @@ use crate::model::Labels;
 use crate::model::flow::{groups_of, steps_of};
 use crate::model::profile::{Executor, Scenario};
 use crate::model::staircase::{JUDGING, REST};
-use crate::model::threshold::{Bound, Condition, ParseError, Series, Source, parse_bound, parse_condition, parse_series};
+use crate::model::threshold::{Bound, Condition, METRICS, Metric, ParseError, Series, Source, parse_bound, parse_condition, parse_series};
 use crate::registry::{Span, Spanned, suggest};
 
 /// The names that selectors of one profile, or of all, may use.
@@ -18,13 +18,18 @@ pub(super) struct Selectable {
     pub(super) phases: Vec<String>,
     pub(super) profiles: Vec<String>,
     pub(super) targets: Vec<String>,
+    /// Scenario, step and protocol of every request.
+    pub(super) requests: Vec<(String, String, &'static str)>,
 }
 
 impl Selectable {
     /// Adds the names of a scenario.
     pub(super) fn add(&mut self, scenario: &Scenario) {
         self.scenarios.push(scenario.name.clone());
-        self.steps.extend(steps_of(&scenario.flow).into_iter().map(|step| step.name.clone()));
+        for step in steps_of(&scenario.flow) {
+            self.steps.push(step.name.clone());
+            self.requests.push((scenario.name.clone(), step.name.clone(), step.request.protocol()));
+        }
         self.groups.extend(groups_of(&scenario.flow).into_iter().map(str::to_owned));
         self.phases.extend(phases(&scenario.executor));
     }
@@ -94,6 +99,31 @@ impl Resolver<'_> {
             let span = self.selector_value(text, tag, value);
             self.mistake(code, span, format!("there is no {tag} `{value}`"), suggest(value, names.iter().map(String::as_str)));
         }
+    }
+
+    /// Reports a metric of requests that are not made, or of groups that there are not: it would never have a value.
+    pub(super) fn check_measured(&mut self, text: &Spanned<String>, series: &Series, known: &Selectable) {
+        let metric = series.metric;
+        if metric.source == Source::Group && known.groups.is_empty() && !series.selector.contains_key("group") {
+            let message = format!("`{}` is of groups, and the profile has none", metric.name);
+            self.mistake("nothing-to-measure", text.span, message, "put the nodes into one: `{ group: NAME, do: [...] }`");
+        }
+        let wanted = |tag: &str, name: &str| series.selector.get(tag).is_none_or(|wanted| wanted == name);
+        let mut selected =
+            known.requests.iter().filter(|(scenario, step, _)| wanted("scenario", scenario) && wanted("step", step)).peekable();
+        // Names that there are not were told already.
+        let Some((_, _, spoken)) = selected.peek().copied() else { return };
+        if metric.source != Source::Step || selected.any(|(_, _, protocol)| metric.counts(protocol)) {
+            return;
+        }
+        let same = |other: &&Metric| {
+            (other.kind, other.unit, other.source) == (metric.kind, metric.unit, metric.source)
+                && other.counts(spoken)
+                && !other.protocols.is_empty()
+        };
+        let hint = METRICS.iter().find(same).map_or_else(|| "remove it".to_owned(), |other| format!("write `{}`", other.name));
+        let message = format!("`{}` has no value: no request that it is about is made", metric.name);
+        self.mistake("nothing-to-measure", text.span, message, hint);
     }
 
     /// Reports what a verdict cannot be selected by.

@@ -120,6 +120,9 @@ impl Resolver<'_> {
     fn threshold(&mut self, raw: &RawThreshold, known: Option<&Selectable>, without_probes: Option<&str>) -> Option<Threshold> {
         let keys = &raw.0;
         let series = self.series(&keys.expr)?;
+        if let Some(known) = known {
+            self.check_measured(&keys.expr, &series, known);
+        }
         self.check_names(&keys.expr, &series, known, without_probes);
         Some(Threshold {
             text: keys.expr.value.clone(),

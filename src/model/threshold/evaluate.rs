@@ -115,7 +115,7 @@ impl Series {
         let wanted_step = self.selector.get("step");
         let mut found = None;
         for (index, meta) in catalog.steps.iter().enumerate() {
-            if wanted_step.is_some_and(|wanted| meta.name != *wanted) || !counts_now(meta.scenario) {
+            if wanted_step.is_some_and(|wanted| meta.name != *wanted) || !self.metric.counts(&meta.protocol) || !counts_now(meta.scenario) {
                 continue;
             }
             let open = catalog.scenarios.get(usize::from(meta.scenario)).is_some_and(|scenario| scenario.open);
@@ -123,10 +123,15 @@ impl Series {
             let step = interval.steps.get(&(index as u16)).unwrap_or(&nothing);
             add(&mut found, self.of_step(step, open));
         }
-        if wanted_step.is_none() && matches!(self.metric.name, "http_req_duration" | "response_time") {
+        if wanted_step.is_none()
+            && matches!(self.metric.name, "http_req_duration" | "grpc_req_duration" | "ws_connecting" | "response_time")
+        {
             for (index, scenario) in &interval.scenarios {
                 let open = catalog.scenarios.get(usize::from(*index)).is_some_and(|meta| meta.open);
-                if open && counts_now(*index) && !scenario.dropped_wait.is_empty() {
+                // What a dropped start would have sent first is what had to wait.
+                let first = catalog.steps.iter().find(|step| step.scenario == *index);
+                let counts = first.is_some_and(|step| self.metric.counts(&step.protocol));
+                if open && counts && counts_now(*index) && !scenario.dropped_wait.is_empty() {
                     add(&mut found, Aggregate::Trend(scenario.dropped_wait.clone()));
                 }
             }
@@ -141,10 +146,10 @@ impl Series {
             Aggregate::Trend(all)
         };
         match self.metric.name {
-            "http_reqs" => Aggregate::Sum(step.requests() as f64, 1.0),
-            "http_req_failed" => Aggregate::Share(step.failed(), step.requests()),
-            "http_req_duration" if open => both(&step.response_ok, &step.response_failed),
-            "response_time" => both(&step.response_ok, &step.response_failed),
+            "requests" | "http_reqs" | "grpc_reqs" | "ws_sessions" | "ws_msgs" => Aggregate::Sum(step.requests() as f64, 1.0),
+            "requests_failed" | "http_req_failed" | "grpc_req_failed" | "ws_failed" => Aggregate::Share(step.failed(), step.requests()),
+            "http_req_duration" | "grpc_req_duration" if open => both(&step.response_ok, &step.response_failed),
+            "response_time" | "ws_connecting" => both(&step.response_ok, &step.response_failed),
             "http_req_waiting" => Aggregate::Trend(step.waiting.clone()),
             "checks" => {
                 let passed: u64 = step.checks.iter().map(|check| check.passed).sum();
@@ -461,6 +466,71 @@ mod tests {
     fn says_of_what_it_speaks() {
         let result = run("pool_utilization{pool:main, probe:app}: max < 80%", &[]);
         assert_eq!(result.reason, "pool_utilization{pool:main,probe:app} max: nothing was measured, asked for < 80 %");
+    }
+
+    /// A second of a run with a step of each protocol, two requests each, of which the named one fails.
+    fn second(failing: &str) -> (Catalog, Interval) {
+        let mut catalog = Catalog::default();
+        let mut interval = Interval::default();
+        catalog.scenarios.push(crate::model::catalog::ScenarioMeta {
+            name: "s".into(),
+            executor: "constant-arrival-rate".into(),
+            open: true,
+            phases: Vec::new(),
+            start: Duration::ZERO,
+            duration: Duration::from_secs(1),
+        });
+        for (index, protocol) in ["http", "grpc", "websocket", "message"].into_iter().enumerate() {
+            catalog.steps.push(crate::model::catalog::StepMeta {
+                scenario: 0,
+                name: protocol.into(),
+                protocol: protocol.into(),
+                title: String::new(),
+                checks: Vec::new(),
+            });
+            let mut step = StepInterval { step: index as u16, ok: 1, ..StepInterval::default() };
+            step.response_ok = LatencyHistogram::from_us([10_000 * (index as u64 + 1)]);
+            step.service_ok = LatencyHistogram::from_us([1000 * (index as u64 + 1)]);
+            if protocol == failing {
+                step.failures.insert(crate::model::failure::Reason::Reset, 1);
+            } else {
+                step.ok += 1;
+            }
+            interval.steps.insert(index as u16, step);
+        }
+        let dropped_wait = LatencyHistogram::from_us([3_000_000]);
+        interval.scenarios.insert(0, ScenarioInterval { dropped_wait, ..ScenarioInterval::default() });
+        (catalog, interval)
+    }
+
+    fn measured(text: &str, failing: &str) -> Option<f64> {
+        let (catalog, interval) = second(failing);
+        let series = parse_series(text).unwrap();
+        series.measure(&catalog, &interval, &[], false).and_then(|aggregate| aggregate.value(series.aggregation))
+    }
+
+    #[test]
+    fn a_metric_counts_the_requests_of_its_protocol() {
+        for (text, value) in [
+            ("http_reqs: count > 0", 2.0),
+            ("grpc_reqs: count > 0", 2.0),
+            ("ws_sessions: count > 0", 2.0),
+            ("ws_msgs: count > 0", 2.0),
+            ("requests: count > 0", 8.0),
+            ("http_req_failed: rate < 1%", 0.0),
+            ("grpc_req_failed: rate < 1%", 0.5),
+            ("ws_failed: rate < 1%", 0.0),
+            ("requests_failed: rate < 1%", 0.125),
+        ] {
+            assert!(measured(text, "grpc").is_some_and(|found| (found - value).abs() < 1e-9), "{text}: {:?}", measured(text, "grpc"));
+        }
+        assert_eq!(measured("http_reqs{step:grpc}: count > 0", ""), None, "a step of another protocol has none");
+        let near = |text: &str, wanted: f64| measured(text, "").is_some_and(|found| (found - wanted).abs() < wanted * 0.01);
+        // In an open scenario from the intended start; a message has no intended start of its own.
+        assert!(near("grpc_req_duration: max < 1s", 0.020) && near("ws_connecting: max < 1s", 0.030));
+        assert!(near("ws_msg_duration: max < 1s", 0.004) && near("grpc_req_duration{step:grpc}: max < 1s", 0.020));
+        // A start that was dropped would have begun with the scenario's first request.
+        assert!(near("http_req_duration: max < 1s", 3.0) && near("http_req_duration{step:http}: max < 1s", 0.010));
     }
 
     #[test]
