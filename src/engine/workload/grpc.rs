@@ -32,7 +32,7 @@ impl FlowWorkload {
         };
         let authorization = step.auth.is_some().then_some(authorization.as_str());
         let mut exchange = client.call(&step.ready, Call { messages: &messages, metadata: &metadata, authorization }).await;
-        let ended = Instant::now();
+        let ended = exchange.ended;
         let outcome = std::mem::take(&mut exchange.outcome);
         let Some(status) = exchange.status else { return flight.crash(&outcome, ended) };
         if step.judge.needs_headers() {

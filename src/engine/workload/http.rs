@@ -2,7 +2,7 @@
 
 use futures_util::StreamExt;
 use futures_util::stream::FuturesUnordered;
-use http::{HeaderMap, HeaderValue};
+use http::HeaderMap;
 use tokio::time::Instant;
 
 use super::flight::{Flight, Landing};
@@ -164,22 +164,17 @@ fn land(
         client.recycle(exchange);
         return landing;
     };
-    let cookies: Vec<HeaderValue> = if step.takes_cookies { set_cookies(&exchange) } else { Vec::new() };
     let answer = Answer {
         status: Some(status),
         grpc_status: None,
         duration: outcome.phases.service_time(),
         headers: &exchange.headers,
-        set_cookies: &cookies,
+        set_cookies: &exchange.set_cookies,
         body: &exchange.body,
     };
     let landing = flight.land(outcome, ended, &answer, scope, || Some(step.prepared.message_of(status, &exchange.body, call)));
     client.recycle(exchange);
     landing
-}
-
-fn set_cookies(exchange: &Exchange) -> Vec<HeaderValue> {
-    exchange.cookies.iter().filter_map(|(name, value)| HeaderValue::try_from(format!("{name}={value}")).ok()).collect()
 }
 
 /// No headers: what a message of a WebSocket has.

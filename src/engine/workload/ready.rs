@@ -15,7 +15,7 @@ use crate::model::request::{
 use crate::model::template::{Part, Place, Template};
 use crate::protocol::dial::Origin;
 use crate::protocol::grpc::Ready;
-use crate::protocol::http::{Keep, Outline, Prepared, form};
+use crate::protocol::http::{Headers, Keep, Outline, Prepared, form};
 
 /// A step that is ready to be sent again and again.
 pub(super) enum ReadyStep {
@@ -37,8 +37,6 @@ pub(super) struct ReadyHttp {
     pub(super) headers: Vec<(String, Template)>,
     pub(super) body: ReadyBody,
     pub(super) auth: Option<ReadyAuth>,
-    /// Cookies are extracted.
-    pub(super) takes_cookies: bool,
 }
 
 impl ReadyHttp {
@@ -124,7 +122,7 @@ fn ready_http(step: &Step, request: &HttpRequest, judge: Judge, options: &HttpOp
         rendered.push("content-type");
     }
     constant.extend(kind.map(|kind| ("content-type".to_owned(), kind)));
-    let keep = Keep { body: judge.needs_body(), headers: headers_of(step)?, cookies: takes_cookies(step) };
+    let keep = Keep { body: judge.needs_body(), headers: headers_of(step)? };
     let outline = Outline {
         method: &request.method,
         origin: &request.address.origin,
@@ -138,16 +136,7 @@ fn ready_http(step: &Step, request: &HttpRequest, judge: Judge, options: &HttpOp
         options,
     };
     let path = request.address.path.constant().is_none().then(|| request.address.path.clone());
-    Ok(ReadyHttp {
-        prepared: Prepared::new(outline)?,
-        judge,
-        anywhere: is_anywhere(&request.address),
-        path,
-        headers,
-        body,
-        auth,
-        takes_cookies: takes_cookies(step),
-    })
+    Ok(ReadyHttp { prepared: Prepared::new(outline)?, judge, anywhere: is_anywhere(&request.address), path, headers, body, auth })
 }
 
 /// Whether a path begins with a placeholder, whose value may be a whole address.
@@ -156,7 +145,7 @@ fn is_anywhere(address: &Address) -> bool {
 }
 
 /// The names of the headers that checks and extractions look at.
-fn headers_of(step: &Step) -> Result<Vec<http::HeaderName>, String> {
+fn headers_of(step: &Step) -> Result<Headers, String> {
     let mut names = Vec::new();
     for check in &step.checks {
         if let CheckKind::Header(name, _) = &check.kind {
@@ -168,11 +157,14 @@ fn headers_of(step: &Step) -> Result<Vec<http::HeaderName>, String> {
             names.push(name);
         }
     }
-    names.into_iter().map(|name| name.parse().map_err(|_| format!("`{name}` is not the name of a header"))).collect()
-}
-
-fn takes_cookies(step: &Step) -> bool {
-    step.extracts.iter().any(|extract| matches!(extract.from, ExtractFrom::Cookie(_)))
+    let mut headers = Vec::with_capacity(names.len());
+    for name in names {
+        headers.push(name.parse().map_err(|_| format!("`{name}` is not the name of a header"))?);
+    }
+    if step.extracts.iter().any(|extract| matches!(extract.from, ExtractFrom::Cookie(_))) {
+        headers.push(http::header::SET_COOKIE);
+    }
+    Ok(if headers.is_empty() { Headers::None } else { Headers::Named(headers) })
 }
 
 /// The `authorization` that is always the same, or what has to be filled in.

@@ -86,12 +86,6 @@ fn address(origin: &Origin, path: &str) -> Option<url::Url> {
     url::Url::parse(&format!("{}://{}{path}", origin.scheme(), origin.authority())).ok()
 }
 
-/// Name and value of a `Set-Cookie` header.
-pub(super) fn name_and_value(set_cookie: &str) -> Option<(String, String)> {
-    let (name, value) = set_cookie.split(';').next()?.split_once('=')?;
-    Some((name.trim().to_owned(), value.trim().trim_matches('"').to_owned()))
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -141,11 +135,5 @@ mod tests {
             jar.header(&shop, &format!("/{number}"), now);
         }
         assert!(jar.known.len() <= MOST);
-    }
-
-    #[test]
-    fn names_and_values_are_read() {
-        assert_eq!(name_and_value("sid=\"a=b\"; Path=/"), Some(("sid".into(), "a=b".into())));
-        assert_eq!(name_and_value("nonsense"), None);
     }
 }

@@ -18,10 +18,30 @@ const PACKED_LOOKED_AT: usize = 4096;
 pub struct Keep {
     /// The body, up to the scenario's limit; otherwise only the first bytes of a failed answer's.
     pub body: bool,
-    /// Headers of these names.
-    pub headers: Vec<HeaderName>,
-    /// Names and values of the cookies that it sets.
-    pub cookies: bool,
+    /// Which headers.
+    pub headers: Headers,
+}
+
+/// Headers of an answer that are kept. Few are cheaper than all.
+#[derive(Debug, Clone, Default)]
+pub enum Headers {
+    /// None.
+    #[default]
+    None,
+    /// Those of these names.
+    Named(Vec<HeaderName>),
+    /// All.
+    All,
+}
+
+impl Headers {
+    fn wants(&self, name: &[u8]) -> bool {
+        match self {
+            Self::None => false,
+            Self::Named(names) => names.iter().any(|wanted| name.eq_ignore_ascii_case(wanted.as_str().as_bytes())),
+            Self::All => true,
+        }
+    }
 }
 
 /// The answer to a request.
@@ -39,12 +59,12 @@ pub struct Exchange {
     pub headers: HeaderMap,
     /// Body, decompressed, when it was asked for; else the first bytes of it when the status is 400 or more.
     pub body: Vec<u8>,
-    /// Names and values of cookies that the answer, or a redirect before it, has set, when they were asked for.
-    pub cookies: Vec<(String, String)>,
+    /// `Set-Cookie` of the redirects before the answer, in order, when that header was asked for; the answer's own are in `headers`.
+    pub set_cookies: Vec<HeaderValue>,
     /// `Location`, when redirects are followed.
     pub(super) location: Option<String>,
-    /// `Set-Cookie`, as it came.
-    pub(super) set_cookies: Vec<String>,
+    /// `Set-Cookie` of the answer, for the jar.
+    pub(super) for_jar: Vec<String>,
     /// How the body is compressed.
     pub(super) coding: Option<Coding>,
 }
@@ -59,11 +79,20 @@ impl Exchange {
             status: None,
             headers: HeaderMap::new(),
             body: Vec::new(),
-            cookies: Vec::new(),
-            location: None,
             set_cookies: Vec::new(),
+            location: None,
+            for_jar: Vec::new(),
             coding: None,
         }
+    }
+
+    /// Lays the figures of a redirect aside, and what has to be known of its answer.
+    pub(super) fn hop(&mut self) {
+        self.hops.push(std::mem::take(&mut self.outcome));
+        if let http::header::Entry::Occupied(cookies) = self.headers.entry(http::header::SET_COOKIE) {
+            self.set_cookies.extend(cookies.remove_entry_mult().1);
+        }
+        self.forget_answer();
     }
 
     /// Forgets the answer, so that another request can be made; what hops left behind stays.
@@ -72,7 +101,7 @@ impl Exchange {
         self.headers.clear();
         self.body.clear();
         self.location = None;
-        self.set_cookies.clear();
+        self.for_jar.clear();
         self.coding = None;
     }
 }
@@ -83,8 +112,9 @@ pub(super) struct Interest {
     pub(super) body: bool,
     /// Largest body that is kept, before and after decompression.
     pub(super) body_limit: usize,
-    pub(super) headers: Vec<HeaderName>,
-    pub(super) set_cookies: bool,
+    pub(super) headers: Headers,
+    /// There is a jar for cookies.
+    pub(super) for_jar: bool,
     pub(super) location: bool,
 }
 
@@ -96,16 +126,16 @@ impl Interest {
             8 if self.location && exchange.location.is_none() && name.eq_ignore_ascii_case(b"location") => {
                 exchange.location = Some(String::from_utf8_lossy(value).into_owned());
             }
-            10 if self.set_cookies && name.eq_ignore_ascii_case(b"set-cookie") => {
-                exchange.set_cookies.push(String::from_utf8_lossy(value).into_owned());
+            10 if self.for_jar && name.eq_ignore_ascii_case(b"set-cookie") => {
+                exchange.for_jar.push(String::from_utf8_lossy(value).into_owned());
             }
             16 if name.eq_ignore_ascii_case(b"content-encoding") => exchange.coding = Coding::named(value),
             _ => {}
         }
-        if let Some(wanted) = self.headers.iter().find(|wanted| name.eq_ignore_ascii_case(wanted.as_str().as_bytes()))
-            && let Ok(value) = HeaderValue::from_bytes(value)
+        if self.headers.wants(name)
+            && let (Ok(name), Ok(value)) = (HeaderName::from_bytes(name), HeaderValue::from_bytes(value))
         {
-            exchange.headers.append(wanted.clone(), value);
+            exchange.headers.append(name, value);
         }
     }
 

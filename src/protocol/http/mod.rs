@@ -21,7 +21,7 @@ use http::HeaderMap;
 use tokio::time::{Instant, timeout_at};
 
 use self::cookies::Jar;
-pub use self::exchange::{Exchange, Keep};
+pub use self::exchange::{Exchange, Headers, Keep};
 use self::http1::{Circumstances, Http1};
 use self::http2::{Fault, Http2};
 use self::pool::Connection;
@@ -127,7 +127,7 @@ impl HttpClient {
             let sent = self.attempt(request, &with_cookie, (began, deadline), exchange).await;
             self.cookie = cookie;
             sent?;
-            self.take_cookies(request, &leg, exchange);
+            self.take_cookies(&leg, exchange);
             let status = exchange.status.unwrap_or_default();
             let Some(location) = exchange.location.take().filter(|_| is_redirect(status)) else {
                 return undo_compression(request, status, exchange);
@@ -139,8 +139,7 @@ impl HttpClient {
             let next = follow(&leg, status, &location)?;
             hop = Some(next);
             began = exchange.ended;
-            exchange.hops.push(std::mem::take(&mut exchange.outcome));
-            exchange.forget_answer();
+            exchange.hop();
         }
     }
 
@@ -291,15 +290,9 @@ impl HttpClient {
         into.push_str(kept);
     }
 
-    fn take_cookies(&self, request: &Prepared, leg: &Leg<'_>, exchange: &mut Exchange) {
-        if exchange.set_cookies.is_empty() {
-            return;
-        }
-        if let Some(jar) = &self.jar {
-            jar.borrow_mut().take(&exchange.set_cookies, leg.origin, leg.path);
-        }
-        if request.keeps_cookies {
-            exchange.cookies.extend(exchange.set_cookies.iter().filter_map(|text| cookies::name_and_value(text)));
+    fn take_cookies(&self, leg: &Leg<'_>, exchange: &Exchange) {
+        if let Some(jar) = self.jar.as_ref().filter(|_| !exchange.for_jar.is_empty()) {
+            jar.borrow_mut().take(&exchange.for_jar, leg.origin, leg.path);
         }
     }
 }

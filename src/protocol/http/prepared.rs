@@ -58,7 +58,6 @@ pub struct Prepared {
     /// Request line, headers and empty line of a call in which nothing is rendered.
     head: Option<Vec<u8>>,
     pub(super) interest: Interest,
-    pub(super) keeps_cookies: bool,
     pub(super) redirects: u32,
     pub(super) timeout: Duration,
     /// Credentials that it sends: hidden wherever an answer repeats them.
@@ -128,10 +127,9 @@ impl Prepared {
                 body: keep.body,
                 body_limit: usize::try_from(options.max_body).unwrap_or(usize::MAX),
                 headers: keep.headers,
-                set_cookies: options.cookies || keep.cookies,
+                for_jar: options.cookies,
                 location: redirects > 0,
             },
-            keeps_cookies: keep.cookies,
             redirects,
             timeout,
             secrets: secrets_of(headers.iter().map(|(name, value)| (name.as_str(), value.as_str()))),

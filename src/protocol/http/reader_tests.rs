@@ -6,13 +6,14 @@ use proptest::prelude::*;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::time::Instant;
 
+use super::super::exchange::Headers;
 use super::*;
 
 const LIMIT: usize = 10_000;
 
 fn interest() -> Interest {
-    let headers = vec!["x-kept".parse().unwrap()];
-    Interest { body: true, body_limit: LIMIT, headers, set_cookies: true, location: true }
+    let headers = Headers::Named(vec!["x-kept".parse().unwrap()]);
+    Interest { body: true, body_limit: LIMIT, headers, for_jar: true, location: true }
 }
 
 /// What reading an answer came to: status, body, bytes after its end, whether the connection is kept; or the reason why not.
@@ -124,10 +125,15 @@ fn what_is_asked_for_is_kept_and_nothing_else() {
     reader.begin(false);
     reader.feed(answer, &interest(), &mut exchange).unwrap();
     assert_eq!(exchange.headers.get_all("x-kept").iter().collect::<Vec<_>>(), ["1", "2"]);
-    assert_eq!((exchange.headers.len(), exchange.location.as_deref(), exchange.set_cookies.len()), (2, Some("/b"), 2));
+    assert_eq!((exchange.headers.len(), exchange.location.as_deref(), exchange.for_jar.len()), (2, Some("/b"), 2));
     assert_eq!(exchange.coding, Some(super::super::coding::Coding::Brotli));
+    let all = Interest { headers: Headers::All, ..interest() };
+    let mut exchange = Exchange::new(Instant::now());
+    reader.begin(false);
+    reader.feed(answer, &all, &mut exchange).unwrap();
+    assert_eq!(exchange.headers.len(), 8);
     // Nobody asks: only the beginning of what a failed answer says.
-    let silent = Interest { body: false, body_limit: 0, headers: Vec::new(), set_cookies: false, location: false };
+    let silent = Interest { body: false, body_limit: 0, headers: Headers::None, for_jar: false, location: false };
     for (status, kept) in [(200, 0), (500, 300)] {
         let mut exchange = Exchange::new(Instant::now());
         reader.begin(false);
@@ -135,7 +141,7 @@ fn what_is_asked_for_is_kept_and_nothing_else() {
             format!("HTTP/1.1 {status} X\r\nX-Kept: 1\r\nLocation: /\r\nSet-Cookie: a=1\r\nContent-Length: 400\r\n\r\n{}", "x".repeat(400));
         reader.feed(answer.as_bytes(), &silent, &mut exchange).unwrap();
         assert_eq!((exchange.body.len(), exchange.status), (kept, Some(status)));
-        assert!(exchange.headers.is_empty() && exchange.location.is_none() && exchange.set_cookies.is_empty());
+        assert!(exchange.headers.is_empty() && exchange.location.is_none() && exchange.for_jar.is_empty());
     }
 }
 

@@ -27,7 +27,7 @@ fn packed(asked: &Noted) -> Answer {
         "/br" => (200, "br", [b"\x70\x00\x10it is br".as_slice(), b"\x03"].concat()),
         "/cut" => (200, "gzip", gzip(b"it is gzip")[..20].to_vec()),
         "/lie" => (200, "gzip", b"<html>".to_vec()),
-        "/bomb" => (200, "gzip", gzip(&vec![0; 64 * MIB])),
+        "/bomb" => (200, "gzip", gzip(&vec![0; 8 * MIB])),
         "/unknown" => (200, "snappy", b"as it came".to_vec()),
         "/error" => (500, "gzip", gzip(b"sorry, too many clients already")),
         other => panic!("unknown path {other}"),

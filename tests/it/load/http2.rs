@@ -12,7 +12,7 @@ use h2::server::SendResponse;
 use h2::{Reason as H2Reason, RecvStream};
 use plimsoll::model::failure::{Phase, Reason};
 use plimsoll::model::request::{Connections, HttpOptions, HttpVersion};
-use plimsoll::protocol::http::HttpClient;
+use plimsoll::protocol::http::{Headers, HttpClient};
 use tokio::io::AsyncWriteExt;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::task::JoinSet;
@@ -154,7 +154,7 @@ async fn requests_and_answers_are_as_over_http1() {
     on_a_load_thread(async {
         let mut client = HttpClient::new(ways.pool(&[server.address.to_string()]));
         let mut ask = Ask::new("GET", &server.url("/x"), &ways).header("X-A", "1").header("Connection", "keep-alive");
-        ask.keep.headers = vec!["x-kept".parse().unwrap()];
+        ask.keep.headers = Headers::Named(vec!["x-kept".parse().unwrap()]);
         let first = ask.by(&mut client).await;
         assert_eq!((answer(&first), first.headers["x-kept"].as_bytes()), ((200, "it is /x".into()), b"yes".as_slice()));
         let again = ask.by(&mut client).await;

@@ -1,7 +1,7 @@
 //! Where redirects lead: hop by hop, within the limit and the allow list, with what belongs to the next origin only.
 
 use plimsoll::model::failure::Reason;
-use plimsoll::protocol::http::{HttpClient, Keep};
+use plimsoll::protocol::http::{Headers, HttpClient, Keep};
 
 use super::asker::{Ask, Ways, answer, failure, on_a_load_thread};
 use super::notepad::{Answer, Noted, Notepad, text, with};
@@ -114,7 +114,7 @@ async fn credentials_stay_with_their_origin_and_cookies_follow_their_rules() {
         let back = other.url(&format!("/302/to/{}", server.url("/home")));
         let mut ask = Ask::new("GET", &server.url(&format!("/302/to/{back}")), &ways);
         ask = ask.header("Authorization", "Bearer secret-of-shop").header("Cookie", "own=1").header("X-Trace", "7");
-        (ask.redirects, ask.keep) = (5, Keep { body: true, cookies: true, ..Keep::default() });
+        (ask.redirects, ask.keep) = (5, Keep { body: true, headers: Headers::All });
         let exchange = ask.by(&mut client).await;
         assert_eq!(answer(&exchange), (200, "GET /home".into()));
         let (ours, theirs) = (server.take(), other.take());
@@ -126,7 +126,7 @@ async fn credentials_stay_with_their_origin_and_cookies_follow_their_rules() {
         assert_eq!(ours[0].header("cookie"), Some("own=1"));
         assert_eq!(theirs[0].header("cookie"), Some("via-302=yes"));
         assert_eq!(ours[1].header("cookie"), Some("own=1; via-302=yes"));
-        assert_eq!(exchange.cookies, vec![("via-302".to_owned(), "yes".to_owned()); 2]);
+        assert_eq!(exchange.set_cookies, vec!["via-302=yes; Path=/"; 2]);
     })
     .await;
 }
