@@ -7,6 +7,7 @@ mod climb;
 mod connections;
 mod endings;
 mod failures;
+mod flows;
 mod green;
 mod grpc;
 mod grpc_demo;
