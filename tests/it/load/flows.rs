@@ -152,12 +152,12 @@ async fn what_cannot_be_filled_in_or_taken_is_a_failure_with_its_reason() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_setup_that_fails_sends_no_load() {
-    let (code, run) = run(r#"
+    let (code, run) = run(r"
     setup:
       - { step: sign-up, post: /status/503 }
     scenarios:
       users: { executor: per-vu-iterations, vus: 1, iterations: 1, flow: [{ step: home, get: / }] }
-"#)
+")
     .await;
     assert_eq!((code, run.verdict, run.ended_by), (98, Some(Verdict::Invalid), Some(EndedBy::Setup)), "{:?}", run.reasons);
     assert!(run.reasons.iter().any(|reason| reason.starts_with("the setup failed: step `sign-up`: status_503")), "{:?}", run.reasons);
