@@ -78,7 +78,7 @@ fn holds_for(operator: Operator, order: Option<Ordering>) -> Option<bool> {
     }
 }
 
-/// Compares texts: as numbers when both are such. `matches` compiles its expression anew; prepare it with [`Comparison`] instead.
+/// Compares texts: as numbers when both are such. `matches` compiles its expression anew; prepare it with `Comparison` instead.
 pub fn texts(left: &str, operator: Operator, right: &str) -> bool {
     let order = || numbers(left, right).unwrap_or_else(|| left.cmp(right));
     match operator {
