@@ -101,6 +101,7 @@ async fn main() {
         catalog: Catalog::default(),
         summary: None,
         thresholds: Vec::new(),
+        controls: Vec::new(),
     };
     store.start_run(&run).await.unwrap();
     write(&store, &run, seconds).await;

@@ -80,6 +80,7 @@ fn run(id: &str, minute: u64, verdict: Option<Verdict>) -> Run {
         catalog: catalog(),
         summary: None,
         thresholds: Vec::new(),
+        controls: Vec::new(),
     }
 }
 

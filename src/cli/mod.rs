@@ -1,6 +1,7 @@
 //! The command line: one file per command. What is printed here is for people; exit codes are in `exit`.
 
 mod check;
+mod control;
 mod demo;
 mod exit;
 mod healthcheck;
@@ -39,6 +40,8 @@ const EXAMPLES: &str = "Examples:
   plimsoll check config/plimsoll.yaml      every mistake, each with its place
   plimsoll run surge                       one run now; the exit code is its verdict
   plimsoll serve --config /etc/plimsoll    the daemon
+  plimsoll control last scale 50%          half the load of a run that is going on
+  plimsoll stop --all                      the kill switch
   plimsoll runs                            the last runs
   plimsoll show last                       the last run in full
 
@@ -67,6 +70,27 @@ Exit codes:
   0 passed; 98 invalid or no data; 99 thresholds failed; 104 configuration invalid;
   105 interrupted; 108 ended by a guard or abortOnFail without a failed threshold;
   1 anything else";
+    pub(super) const CONTROL: &str = "Examples:
+  plimsoll control last pause
+  plimsoll control last resume
+  plimsoll control 7k3f scale 50% --scenario users
+  plimsoll control 7k3f scale 200/s
+  PLIMSOLL_TOKEN=$(cat token) plimsoll control last hold --server http://127.0.0.1:9611
+
+A pause lets nothing start, a hold keeps the present level; in both the clock of the profile
+stands still. A scale counts from the profile: 100% is the profile again.
+
+Exit codes: 0 done, 1 refused or no answer";
+    pub(super) const STOP: &str = "Examples:
+  plimsoll stop last
+  plimsoll stop --all
+  plimsoll stop --all --hold               and nothing starts until `plimsoll resume`
+
+Exit codes: 0 done, 1 refused or no answer";
+    pub(super) const RESUME: &str = "Examples:
+  plimsoll resume
+
+Exit codes: 0 done, 1 refused or no answer";
     pub(super) const CHECK: &str = "Examples:
   plimsoll check config/plimsoll.yaml
   plimsoll check /etc/plimsoll             a folder of files is one configuration
@@ -107,6 +131,15 @@ enum Command {
     /// Check a configuration and report every mistake at once
     #[command(after_help = examples::CHECK)]
     Check(check::CheckArguments),
+    /// Steer a run of the daemon: pause, hold, resume, scale, stop
+    #[command(after_help = examples::CONTROL)]
+    Control(control::ControlArguments),
+    /// Stop a run of the daemon, or everything at once
+    #[command(after_help = examples::STOP)]
+    Stop(control::StopArguments),
+    /// Let load start again after `stop --all --hold`
+    #[command(after_help = examples::RESUME)]
+    Resume(control::ServerArguments),
     /// List runs
     #[command(after_help = examples::RUNS)]
     Runs(runs::RunsArguments),
@@ -176,6 +209,9 @@ async fn dispatch(command: Command) -> Outcome {
         Command::Serve(arguments) => serve::serve(&arguments.config).await,
         Command::Run(arguments) => run::run(arguments).await,
         Command::Check(arguments) => check::check(&arguments),
+        Command::Control(arguments) => control::control(arguments).await,
+        Command::Stop(arguments) => control::stop(arguments).await,
+        Command::Resume(arguments) => control::resume(arguments).await,
         Command::Runs(arguments) => runs::runs(arguments).await,
         Command::Show(arguments) => runs::show(arguments).await,
         Command::DemoTarget(arguments) => demo::target(arguments).await,

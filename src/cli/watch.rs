@@ -37,6 +37,7 @@ impl Printer {
                     say_line!("{line}");
                 }
             }
+            Event::Controlled(id, entry) => self.line(&format!("run {id}: {} by {}", entry.what(), entry.by)),
             Event::RunEnded(_) => {}
             Event::Decided(message) => self.line(&report::message_text(message)),
             Event::Delivered(channel, message, detail) => {

@@ -32,7 +32,7 @@ pub fn reference(page: &str, kinds: &Kinds) -> String {
 
 /// Names of all tables; each must be on the page.
 #[cfg(test)]
-pub(super) const TABLES: [&str; 59] = [
+pub(super) const TABLES: [&str; 60] = [
     "top",
     "target",
     "limits",
@@ -54,6 +54,7 @@ pub(super) const TABLES: [&str; 59] = [
     "rate-stage",
     "per-vu-iterations",
     "shared-iterations",
+    "externally-controlled",
     "staircase",
     "http",
     "data",

@@ -1,5 +1,6 @@
 //! Whether a run may start now: one run at a time per target, and the schedule's policy when the target is taken. Pure.
 
+use crate::model::control::Standstill;
 use crate::model::run::{RunId, Trigger};
 use crate::model::schedule::{Overlap, Schedule, TickOutcome};
 use crate::model::units::Timestamp;
@@ -54,12 +55,17 @@ pub struct Occupancy {
     pub queued_already: bool,
     /// The daemon was told to stop.
     pub stopping: bool,
+    /// All load was stopped, and nothing starts.
+    pub standstill: Option<Standstill>,
 }
 
 /// Decides by the policy; the reason is stored with the instant.
 pub fn admit(overlap: Overlap, target: &str, occupancy: &Occupancy) -> Admission {
     if occupancy.stopping {
         return Admission::Skip("the daemon is stopping".into());
+    }
+    if let Some(standstill) = &occupancy.standstill {
+        return Admission::Skip(standstill.to_string());
     }
     let Some(running) = &occupancy.running else { return Admission::Start };
     let busy = format!("run {running} is loading target `{target}`");
@@ -81,6 +87,9 @@ mod tests {
         let busy = Occupancy { running: Some(RunId("r1".into())), ..Occupancy::default() };
         let waiting = Occupancy { queued_already: true, ..busy.clone() };
         let stopping = Occupancy { stopping: true, ..Occupancy::default() };
+        let at = Timestamp(1_700_000_000_000_000);
+        let standstill = Occupancy { standstill: Some(Standstill { at, by: "ann".into() }), ..Occupancy::default() };
+        let still = "all load was stopped by ann at 2023-11-14T22:13:20.000Z; nothing starts until `plimsoll resume`".to_owned();
         let reason = "run r1 is loading target `shop`".to_owned();
         for (overlap, occupancy, expected) in [
             (Overlap::Skip, &free, Admission::Start),
@@ -88,6 +97,7 @@ mod tests {
             (Overlap::Queue, &busy, Admission::Queue(reason.clone())),
             (Overlap::Queue, &waiting, Admission::Skip(format!("{reason}, and this profile waits already"))),
             (Overlap::Replace, &busy, Admission::Replace(RunId("r1".into()), "replaced run r1".into())),
+            (Overlap::Replace, &standstill, Admission::Skip(still)),
             (Overlap::Replace, &stopping, Admission::Skip("the daemon is stopping".into())),
         ] {
             assert_eq!(admit(overlap, "shop", occupancy), expected);

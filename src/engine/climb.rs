@@ -57,7 +57,8 @@ pub(super) fn climbers(profile: &Profile) -> Vec<Climber> {
             | Executor::ConstantArrivalRate { .. }
             | Executor::RampingArrivalRate { .. }
             | Executor::PerVuIterations { .. }
-            | Executor::SharedIterations { .. } => None,
+            | Executor::SharedIterations { .. }
+            | Executor::ExternallyControlled { .. } => None,
         })
         .collect()
 }

@@ -1,5 +1,7 @@
 //! The event loop: ticks, commands and ended runs come in; runs are admitted, started, queued, replaced; nothing blocks it.
-//! What became of every instant of every schedule is stored with its reason.
+//! What became of every instant of every schedule is stored with its reason. What people ask for is in `commands`.
+
+mod commands;
 
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::{Arc, PoisonError};
@@ -14,15 +16,16 @@ use super::calendar;
 use super::handle::{Command, EngineStatus, Event, LiveRun, NextFire, Refusal};
 use super::launch::{Launch, new_run};
 use super::prober::{ActiveRun, ActiveRuns, Prober, ProberParts};
-use super::reload::{same_instants, say_what_needs_a_restart};
 use super::runner::{EndRequest, Order, RunnerParts};
 use super::scheduler::Ticker;
 use super::setup::Setup;
+use super::steer::SteerOrder;
 use super::taps::Taps;
 use super::writer::Writer;
 use crate::clock::SharedClock;
 use crate::metrics::Metrics;
 use crate::model::alerting::AlertInstance;
+use crate::model::control::Standstill;
 use crate::model::run::{EndedBy, Run, RunId, Trigger};
 use crate::model::schedule::{Schedule, Tick, TickOutcome};
 use crate::model::units::Timestamp;
@@ -35,6 +38,8 @@ const MISSED_LIMIT: usize = 1_000;
 const RECENT_TICKS: u32 = 100;
 /// An instant that comes up later than this (the machine slept) counts as missed.
 const LATE: Duration = Duration::from_secs(120);
+/// Wishes to steer a run that may wait for it.
+const STEERS: usize = 16;
 
 /// Reads the configuration again.
 pub type Loader = Box<dyn Fn() -> Result<Setup, String> + Send + Sync>;
@@ -77,7 +82,9 @@ pub struct DaemonParts {
 
 struct Running {
     id: RunId,
+    started_at: Timestamp,
     end: watch::Sender<Option<EndRequest>>,
+    steers: mpsc::Sender<SteerOrder>,
 }
 
 struct Planned {
@@ -99,6 +106,7 @@ pub struct Daemon {
     last_tick: Option<Timestamp>,
     last_reload: Option<(Timestamp, Option<String>)>,
     stopping: bool,
+    standstill: Option<Standstill>,
 }
 
 impl Daemon {
@@ -119,6 +127,7 @@ impl Daemon {
             last_tick: None,
             last_reload: None,
             stopping: false,
+            standstill: None,
         }
     }
 
@@ -149,7 +158,12 @@ impl Daemon {
         }
         let drain = self.setup.load.drain;
         for running in self.running.values() {
-            running.end.send_replace(Some(EndRequest { by: EndedBy::Signal, who: "the daemon was told to stop".into(), drain }));
+            running.end.send_replace(Some(EndRequest {
+                by: EndedBy::Signal,
+                who: "the daemon was told to stop".into(),
+                drain,
+                asked_by: None,
+            }));
         }
         self.publish();
         while !self.running.is_empty() {
@@ -159,7 +173,7 @@ impl Daemon {
                 () = stop_now.cancelled() => {
                     for running in self.running.values() {
                         let who = "the daemon was told to stop at once".into();
-                        running.end.send_replace(Some(EndRequest { by: EndedBy::Signal, who, drain: Duration::ZERO }));
+                        running.end.send_replace(Some(EndRequest { by: EndedBy::Signal, who, drain: Duration::ZERO, asked_by: None }));
                     }
                     let all = async { while self.runs.join_next().await.is_some() {} };
                     let _ = tokio::time::timeout(Duration::from_secs(3), all).await;
@@ -174,6 +188,13 @@ impl Daemon {
     /// Plans every schedule; what passed while the daemon was down is recorded, and made up for where the schedule asks for it.
     async fn plan_after_start(&mut self) {
         let now = self.parts.clock.now();
+        self.standstill = self.parts.store.standstill().await.unwrap_or_else(|error| {
+            tracing::error!(%error, "it is not known whether all load was stopped before; it may start");
+            None
+        });
+        if let Some(standstill) = &self.standstill {
+            tracing::warn!("{standstill}");
+        }
         let schedules: Vec<Schedule> = self.setup.schedules.values().cloned().collect();
         for schedule in schedules {
             let ticks = self.parts.store.ticks(Some(&schedule.name), RECENT_TICKS).await.unwrap_or_else(|error| {
@@ -261,6 +282,7 @@ impl Daemon {
             running: self.running.get(&target).map(|running| running.id.clone()),
             queued_already: self.queue.iter().any(|other| other.profile == schedule.profile),
             stopping: self.stopping,
+            standstill: self.standstill.clone(),
         };
         let admission = admit(schedule.overlap, &target, &occupancy);
         let outcome = admission.outcome();
@@ -276,7 +298,8 @@ impl Daemon {
                 self.queue.push_back(waiting);
             }
             Admission::Replace(old, reason) => {
-                self.cancel(&old, &format!("schedule `{}` replaced it", schedule.name));
+                let by = format!("schedule `{}`", schedule.name);
+                self.cancel(&old, &by, &format!("{by} replaced it"));
                 // The newest instant replaces those that still wait for the same run to end.
                 let (older, others) = std::mem::take(&mut self.queue).into_iter().partition(|other: &Waiting| other.is_of(schedule));
                 self.queue = others;
@@ -307,44 +330,6 @@ impl Daemon {
         self.queue = still;
     }
 
-    fn command(&mut self, command: Command) {
-        match command {
-            // Whoever asked may have gone; the deed is done all the same.
-            Command::Start(profile, trigger, answer) => self.start_by_command(profile, trigger, answer),
-            Command::Cancel(id, by, answer) => {
-                let found = self.cancel(&id, &format!("cancelled by {by}"));
-                let _ = answer.send(if found { Ok(()) } else { Err(Refusal::Unknown(format!("run {id} is not going on"))) });
-            }
-            Command::Reload(answer) => {
-                let _ = answer.send(self.reload());
-            }
-        }
-    }
-
-    fn start_by_command(&mut self, profile: String, trigger: Trigger, answer: oneshot::Sender<Result<RunId, Refusal>>) {
-        let refusal = match self.setup.profiles.get(&profile) {
-            None => Some(Refusal::Unknown(format!("there is no profile `{profile}`"))),
-            Some(_) if self.stopping => Some(Refusal::NotNow("the daemon is stopping".into())),
-            Some(found) => self
-                .running
-                .get(&found.target)
-                .map(|running| Refusal::NotNow(format!("run {} is loading target `{}`; cancel it or wait", running.id, found.target))),
-        };
-        match refusal {
-            Some(refusal) => {
-                let _ = answer.send(Err(refusal));
-            }
-            None => self.start(Waiting { profile, trigger, tick: None, why: "on request".into() }, Some(answer)),
-        }
-    }
-
-    fn cancel(&mut self, id: &RunId, who: &str) -> bool {
-        let Some(running) = self.running.values().find(|running| running.id == *id) else { return false };
-        let request = EndRequest { by: EndedBy::Cancelled, who: who.into(), drain: Duration::ZERO };
-        running.end.send_replace(Some(request));
-        true
-    }
-
     /// Starts a run. Its row is written first; if that fails, nothing is loaded and the reason is recorded.
     fn start(&mut self, wish: Waiting, answer: Option<oneshot::Sender<Result<RunId, Refusal>>>) {
         let Some(profile) = self.setup.profiles.get(&wish.profile).cloned() else { return };
@@ -352,11 +337,18 @@ impl Daemon {
         let now = self.parts.clock.now();
         let id = RunId::new(now, &profile.name, (self.parts.random)() as u32);
         let (end, end_receiver) = watch::channel(None);
-        self.running.insert(profile.target.clone(), Running { id: id.clone(), end });
+        let (steers, steers_receiver) = mpsc::channel(STEERS);
+        self.running.insert(profile.target.clone(), Running { id: id.clone(), started_at: now, end, steers });
         let readings = self.parts.taps.open(&profile.target);
         let run = new_run(&profile, id, wish.trigger, now);
-        let live =
-            LiveRun { id: run.id.clone(), profile: run.profile.clone(), target: run.target.clone(), started_at: now, progress: None };
+        let live = LiveRun {
+            id: run.id.clone(),
+            profile: run.profile.clone(),
+            target: run.target.clone(),
+            started_at: now,
+            progress: None,
+            steered: String::new(),
+        };
         self.parts.runner.live.lock().unwrap_or_else(PoisonError::into_inner).insert(run.id.clone(), live);
         let (active, target_name, run_id) = (self.parts.active.clone(), profile.target.clone(), run.id.clone());
         let began = Box::new(move |start| {
@@ -365,8 +357,8 @@ impl Daemon {
             });
         });
         let seed = (self.parts.random)();
-        let order =
-            Order { run, profile: Arc::new(profile), target, threads: self.setup.load.threads, seed, end: end_receiver, readings, began };
+        let (profile, threads) = (Arc::new(profile), self.setup.load.threads);
+        let order = Order { run, profile, target, threads, seed, end: end_receiver, steers: steers_receiver, readings, began };
         let launch = Launch {
             store: self.parts.store.clone(),
             probe: self.parts.probe.clone(),
@@ -404,39 +396,6 @@ impl Daemon {
         });
         if !self.stopping {
             self.start_waiting();
-        }
-    }
-
-    /// Reads the configuration again; running runs keep the profile they began with.
-    fn reload(&mut self) -> Result<(), Refusal> {
-        let now = self.parts.clock.now();
-        match (self.parts.loader)() {
-            Ok(setup) => {
-                let before = std::mem::replace(&mut self.setup, Arc::new(setup));
-                say_what_needs_a_restart(&before, &self.setup);
-                self.setup.seed(&self.parts.metrics);
-                self.parts.setup.send_replace(self.setup.clone());
-                self.prober = Some(Prober::start(self.setup.targets.values(), &self.parts.prober));
-                // An instant that is due already and waits for its jitter, or for the next tick, is not forgotten.
-                let same = |name: &String| before.schedules.get(name).zip(self.setup.schedules.get(name)).is_some_and(same_instants);
-                self.planned.retain(|name, _| same(name));
-                let schedules: Vec<Schedule> = self.setup.schedules.values().cloned().collect();
-                for schedule in &schedules {
-                    if !self.planned.contains_key(&schedule.name) {
-                        self.plan(schedule, now);
-                    }
-                }
-                self.parts.metrics.config_reload(true, now);
-                self.last_reload = Some((now, None));
-                tracing::info!("the configuration was read again");
-                Ok(())
-            }
-            Err(error) => {
-                tracing::error!(error, "the configuration is invalid; the last good one stays in force");
-                self.parts.metrics.config_reload(false, now);
-                self.last_reload = Some((now, Some(error.clone())));
-                Err(Refusal::BadConfiguration(error))
-            }
         }
     }
 
@@ -485,6 +444,7 @@ impl Daemon {
             last_reload: self.last_reload.clone(),
             outbox_waiting: self.parts.outbox.borrow().waiting,
             stopping: self.stopping,
+            standstill: self.standstill.clone(),
         }));
     }
 }

@@ -7,7 +7,9 @@ use serde::Serialize;
 use tokio::sync::{broadcast, mpsc, oneshot, watch};
 
 use super::setup::Setup;
+use super::steer::Steer;
 use crate::model::alerting::{AlertInstance, Message};
+use crate::model::control::{ControlEntry, Standstill};
 pub use crate::model::progress::{PoolNow, Progress};
 use crate::model::run::{Run, RunId, Trigger};
 use crate::model::units::Timestamp;
@@ -21,6 +23,9 @@ pub enum Refusal {
     /// The target is being loaded, the environment forbids it, the daemon stops …
     #[error("{0}")]
     NotNow(String),
+    /// What is asked for means nothing.
+    #[error("{0}")]
+    BadRequest(String),
     /// The configuration is invalid; the last good one stays.
     #[error("{0}")]
     BadConfiguration(String),
@@ -36,6 +41,12 @@ pub enum Command {
     Start(String, Trigger, oneshot::Sender<Result<RunId, Refusal>>),
     /// End a run early; the second field says who.
     Cancel(RunId, String, oneshot::Sender<Result<(), Refusal>>),
+    /// Steer a run.
+    Control(RunId, Steer, oneshot::Sender<Result<ControlEntry, Refusal>>),
+    /// End every run now; the first field says who. With `true` nothing starts until `Resume`.
+    StopAll(String, bool, oneshot::Sender<Result<Vec<RunId>, Refusal>>),
+    /// Let load start again; the field says who.
+    Resume(String, oneshot::Sender<Result<(), Refusal>>),
     /// Read the configuration again.
     Reload(oneshot::Sender<Result<(), Refusal>>),
 }
@@ -53,6 +64,8 @@ pub struct LiveRun {
     pub started_at: Timestamp,
     /// Latest second; `None` before the first.
     pub progress: Option<Progress>,
+    /// How it is steered at present, in words; empty when it goes by its profile.
+    pub steered: String,
 }
 
 /// A schedule and when it fires next.
@@ -93,6 +106,8 @@ pub struct EngineStatus {
     pub outbox_waiting: u64,
     /// True once the daemon was told to stop.
     pub stopping: bool,
+    /// All load is stopped, and nothing starts.
+    pub standstill: Option<Standstill>,
 }
 
 /// What happens, as it happens.
@@ -102,6 +117,8 @@ pub enum Event {
     RunStarted(Box<Run>),
     /// One second of a run.
     Progress(RunId, Box<Progress>),
+    /// Somebody steered a run.
+    Controlled(RunId, Box<ControlEntry>),
     /// A run ended and is stored.
     RunEnded(Box<Run>),
     /// A message was decided (and stored).
@@ -146,6 +163,24 @@ impl EngineHandle {
     pub async fn cancel_run(&self, id: &RunId, by: &str) -> Result<(), Refusal> {
         let (answer, wait) = oneshot::channel();
         self.ask(Command::Cancel(id.clone(), by.into(), answer), wait).await
+    }
+
+    /// Steers a run that is going on.
+    pub async fn control_run(&self, id: &RunId, steer: Steer) -> Result<ControlEntry, Refusal> {
+        let (answer, wait) = oneshot::channel();
+        self.ask(Command::Control(id.clone(), steer, answer), wait).await
+    }
+
+    /// Ends every run now; with `hold` nothing starts until [`EngineHandle::resume`]. Returns the runs that were going on.
+    pub async fn stop_all(&self, by: &str, hold: bool) -> Result<Vec<RunId>, Refusal> {
+        let (answer, wait) = oneshot::channel();
+        self.ask(Command::StopAll(by.into(), hold, answer), wait).await
+    }
+
+    /// Lets load start again.
+    pub async fn resume(&self, by: &str) -> Result<(), Refusal> {
+        let (answer, wait) = oneshot::channel();
+        self.ask(Command::Resume(by.into(), answer), wait).await
     }
 
     /// Reads the configuration again; the last good one stays when it is invalid.

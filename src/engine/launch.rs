@@ -38,6 +38,7 @@ pub(super) fn new_run(profile: &Profile, id: RunId, trigger: Trigger, now: Times
         catalog: catalog_of(profile),
         summary: None,
         thresholds: Vec::new(),
+        controls: Vec::new(),
     }
 }
 

@@ -19,6 +19,7 @@ mod reload;
 pub mod runner;
 pub mod scheduler;
 pub mod setup;
+pub mod steer;
 pub mod summary;
 pub mod taps;
 pub mod time_scale;

@@ -1,5 +1,7 @@
 //! One run from its first row to its last: load threads and probes on one clock, folded, stored, shown, judged against thresholds
-//! and guards every second, summed up at the end.
+//! and guards every second, summed up at the end. What steers it while it goes on is in `steering`.
+
+mod steering;
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -8,7 +10,7 @@ use std::time::Duration;
 use tokio::sync::{broadcast, mpsc, watch};
 use tokio::time::{Instant, sleep_until};
 
-use super::catalog::{cut, scenario_of};
+use super::catalog::cut;
 use super::climb::{Climber, climbers};
 use super::findings::Observed;
 use super::ground::{Laid, tear_down};
@@ -16,12 +18,12 @@ use super::handle::{Event, LiveRun};
 use super::load::{Load, LoadPlan, start};
 use super::recorder::Recorder;
 use super::setup::TargetSetup;
+use super::steer::{Helm, SteerOrder};
 use super::summary::Fold;
 use super::verdict::judge;
 use super::watchers::Watchers;
 use super::writer::Writer;
 use crate::clock::SharedClock;
-use crate::executor::control::Controls;
 use crate::executor::schedule::Course;
 use crate::metrics::Metrics;
 use crate::model::finding::Finding;
@@ -41,6 +43,8 @@ pub struct EndRequest {
     pub who: String,
     /// Longest time for iterations that are going on; zero: cut them off.
     pub drain: Duration,
+    /// Who asked, if somebody did: kept with the run.
+    pub asked_by: Option<String>,
 }
 
 /// What alerting hears of runs.
@@ -85,6 +89,8 @@ pub struct Order {
     pub seed: u64,
     /// Wishes to end early.
     pub end: watch::Receiver<Option<EndRequest>>,
+    /// Wishes to steer it.
+    pub(super) steers: mpsc::Receiver<SteerOrder>,
     /// Readings of the target's probes.
     pub readings: mpsc::Receiver<Arc<Reading>>,
     /// Called with offset 0 once the load begins.
@@ -106,7 +112,7 @@ pub async fn execute(order: Order, laid: Result<Laid, String>, parts: RunnerPart
         climbers: climbers(&order.profile),
         profile: order.profile,
         parts,
-        controls: None,
+        helm: None,
         courses: Vec::new(),
         fold: Fold::default(),
         observed: Observed::default(),
@@ -118,15 +124,20 @@ pub async fn execute(order: Order, laid: Result<Laid, String>, parts: RunnerPart
     };
     match laid {
         Ok(laid) => {
+            // What was stopped before it began does not begin.
+            let stopped = order.end.borrow().clone();
             let (profile, catalog) = (going.profile.clone(), Arc::new(going.run.catalog.clone()));
-            match start(&LoadPlan { profile, catalog, ground: laid.ground.clone(), threads }) {
-                Ok(load) => {
+            let plan = LoadPlan { profile, catalog, ground: laid.ground.clone(), threads };
+            match stopped.map_or_else(|| Ok(start(&plan)), Err) {
+                Ok(Ok(load)) => {
                     (order.began)(load.start);
                     going.began = Some(load.start);
-                    going.controls = Some(load.controls.clone());
-                    going.follow(load, threads, order.end, order.readings).await;
+                    going.helm = Some(Helm::new(load.controls.clone(), going.profile.clone(), order.target.target.limits));
+                    let ears = Ears { end: order.end, steers: order.steers, readings: order.readings };
+                    going.follow(load, threads, ears).await;
                 }
-                Err(error) => going.ended = Some((EndedBy::Cancelled, format!("the load could not be started: {error}"))),
+                Ok(Err(error)) => going.ended = Some((EndedBy::Cancelled, format!("the load could not be started: {error}"))),
+                Err(request) => going.end_requested(request),
             }
             going.notes.extend(laid.notes);
             going.notes.extend(tear_down(&going.profile, laid.ground).await);
@@ -145,6 +156,13 @@ async fn send_news(parts: &RunnerParts, news: RunNews) {
     }
 }
 
+/// What a run listens to while it goes on.
+struct Ears {
+    end: watch::Receiver<Option<EndRequest>>,
+    steers: mpsc::Receiver<SteerOrder>,
+    readings: mpsc::Receiver<Arc<Reading>>,
+}
+
 /// A run that is going on.
 struct Going {
     run: Arc<Run>,
@@ -152,7 +170,8 @@ struct Going {
     parts: RunnerParts,
     watchers: Watchers,
     climbers: Vec<Climber>,
-    controls: Option<Arc<Controls>>,
+    /// `None` before the load has begun.
+    helm: Option<Helm>,
     /// The courses that the catalog of the run tells of.
     courses: Vec<Arc<Course>>,
     fold: Fold,
@@ -170,13 +189,7 @@ struct Going {
 }
 
 impl Going {
-    async fn follow(
-        &mut self,
-        mut load: Load,
-        threads: usize,
-        mut end: watch::Receiver<Option<EndRequest>>,
-        mut readings: mpsc::Receiver<Arc<Reading>>,
-    ) {
+    async fn follow(&mut self, mut load: Load, threads: usize, mut ears: Ears) {
         let mut recorder = Recorder::new(threads);
         let mut kill_at: Option<Instant> = None;
         let mut listening = true;
@@ -192,13 +205,17 @@ impl Going {
                         self.second(Arc::new(interval)).await;
                     }
                 }
-                Some(reading) = readings.recv() => self.reading(&reading),
-                changed = end.changed(), if listening => {
+                Some(reading) = ears.readings.recv() => self.reading(&reading),
+                Some((steer, answer)) = ears.steers.recv() => {
+                    // Whoever asked may have gone; the deed is done all the same.
+                    let _ = answer.send(self.steer(&steer));
+                }
+                changed = ears.end.changed(), if listening => {
                     listening = changed.is_ok();
-                    let request = end.borrow_and_update().clone();
+                    let request = ears.end.borrow_and_update().clone();
                     if let Some(request) = request {
                         kill_at = Some(Instant::now() + request.drain);
-                        self.ended.get_or_insert((request.by, request.who));
+                        self.end_requested(request);
                     }
                 }
                 () = sleep_until(kill_at.unwrap_or(far)), if !load.kill.is_cancelled() => load.kill.cancel(),
@@ -208,7 +225,7 @@ impl Going {
                 kill_at.get_or_insert_with(Instant::now);
             }
         }
-        while let Ok(reading) = readings.try_recv() {
+        while let Ok(reading) = ears.readings.try_recv() {
             self.reading(&reading);
         }
         for error in recorder.errors {
@@ -233,31 +250,6 @@ impl Going {
             self.watchers.interval(&self.run.catalog, &interval);
             self.climb(&interval);
             self.look_for_the_end();
-        }
-    }
-
-    /// Keeps the catalog of the run true when something was decided about its scenarios.
-    fn follow_courses(&mut self) {
-        let Some(controls) = &self.controls else { return };
-        let courses: Vec<Arc<Course>> = (0..controls.len()).filter_map(|scenario| controls.course(scenario)).collect();
-        let first = self.courses.is_empty();
-        let same = courses.iter().zip(&self.courses).all(|(one, other)| Arc::ptr_eq(one, other));
-        if first || !same {
-            let run = Arc::make_mut(&mut self.run);
-            let scenarios = self.profile.scenarios.iter().zip(&courses);
-            run.catalog.scenarios = scenarios.map(|(scenario, course)| scenario_of(scenario, course)).collect();
-            self.courses = courses;
-        }
-        if !first && !same {
-            self.parts.writer.run_changed(&self.run);
-        }
-    }
-
-    /// Judges the levels of staircases; what comes next is told to the load threads.
-    fn climb(&mut self, interval: &Interval) {
-        let (Some(controls), Some(began)) = (&self.controls, self.began) else { return };
-        for climber in &mut self.climbers {
-            climber.interval(&self.run.catalog, interval, controls, began.elapsed());
         }
     }
 
@@ -330,9 +322,9 @@ impl Going {
 
     /// Sums up, judges, stores.
     async fn finish(mut self) -> Run {
-        let elapsed = self.began.map_or(Duration::ZERO, |began| began.elapsed());
+        let elapsed = self.elapsed();
         let ended_at = self.run.started_at.plus(elapsed);
-        let ended_by = self.ended.as_ref().map_or(EndedBy::Completed, |(by, _)| *by);
+        let ended_by = self.ended_by();
         self.fold.intervals_lost = self.parts.writer.lost().saturating_sub(self.lost_before);
         self.follow_courses();
         let mut run = Run::clone(&self.run);

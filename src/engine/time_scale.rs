@@ -87,7 +87,9 @@ impl TimeScale {
         scenario.graceful_stop = self.time(scenario.graceful_stop, SHORTEST_GRACE);
         scenario.pace = scenario.pace.map(|pace| self.time(pace, Duration::ZERO));
         match &mut scenario.executor {
-            Executor::ConstantVus { duration, .. } | Executor::ConstantArrivalRate { duration, .. } => {
+            Executor::ConstantVus { duration, .. }
+            | Executor::ConstantArrivalRate { duration, .. }
+            | Executor::ExternallyControlled { duration, .. } => {
                 *duration = self.time(*duration, SHORTEST_STAGE);
             }
             Executor::RampingVus { stages, graceful_ramp_down, .. } => {

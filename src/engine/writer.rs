@@ -11,6 +11,7 @@ use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::{MissedTickBehavior, interval};
 
 use crate::metrics::Metrics;
+use crate::model::control::Standstill;
 use crate::model::finding::Finding;
 use crate::model::measure::Interval;
 use crate::model::run::{Run, RunId};
@@ -33,6 +34,8 @@ enum Write {
     /// What changed about a run that goes on.
     RunChange(Box<Run>),
     Tick(Box<Tick>),
+    /// Whether all load stands still.
+    Standstill(Option<Standstill>),
     Flush(oneshot::Sender<()>),
 }
 
@@ -103,6 +106,13 @@ impl Writer {
         }
     }
 
+    /// Writes whether all load stands still; never waits.
+    pub fn standstill(&self, standstill: Option<Standstill>) {
+        if self.queue.try_send(Write::Standstill(standstill)).is_err() {
+            tracing::error!("it could not be stored whether all load stands still: a restart will not know");
+        }
+    }
+
     /// Writes the end of a run, after everything that came before it.
     pub async fn run_ended(&self, run: Run, findings: Vec<Finding>) {
         if self.queue.send(Write::RunEnd(Box::new(run), findings)).await.is_err() {
@@ -160,7 +170,7 @@ impl Task {
                         // The one who asked may have given up waiting.
                         let _ = done.send(());
                     }
-                    Some(write @ (Write::RunEnd(..) | Write::RunChange(_) | Write::Tick(_))) => {
+                    Some(write @ (Write::RunEnd(..) | Write::RunChange(_) | Write::Tick(_) | Write::Standstill(_))) => {
                         self.keep(write);
                         self.write_pending().await;
                     }
@@ -216,6 +226,7 @@ impl Task {
             let written = match first {
                 Write::RunEnd(run, findings) => self.write_end(run, findings).await.map(|()| 1),
                 Write::RunChange(run) => self.store.update_run(run).await.map(|()| 1),
+                Write::Standstill(standstill) => self.store.set_standstill(standstill.as_ref()).await.map(|()| 1),
                 Write::Tick(tick) => self.store.record_tick(tick).await.map(|()| 1),
                 Write::Interval(..) | Write::Reading(..) | Write::Flush(_) => self.write_batch().await,
             };
@@ -270,7 +281,7 @@ impl Task {
             match write {
                 Write::Interval(run, interval) => batch.intervals.push((run.clone(), Interval::clone(interval))),
                 Write::Reading(run, reading) => batch.readings.push((run.clone(), Reading::clone(reading))),
-                Write::RunEnd(..) | Write::RunChange(_) | Write::Tick(_) | Write::Flush(_) => break,
+                Write::RunEnd(..) | Write::RunChange(_) | Write::Tick(_) | Write::Standstill(_) | Write::Flush(_) => break,
             }
         }
         self.store.append(&batch).await?;

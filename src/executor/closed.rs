@@ -148,6 +148,7 @@ impl<W: Workload> Vus<W> {
             | Executor::RampingArrivalRate { .. }
             | Executor::PerVuIterations { .. }
             | Executor::SharedIterations { .. }
+            | Executor::ExternallyControlled { .. }
             | Executor::Staircase(_) => scenario.graceful_stop,
         };
         let yard = Rc::new(Yard { end: Cell::new(None), paused: Cell::new(false), count: Cell::new(0), gone: Notify::new() });

@@ -78,6 +78,7 @@ fn budget_of(executor: &Executor) -> Option<Arc<Budget>> {
         | Executor::ConstantArrivalRate { .. }
         | Executor::RampingArrivalRate { .. }
         | Executor::PerVuIterations { .. }
+        | Executor::ExternallyControlled { .. }
         | Executor::Staircase(_) => None,
     }
 }

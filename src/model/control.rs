@@ -5,7 +5,7 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
-use super::units::{Rate, Timestamp, trim_decimal};
+use super::units::{Rate, Timestamp, parse_rate, trim_decimal};
 use crate::choice;
 
 choice! {
@@ -37,6 +37,23 @@ pub enum Scale {
 }
 
 impl Scale {
+    /// Reads `50%` or `2x` (of the profile), `20` (VUs) or `50/s` (starts); the error says what to write.
+    pub fn parse(text: &str) -> Result<Self, String> {
+        let text = text.trim();
+        let hint = "write `50%` or `2x` of what the profile says, `20` for VUs, or a rate such as `50/s`";
+        let factor = |number: &str| number.trim().parse::<f64>().ok().filter(|number| number.is_finite());
+        let found = if let Some(number) = text.strip_suffix('%') {
+            factor(number).map(|percent| Self::Factor(percent / 100.0))
+        } else if let Some(number) = text.strip_suffix('x') {
+            factor(number).map(Self::Factor)
+        } else if text.contains('/') {
+            parse_rate(text).ok().map(Self::Rate)
+        } else {
+            text.trim_end_matches(" VUs").parse().ok().map(Self::Vus)
+        };
+        found.ok_or_else(|| format!("`{text}` is not an amount: {hint}"))
+    }
+
     /// Half of it, at least one VU.
     #[must_use]
     pub fn halved(self) -> Self {
@@ -109,6 +126,21 @@ impl ControlEntry {
     }
 }
 
+/// All load is stopped, and nothing starts until somebody lets it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Standstill {
+    /// Since when.
+    pub at: Timestamp,
+    /// Who stopped it.
+    pub by: String,
+}
+
+impl fmt::Display for Standstill {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "all load was stopped by {} at {}; nothing starts until `plimsoll resume`", self.by, self.at)
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -126,6 +158,28 @@ mod tests {
             (Scale::Vus(7).halved(), 3, 4),
         ] {
             assert_eq!(scale.of_vus(vus), expected, "{scale:?} of {vus}");
+        }
+    }
+
+    #[test]
+    fn amounts_are_read_as_people_write_them() {
+        for (text, expected) in [
+            ("50%", Some(Scale::Factor(0.5))),
+            (" 2x ", Some(Scale::Factor(2.0))),
+            ("1.5 x", Some(Scale::Factor(1.5))),
+            ("20", Some(Scale::Vus(20))),
+            ("20 VUs", Some(Scale::Vus(20))),
+            ("90/min", Some(Scale::Rate(Rate { count: 90.0, per: std::time::Duration::from_secs(60) }))),
+            ("", None),
+            ("2.5", None),
+            ("-1", None),
+            ("fast", None),
+            ("NaN%", None),
+            ("5/", None),
+        ] {
+            let read = Scale::parse(text);
+            assert_eq!(read.clone().ok(), expected, "{text}");
+            assert!(read.is_ok() || read.is_err_and(|error| error.contains("`50%`")), "{text}");
         }
     }
 

@@ -174,6 +174,15 @@ pub enum Executor {
         /// No iteration starts after it; what was not started by then is dropped.
         max_duration: Duration,
     },
+    /// A number of VUs that is changed while they loop, by whoever steers the run.
+    ExternallyControlled {
+        /// VUs at the start.
+        vus: u64,
+        /// Most VUs.
+        max_vus: u64,
+        /// Regular duration.
+        duration: Duration,
+    },
     /// The load climbs in levels, each held and judged.
     Staircase(Box<Staircase>),
 }
@@ -197,6 +206,7 @@ impl Executor {
             Self::RampingArrivalRate { .. } => "ramping-arrival-rate",
             Self::PerVuIterations { .. } => "per-vu-iterations",
             Self::SharedIterations { .. } => "shared-iterations",
+            Self::ExternallyControlled { .. } => "externally-controlled",
             Self::Staircase { .. } => "staircase",
         }
     }
@@ -214,14 +224,20 @@ impl Executor {
                 StairUnit::Vus => None,
                 StairUnit::Rate { vus, .. } => Some(vus),
             },
-            Self::ConstantVus { .. } | Self::RampingVus { .. } | Self::PerVuIterations { .. } | Self::SharedIterations { .. } => None,
+            Self::ConstantVus { .. }
+            | Self::RampingVus { .. }
+            | Self::PerVuIterations { .. }
+            | Self::SharedIterations { .. }
+            | Self::ExternallyControlled { .. } => None,
         }
     }
 
     /// Regular duration, without graceful stop; the longest one where it depends on the target.
     pub fn duration(&self) -> Duration {
         match self {
-            Self::ConstantVus { duration, .. } | Self::ConstantArrivalRate { duration, .. } => *duration,
+            Self::ConstantVus { duration, .. }
+            | Self::ConstantArrivalRate { duration, .. }
+            | Self::ExternallyControlled { duration, .. } => *duration,
             Self::PerVuIterations { max_duration, .. } | Self::SharedIterations { max_duration, .. } => *max_duration,
             Self::RampingVus { stages, .. } | Self::RampingArrivalRate { stages, .. } => stages.iter().map(|stage| stage.duration).sum(),
             Self::Staircase(stairs) => stairs.longest(),
@@ -234,6 +250,7 @@ impl Executor {
             Self::ConstantVus { vus, .. } | Self::PerVuIterations { vus, .. } | Self::SharedIterations { vus, .. } => *vus,
             Self::RampingVus { start_vus, stages, .. } => stages.iter().map(|stage| stage.target as u64).max().unwrap_or(0).max(*start_vus),
             Self::ConstantArrivalRate { vus, .. } | Self::RampingArrivalRate { vus, .. } => vus.max,
+            Self::ExternallyControlled { max_vus, .. } => *max_vus,
             Self::Staircase(stairs) => match stairs.unit {
                 StairUnit::Vus => stairs.levels.iter().fold(0.0, |most: f64, level| most.max(*level)) as u64,
                 StairUnit::Rate { vus, .. } => vus.max,
@@ -244,7 +261,11 @@ impl Executor {
     /// Highest rate of starts a second; `None` for closed executors, whose rate depends on the target.
     pub fn max_rate(&self) -> Option<f64> {
         match self {
-            Self::ConstantVus { .. } | Self::RampingVus { .. } | Self::PerVuIterations { .. } | Self::SharedIterations { .. } => None,
+            Self::ConstantVus { .. }
+            | Self::RampingVus { .. }
+            | Self::PerVuIterations { .. }
+            | Self::SharedIterations { .. }
+            | Self::ExternallyControlled { .. } => None,
             Self::ConstantArrivalRate { rate, .. } => Some(rate.as_per_second()),
             Self::RampingArrivalRate { start_rate, stages, .. } => {
                 let top = stages.iter().map(|stage| stage.target).fold(start_rate.count, f64::max);

@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use super::Labels;
 use super::catalog::Catalog;
+use super::control::ControlEntry;
 use super::failure::Reason;
 use super::measure::Accounting;
 use super::staircase::ClimbSummary;
@@ -121,6 +122,9 @@ pub struct Run {
     pub summary: Option<Summary>,
     /// Threshold results, once it ended.
     pub thresholds: Vec<ThresholdResult>,
+    /// What was done to it while it was going on, in order.
+    #[serde(default)]
+    pub controls: Vec<ControlEntry>,
 }
 
 /// What one threshold came to.

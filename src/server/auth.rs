@@ -1,4 +1,4 @@
-//! Who may start, cancel and reload: the bearer of a token whose SHA-256 is configured. Compared in constant time, all of them,
+//! Who may start, steer, cancel and reload: the bearer of a token whose SHA-256 is configured. Compared in constant time, all of them,
 //! so that neither the length of a match nor the position of a token can be measured.
 
 use axum::extract::FromRequestParts;
@@ -17,19 +17,22 @@ impl FromRequestParts<Parts> for Bearer {
     type Rejection = ApiError;
 
     async fn from_request_parts(request: &mut RequestParts, parts: &Parts) -> Result<Self, ApiError> {
-        let tokens = parts.engine.status().setup.server.tokens.clone();
-        if tokens.is_empty() {
-            let message = "no token is configured, so nothing can be started or stopped over HTTP: add one under `server.tokens`";
-            return Err(ApiError::new(StatusCode::FORBIDDEN, "no_tokens", message));
-        }
         let header = request.headers.get(header::AUTHORIZATION).and_then(|value| value.to_str().ok());
-        let Some(token) = header.and_then(bearer) else {
-            return Err(ApiError::new(StatusCode::UNAUTHORIZED, "token_required", "send `Authorization: Bearer TOKEN`"));
-        };
-        match find(&tokens, token) {
-            Some(name) => Ok(Self(name.to_owned())),
-            None => Err(ApiError::new(StatusCode::UNAUTHORIZED, "token_unknown", "this token is not known")),
-        }
+        name_of(parts, header.and_then(bearer), "send `Authorization: Bearer TOKEN`").map(Self)
+    }
+}
+
+/// The name of the token that somebody gave; `hint` says how to give one.
+pub(super) fn name_of(parts: &Parts, token: Option<&str>, hint: &str) -> Result<String, ApiError> {
+    let tokens = parts.engine.status().setup.server.tokens.clone();
+    if tokens.is_empty() {
+        let message = "no token is configured, so nothing can be started or stopped over HTTP: add one under `server.tokens`";
+        return Err(ApiError::new(StatusCode::FORBIDDEN, "no_tokens", message));
+    }
+    let Some(token) = token else { return Err(ApiError::new(StatusCode::UNAUTHORIZED, "token_required", hint)) };
+    match find(&tokens, token) {
+        Some(name) => Ok(name.to_owned()),
+        None => Err(ApiError::new(StatusCode::UNAUTHORIZED, "token_unknown", "this token is not known")),
     }
 }
 

@@ -39,6 +39,7 @@ impl From<Refusal> for ApiError {
         let (status, code) = match &refusal {
             Refusal::Unknown(_) => (StatusCode::NOT_FOUND, "unknown"),
             Refusal::NotNow(_) => (StatusCode::CONFLICT, "not_now"),
+            Refusal::BadRequest(_) => (StatusCode::BAD_REQUEST, "bad_request"),
             Refusal::BadConfiguration(_) => (StatusCode::UNPROCESSABLE_ENTITY, "bad_configuration"),
             Refusal::Stopped => (StatusCode::SERVICE_UNAVAILABLE, "stopped"),
         };

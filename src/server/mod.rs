@@ -70,6 +70,8 @@ fn router(parts: Parts) -> Router {
     Router::new()
         .route("/", get(pages::home))
         .route("/runs/{id}", get(pages::run))
+        .route("/runs/{id}/control", get(pages::control::run).post(pages::control::steer))
+        .route("/stop", get(pages::control::everything).post(pages::control::stop))
         .route("/style.css", get(pages::style))
         .route("/-/healthy", get(health::healthy))
         .route("/-/ready", get(health::ready))
@@ -98,11 +100,11 @@ async fn wrong_method() -> ApiError {
     ApiError::new(StatusCode::METHOD_NOT_ALLOWED, "method_not_allowed", "this address does not answer to this method")
 }
 
-/// Pages load nothing but our own style sheet, run no script and cannot be framed.
+/// Pages load nothing but our own style sheet, run no script, send their forms nowhere else and cannot be framed.
 const HEADERS: [(HeaderName, &str); 5] = [
     (
         header::CONTENT_SECURITY_POLICY,
-        "default-src 'none'; style-src 'self'; img-src 'self' data:; form-action 'none'; base-uri 'none'; frame-ancestors 'none'",
+        "default-src 'none'; style-src 'self'; img-src 'self' data:; form-action 'self'; base-uri 'none'; frame-ancestors 'none'",
     ),
     (header::X_CONTENT_TYPE_OPTIONS, "nosniff"),
     (header::X_FRAME_OPTIONS, "DENY"),

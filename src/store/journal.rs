@@ -1,4 +1,5 @@
-//! What is written once and read as lists: findings of analysis, and what became of each instant of a schedule.
+//! What is written once and read as lists: findings of analysis, and what became of each instant of a schedule. And whether all load
+//! stands still.
 
 use std::collections::BTreeSet;
 
@@ -7,6 +8,7 @@ use super::runs::Key;
 use super::shared::{Tx, json, limit_or_default};
 use super::{StoreResult, sql};
 use crate::model::alerting::Severity;
+use crate::model::control::Standstill;
 use crate::model::finding::Finding;
 use crate::model::run::RunId;
 use crate::model::schedule::{Tick, TickOutcome};
@@ -38,6 +40,17 @@ pub(super) async fn findings<D: Dialect>(tx: &mut Tx<'_, D>, run: Option<&RunId>
         })
     })
     .await
+}
+
+pub(super) async fn standstill<D: Dialect>(tx: &mut Tx<'_, D>) -> StoreResult<Option<Standstill>> {
+    tx.first(sql::STANDSTILL, &[], |row| Ok(Standstill { at: row.time()?, by: row.string()? })).await
+}
+
+pub(super) async fn save_standstill<D: Dialect>(tx: &mut Tx<'_, D>, standstill: Option<&Standstill>) -> StoreResult<()> {
+    match standstill {
+        Some(standstill) => tx.execute(sql::SAVE_STANDSTILL, params![standstill.at, &standstill.by]).await.map(drop),
+        None => tx.execute(sql::DELETE_STANDSTILL, &[]).await.map(drop),
+    }
 }
 
 pub(super) async fn record_tick<D: Dialect>(tx: &mut Tx<'_, D>, tick: &Tick) -> StoreResult<()> {

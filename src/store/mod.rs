@@ -20,6 +20,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 
 use crate::model::alerting::{AlertInstance, OutboxState, Outgoing, Transition};
+use crate::model::control::Standstill;
 use crate::model::finding::Finding;
 use crate::model::measure::Interval;
 use crate::model::run::{Run, RunId, RunStatus, Verdict};
@@ -199,6 +200,11 @@ pub trait Store: Send + Sync {
     async fn record_tick(&self, tick: &Tick) -> StoreResult<()>;
     /// Records, newest first; of one schedule or of all.
     async fn ticks(&self, schedule: Option<&str>, limit: u32) -> StoreResult<Vec<Tick>>;
+
+    /// Whether all load stands still.
+    async fn standstill(&self) -> StoreResult<Option<Standstill>>;
+    /// Remembers that all load stands still, or that it does not any more.
+    async fn set_standstill(&self, standstill: Option<&Standstill>) -> StoreResult<()>;
 
     /// All alert instances.
     async fn alerts(&self) -> StoreResult<Vec<AlertInstance>>;

@@ -91,6 +91,7 @@ fn values(run: &Run) -> StoreResult<(Vec<Value<'_>>, usize)> {
     values.push(json(&run.catalog)?.into());
     values.push(run.summary.as_ref().map(|summary| readable_json(&run.id, "the summary", summary)).transpose()?.into());
     values.push(readable_json(&run.id, "the list of thresholds", &run.thresholds)?.into());
+    values.push(readable_json(&run.id, "what was done to it", &run.controls)?.into());
     Ok((values, 7))
 }
 
@@ -168,5 +169,6 @@ fn read<D: Dialect>(row: &mut Columns<'_, D>) -> StoreResult<Run> {
         catalog: row.json()?,
         summary: row.opt_json()?,
         thresholds: row.json()?,
+        controls: row.json()?,
     })
 }

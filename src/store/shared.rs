@@ -16,6 +16,7 @@ use super::{
     runs, series, sql,
 };
 use crate::model::alerting::{AlertInstance, OutboxState, Outgoing, Transition};
+use crate::model::control::Standstill;
 use crate::model::finding::Finding;
 use crate::model::measure::Interval;
 use crate::model::run::{Run, RunId};
@@ -273,6 +274,16 @@ impl<D: Dialect> Store for SqlStore<D> {
 
     async fn ticks(&self, schedule: Option<&str>, limit: u32) -> StoreResult<Vec<Tick>> {
         journal::ticks(&mut self.reading().await?, schedule, limit).await
+    }
+
+    async fn standstill(&self) -> StoreResult<Option<Standstill>> {
+        journal::standstill(&mut self.reading().await?).await
+    }
+
+    async fn set_standstill(&self, standstill: Option<&Standstill>) -> StoreResult<()> {
+        let mut tx = self.writing().await?;
+        journal::save_standstill(&mut tx, standstill).await?;
+        tx.commit().await
     }
 
     async fn alerts(&self) -> StoreResult<Vec<AlertInstance>> {

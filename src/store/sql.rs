@@ -4,7 +4,7 @@
 macro_rules! run_columns {
     () => {
         "id, profile, target, trigger_by, trigger_name, digest, target_version, started_at, ended_at, status, ended_by, verdict, reasons, \
-         catalog, summary, thresholds"
+         catalog, summary, thresholds, controls"
     };
 }
 
@@ -33,10 +33,10 @@ pub(super) const PING: &str = "UPDATE store_meta SET pings = pings + 1 WHERE id 
 pub(super) const VERSION: &str = "SELECT max(version) FROM _sqlx_migrations";
 
 pub(super) const INSERT_RUN: &str =
-    concat!("INSERT INTO runs (", run_columns!(), ") VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16)");
+    concat!("INSERT INTO runs (", run_columns!(), ") VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17)");
 pub(super) const UPDATE_RUN: &str = "UPDATE runs SET profile = $2, target = $3, trigger_by = $4, trigger_name = $5, digest = $6, \
     target_version = $7, ended_at = $8, status = $9, ended_by = $10, verdict = $11, reasons = $12, catalog = $13, summary = $14, \
-    thresholds = $15 WHERE id = $1";
+    thresholds = $15, controls = $16 WHERE id = $1";
 pub(super) const LOAD_BEGINS: &str = "UPDATE runs SET started_at = $2 WHERE id = $1 AND status = 'running' \
     AND NOT EXISTS (SELECT 1 FROM intervals WHERE run = num)";
 pub(super) const RUN_BY_ID: &str = concat!("SELECT ", run_columns!(), " FROM runs WHERE id = $1");
@@ -117,6 +117,11 @@ pub(super) const SAVE_TICK: &str = "INSERT INTO ticks (schedule, due, profile, d
     decided = excluded.decided, outcome = excluded.outcome, reason = excluded.reason, run = excluded.run";
 pub(super) const TICKS: &str = "SELECT schedule, profile, due, decided, outcome, reason, run FROM ticks \
     WHERE ($1 IS NULL OR schedule = $1) ORDER BY due DESC, schedule LIMIT $2";
+
+pub(super) const STANDSTILL: &str = "SELECT at, by_whom FROM standstill WHERE id = 1";
+pub(super) const SAVE_STANDSTILL: &str = "INSERT INTO standstill (id, at, by_whom) VALUES (1, $1, $2) \
+    ON CONFLICT (id) DO UPDATE SET at = excluded.at, by_whom = excluded.by_whom";
+pub(super) const DELETE_STANDSTILL: &str = "DELETE FROM standstill";
 
 pub(super) const ALERTS: &str = "SELECT fingerprint, rule, labels, state, since, active_since, clear_since, last_data, value, shown, \
     incident, opened_at, told, messages, last_message, run FROM alert_instances ORDER BY fingerprint";

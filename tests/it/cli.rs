@@ -12,7 +12,8 @@ use crate::servers::bed::{Bed, errors, finish, printed, profile, run_that_is, wi
 use crate::servers::daemon::plimsoll;
 use crate::servers::{free_port, temp_dir};
 
-const COMMANDS: &[&str] = &["demo", "serve", "run", "check", "runs", "show", "demo-target", "schema", "healthcheck"];
+const COMMANDS: &[&str] =
+    &["demo", "serve", "run", "check", "control", "stop", "resume", "runs", "show", "demo-target", "schema", "healthcheck"];
 
 async fn call(arguments: &[&str]) -> Output {
     finish(plimsoll(arguments)).await

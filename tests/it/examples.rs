@@ -27,7 +27,11 @@ const EXAMPLES: &[Example] = &[
     Example { folder: "gate", pool: 20, profiles: &[("gate", "0.005"), ("retest", "0.01")] },
     Example { folder: "challenge", pool: 100, profiles: &[("challenge", "0.003")] },
     Example { folder: "trio", pool: 20, profiles: &[("sustained", "0.005"), ("spike", "0.02"), ("soak", "0.002")] },
-    Example { folder: "executors", pool: 20, profiles: &[("iterations", "0.5"), ("staircase", "0.05"), ("steps", "0.05")] },
+    Example {
+        folder: "executors",
+        pool: 20,
+        profiles: &[("iterations", "0.5"), ("staircase", "0.05"), ("steps", "0.05"), ("controlled", "0.05")],
+    },
     Example { folder: "ladder", pool: 20, profiles: &[("users", "0.0015"), ("messages", "0.003"), ("hold", "0.005")] },
 ];
 

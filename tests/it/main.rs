@@ -3,6 +3,7 @@
 mod architecture;
 mod bad_config;
 mod cli;
+mod control;
 mod demo;
 mod examples;
 mod faults;

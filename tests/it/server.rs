@@ -22,6 +22,8 @@ const ID: &str = "20261121-020000-checkout-7k3f";
 const ROUTES: &[&str] = &[
     "/",
     "/runs/20261121-020000-checkout-7k3f",
+    "/runs/20261121-030000-checkout-m2q9/control",
+    "/stop",
     "/style.css",
     "/metrics",
     "/-/healthy",
@@ -34,6 +36,7 @@ const ROUTES: &[&str] = &[
     "/api/v1/schedules",
     "/api/v1/alerts",
     "/api/v1/findings",
+    "/api/v1/stop",
 ];
 
 fn bearer() -> String {
@@ -69,7 +72,15 @@ async fn every_route_answers_with_its_type_and_the_security_headers() {
 #[tokio::test]
 async fn only_a_known_token_changes_something() {
     let served = Served::start().await;
-    let changes = [("POST", "/api/v1/runs"), ("DELETE", "/api/v1/runs/last"), ("POST", "/api/v1/runs/last/cancel"), ("POST", "/-/reload")];
+    let changes = [
+        ("POST", "/api/v1/runs"),
+        ("DELETE", "/api/v1/runs/last"),
+        ("POST", "/api/v1/runs/last/cancel"),
+        ("PATCH", "/api/v1/runs/last/control"),
+        ("POST", "/api/v1/stop"),
+        ("POST", "/api/v1/resume"),
+        ("POST", "/-/reload"),
+    ];
     for (method, path) in changes {
         for (header, code) in [
             ("", "token_required"),
@@ -90,6 +101,92 @@ async fn only_a_known_token_changes_something() {
     served.status.send_replace(Arc::new(status));
     let answer = served.ask("POST", "/api/v1/runs", &bearer(), "{\"profile\":\"checkout\"}").await;
     assert_eq!((answer.status, answer.code().as_str()), (403, "no_tokens"));
+}
+
+const LIVE: &str = "20261121-030000-checkout-m2q9";
+
+#[tokio::test]
+async fn a_run_is_steered_over_the_api() {
+    let served = Served::start().await;
+    let path = format!("/api/v1/runs/{LIVE}/control");
+    let answer = served.ask("PATCH", &path, &bearer(), r#"{"action":"scale","to":"50%","scenario":"shoppers"}"#).await;
+    let json = answer.json();
+    assert_eq!((answer.status, json["what"].as_str()), (200, Some("scale `shoppers` to 0.5 times the profile")), "{answer:?}");
+    assert_eq!((&json["entry"]["by"], &json["entry"]["second"]), (&"api token ci".into(), &26.1.into()));
+    assert_eq!(served.ask("PATCH", "/api/v1/runs/last/control", &bearer(), r#"{"action":"pause"}"#).await.status, 200);
+    for (body, status, code) in [
+        (r#"{"action":"hold"}"#, 409, "not_now"),
+        (r#"{"action":"scale","to":"fast"}"#, 400, "bad_request"),
+        (r#"{"action":"faster"}"#, 422, "bad_request"),
+        (r#"{"action":"pause","for":"1m"}"#, 422, "bad_request"),
+        ("{", 400, "bad_request"),
+    ] {
+        let answer = served.ask("PATCH", &path, &bearer(), body).await;
+        assert_eq!((answer.status, answer.code().as_str()), (status, code), "{body}");
+    }
+    let answer = served.ask("PATCH", "/api/v1/runs/nope/control", &bearer(), r#"{"action":"pause"}"#).await;
+    assert_eq!((answer.status, answer.code().as_str()), (404, "unknown_run"));
+    let answer = served.ask("POST", "/api/v1/stop", &bearer(), r#"{"hold":true}"#).await;
+    assert_eq!((answer.status, &answer.json()["stopped"][0]), (200, &LIVE.into()));
+    assert_eq!(served.ask("POST", "/api/v1/stop", &format!("Authorization: Bearer {TOKEN}\r\n"), "").await.status, 200);
+    assert_eq!(served.ask("POST", "/api/v1/stop", &bearer(), r#"{"hold":1}"#).await.status, 422);
+    assert_eq!(served.ask("POST", "/api/v1/resume", &bearer(), "").await.status, 200);
+    let asked = served.asked.lock().unwrap().clone();
+    assert_eq!(
+        asked,
+        [
+            format!("scale `shoppers` to 0.5 times the profile of {LIVE} by api token ci"),
+            format!("pause of {LIVE} by api token ci"),
+            format!("hold of {LIVE} by api token ci"),
+            "stop all by api token ci, hold true".to_owned(),
+            "stop all by api token ci, hold false".to_owned(),
+            "resume by api token ci".to_owned(),
+        ]
+    );
+}
+
+#[tokio::test]
+async fn a_run_is_steered_by_hand() {
+    let served = Served::start().await;
+    let home = served.get("/").await.body;
+    assert!(home.contains("href=\"/stop\"") && home.contains(&format!("href=\"/runs/{LIVE}/control\"")), "{home}");
+    assert!(home.contains("held, scaled to 30 VUs"), "{home}");
+    let path = format!("/runs/{LIVE}/control");
+    for page in [path.as_str(), "/stop"] {
+        let body = served.get(page).await.body;
+        assert!(body.contains("<form") && body.contains("type=\"password\""), "{body}");
+        assert!(!body.contains("http-equiv=\"refresh\""), "a page that reloads takes away what is being written: {body}");
+    }
+    let form = "Content-Type: application/x-www-form-urlencoded\r\n";
+    let token = format!("token={TOKEN}");
+    let answer = served.ask("POST", &path, form, &format!("{token}&action=scale&to=50%25&scenario=")).await;
+    assert_eq!((answer.status, answer.headers["location"].as_str()), (303, format!("/runs/{LIVE}").as_str()), "{answer:?}");
+    let answer = served.ask("POST", "/stop", form, &format!("{token}&action=hold")).await;
+    assert_eq!((answer.status, answer.headers["location"].as_str()), (303, "/"));
+    for (page, body, status, said) in [
+        (path.as_str(), "token=&action=pause".to_owned(), 401, "write a token into the form"),
+        (path.as_str(), "token=wrong&action=pause".to_owned(), 401, "this token is not known"),
+        (path.as_str(), format!("{token}&action=hold"), 409, "that is how it is already"),
+        (path.as_str(), format!("{token}&action=scale&to=fast"), 400, "is not an amount"),
+        (path.as_str(), format!("{token}&action=explode"), 400, "there is no such button"),
+        ("/stop", "token=wrong&action=stop".to_owned(), 401, "this token is not known"),
+        ("/stop", format!("{token}&action=explode"), 400, "there is no such button"),
+    ] {
+        let answer = served.ask("POST", page, form, &body).await;
+        assert_eq!(answer.status, status, "{body}: {answer:?}");
+        assert!(answer.body.contains("Nothing was done: ") && answer.body.contains(said), "{body}: {}", answer.body);
+        assert!(!answer.body.contains(TOKEN), "a token is never shown");
+    }
+    assert_eq!(served.get("/runs/20261121-020000-checkout-7k3f/control").await.status, 404, "it has ended");
+    let asked = served.asked.lock().unwrap().clone();
+    assert_eq!(
+        asked,
+        [
+            format!("scale to 0.5 times the profile of {LIVE} by the page, token ci"),
+            "stop all by the page, token ci, hold true".to_owned(),
+            format!("hold of {LIVE} by the page, token ci"),
+        ]
+    );
 }
 
 #[tokio::test]

@@ -98,6 +98,7 @@ promises! {
     journal::findings_of_an_unknown_run_are_refused,
     journal::the_same_instant_of_a_schedule_again_replaces_it,
     journal::ticks_come_newest_first,
+    journal::a_standstill_is_remembered_until_it_ends,
     alerts::an_alert_is_read_back_whole_replaced_and_forgotten,
     alerts::transitions_come_newest_first,
     alerts::a_decision_is_stored_whole_or_not_at_all,

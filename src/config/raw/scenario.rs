@@ -30,6 +30,8 @@ choice! {
         PerVuIterations = "per-vu-iterations",
         /// VUs share a number of iterations: faster ones do more.
         SharedIterations = "shared-iterations",
+        /// A number of VUs that is changed while they loop: `plimsoll control`, or the API.
+        ExternallyControlled = "externally-controlled",
         /// The load climbs in levels, each held and judged.
         Staircase = "staircase",
     }
@@ -161,6 +163,18 @@ settings! {
     }
 }
 
+settings! {
+    /// A number of VUs that is changed while they loop.
+    pub(crate) struct ControlledKeys titled "scenario" {
+        /// VUs at the start.
+        vus: default u64 = 1,
+        /// Most VUs. Without it: `vus`.
+        max_vus as "maxVUs": optional Spanned<u64>,
+        /// How long; a pause and a hold make it longer.
+        duration: required Spanned<Duration>,
+    }
+}
+
 /// A rate: with its unit, or a number whose unit is `timeUnit`.
 #[derive(Debug, Clone, Copy)]
 pub(crate) enum RawRate {
@@ -200,6 +214,8 @@ pub(crate) enum RawExecutor {
     PerVu(PerVuKeys),
     /// shared-iterations
     Shared(SharedKeys),
+    /// externally-controlled
+    Controlled(ControlledKeys),
     /// staircase
     Staircase(Box<StaircaseKeys>),
 }
@@ -223,6 +239,7 @@ impl ExecutorName {
             Self::RampingArrivalRate => RampingRateKeys::keys(),
             Self::PerVuIterations => PerVuKeys::keys(),
             Self::SharedIterations => SharedKeys::keys(),
+            Self::ExternallyControlled => ControlledKeys::keys(),
             Self::Staircase => StaircaseKeys::keys(),
         }
     }
@@ -235,6 +252,7 @@ impl ExecutorName {
             Self::RampingArrivalRate => RampingRateKeys::decode(node, cx).map(RawExecutor::RampingRate),
             Self::PerVuIterations => PerVuKeys::decode(node, cx).map(RawExecutor::PerVu),
             Self::SharedIterations => SharedKeys::decode(node, cx).map(RawExecutor::Shared),
+            Self::ExternallyControlled => ControlledKeys::decode(node, cx).map(RawExecutor::Controlled),
             Self::Staircase => StaircaseKeys::decode(node, cx).map(|keys| RawExecutor::Staircase(Box::new(keys))),
         }
     }

@@ -108,6 +108,9 @@ fn executor(executor: &Executor) -> String {
         Executor::PerVuIterations { vus, iterations, max_duration } | Executor::SharedIterations { vus, iterations, max_duration } => {
             format!("{name} vus {vus} iterations {iterations} within {}", max_duration.as_micros())
         }
+        Executor::ExternallyControlled { vus, max_vus, duration } => {
+            format!("{name} vus {vus} to {max_vus} for {}", duration.as_micros())
+        }
         Executor::Staircase(stairs) => staircase(name, stairs),
     }
 }

@@ -53,7 +53,8 @@ pub(super) fn phases(executor: &Executor) -> Vec<String> {
         Executor::ConstantVus { .. }
         | Executor::ConstantArrivalRate { .. }
         | Executor::PerVuIterations { .. }
-        | Executor::SharedIterations { .. } => vec!["main".into()],
+        | Executor::SharedIterations { .. }
+        | Executor::ExternallyControlled { .. } => vec!["main".into()],
         Executor::RampingVus { stages, .. } | Executor::RampingArrivalRate { stages, .. } => {
             let numbered = stages.iter().enumerate();
             numbered.map(|(index, stage)| stage.name.clone().unwrap_or_else(|| format!("stage-{}", index + 1))).collect()

@@ -5,7 +5,8 @@ use std::time::Duration;
 use super::Resolver;
 use super::profile::InProfile;
 use crate::config::raw::scenario::{
-    ConstantRateKeys, ConstantVusKeys, PerVuKeys, RampingRateKeys, RampingVusKeys, RawExecutor, RawRate, RawScenario, SharedKeys,
+    ConstantRateKeys, ConstantVusKeys, ControlledKeys, PerVuKeys, RampingRateKeys, RampingVusKeys, RawExecutor, RawRate, RawScenario,
+    SharedKeys,
 };
 use crate::model::profile::{Executor, Scenario, Stage, VuPool};
 use crate::model::units::{Rate, trim_decimal};
@@ -20,6 +21,7 @@ impl Resolver<'_> {
             RawExecutor::RampingRate(keys) => self.ramping_rate(keys),
             RawExecutor::PerVu(keys) => self.per_vu(name, keys),
             RawExecutor::Shared(keys) => self.shared(name, keys),
+            RawExecutor::Controlled(keys) => self.controlled(keys),
             RawExecutor::Staircase(keys) => self.staircase(name, keys),
         };
         let load = self.iteration(name, &raw.common, executor.as_ref().map(Executor::max_vus), profile);
@@ -67,6 +69,19 @@ impl Resolver<'_> {
             return None;
         }
         (some && time).then_some(Executor::SharedIterations { vus, iterations, max_duration })
+    }
+
+    fn controlled(&mut self, keys: &ControlledKeys) -> Option<Executor> {
+        let duration = self.positive(&keys.duration, "a duration")?;
+        let max_vus = keys.max_vus.as_ref().map_or(keys.vus, |max| max.value);
+        let span = keys.max_vus.as_ref().map_or(keys.duration.span, |max| max.span);
+        if max_vus == 0 || max_vus < keys.vus {
+            let message =
+                if max_vus == 0 { "there is never a VU".into() } else { format!("`maxVUs` {max_vus} is less than `vus` {}", keys.vus) };
+            self.mistake("out-of-range", span, message, format!("write `maxVUs: {}` or more", keys.vus.max(1)));
+            return None;
+        }
+        Some(Executor::ExternallyControlled { vus: keys.vus, max_vus, duration })
     }
 
     /// Reports a number that may not be 0.

@@ -106,6 +106,7 @@ impl Course {
                 (VuSteps::of(executor), None)
             }
             Executor::PerVuIterations { vus, .. } => (VuSteps::of(executor), Some(*vus)),
+            Executor::ExternallyControlled { max_vus, .. } => (VuSteps::of(executor), Some(*max_vus)),
             Executor::ConstantArrivalRate { .. } | Executor::RampingArrivalRate { .. } => (None, None),
         };
         let levels = match (levels, Starts::of(executor)) {
@@ -123,7 +124,8 @@ impl Course {
             | Executor::ConstantArrivalRate { .. }
             | Executor::RampingArrivalRate { .. }
             | Executor::PerVuIterations { .. }
-            | Executor::SharedIterations { .. } => (None, Some(executor.duration())),
+            | Executor::SharedIterations { .. }
+            | Executor::ExternallyControlled { .. } => (None, Some(executor.duration())),
         };
         let mut course = Self {
             levels,
@@ -194,6 +196,11 @@ impl Course {
     /// How it is steered since the last decision.
     pub fn latest(&self) -> Change {
         self.changes.last().copied().unwrap_or(Change { at: Duration::ZERO, mode: Mode::Running, scale: None })
+    }
+
+    /// Most VUs that scaling may reach, where the executor has a bound.
+    pub fn most_vus(&self) -> Option<u64> {
+        self.most_vus
     }
 
     /// True when something was decided about it, or will have to be, after it began.

@@ -66,7 +66,8 @@ impl Starts {
             Executor::ConstantVus { .. }
             | Executor::RampingVus { .. }
             | Executor::PerVuIterations { .. }
-            | Executor::SharedIterations { .. } => None,
+            | Executor::SharedIterations { .. }
+            | Executor::ExternallyControlled { .. } => None,
             Executor::Staircase(stairs) => match stairs.unit {
                 StairUnit::Vus => None,
                 StairUnit::Rate { per, .. } => {

@@ -16,9 +16,10 @@ impl VuSteps {
     /// The steps of an executor; `None` for an open one.
     pub fn of(executor: &Executor) -> Option<Self> {
         match executor {
-            Executor::ConstantVus { vus, .. } | Executor::PerVuIterations { vus, .. } | Executor::SharedIterations { vus, .. } => {
-                Some(Self { steps: vec![(Duration::ZERO, *vus)] })
-            }
+            Executor::ConstantVus { vus, .. }
+            | Executor::PerVuIterations { vus, .. }
+            | Executor::SharedIterations { vus, .. }
+            | Executor::ExternallyControlled { vus, .. } => Some(Self { steps: vec![(Duration::ZERO, *vus)] }),
             Executor::RampingVus { start_vus, stages, .. } => Some(Self::ramping(*start_vus, stages)),
             Executor::ConstantArrivalRate { .. } | Executor::RampingArrivalRate { .. } => None,
             Executor::Staircase(stairs) => match stairs.unit {

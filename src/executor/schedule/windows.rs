@@ -20,7 +20,8 @@ pub(super) fn of_profile(executor: &Executor) -> Vec<PhaseWindow> {
         Executor::ConstantVus { .. }
         | Executor::ConstantArrivalRate { .. }
         | Executor::PerVuIterations { .. }
-        | Executor::SharedIterations { .. } => {
+        | Executor::SharedIterations { .. }
+        | Executor::ExternallyControlled { .. } => {
             vec![PhaseWindow { name: "main".into(), start: Duration::ZERO, end: executor.duration(), ramp: false }]
         }
         Executor::RampingVus { start_vus, stages, .. } => of_stages(*start_vus as f64, stages),

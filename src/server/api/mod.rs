@@ -2,12 +2,13 @@
 
 mod alerts;
 mod configuration;
-mod runs;
+pub(super) mod control;
+pub(super) mod runs;
 
 use axum::Json;
 use axum::Router;
 use axum::extract::State;
-use axum::routing::{get, post};
+use axum::routing::{get, patch, post};
 use serde_json::{Value, json};
 
 use super::Parts;
@@ -19,6 +20,9 @@ pub(super) fn router() -> Router<Parts> {
         .route("/runs", get(runs::list).post(runs::start))
         .route("/runs/{id}", get(runs::show).delete(runs::cancel))
         .route("/runs/{id}/cancel", post(runs::cancel))
+        .route("/runs/{id}/control", patch(control::control))
+        .route("/stop", get(control::standstill).post(control::stop))
+        .route("/resume", post(control::resume))
         .route("/runs/{id}/intervals", get(runs::intervals))
         .route("/profiles", get(configuration::profiles))
         .route("/targets", get(configuration::targets))

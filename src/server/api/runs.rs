@@ -11,7 +11,8 @@ use super::super::auth::Bearer;
 use super::super::error::ApiError;
 use super::super::load::{self, MAX_SECONDS};
 use super::super::{Parts, stored};
-use crate::model::run::{Run, RunStatus, Trigger, Verdict};
+use crate::engine::handle::LiveRun;
+use crate::model::run::{Run, RunId, RunStatus, Trigger, Verdict};
 use crate::model::threshold::{METRICS, Source};
 use crate::model::units::Timestamp;
 use crate::report::{finding_json, run_json, run_row_json};
@@ -75,9 +76,10 @@ pub(in super::super) async fn show(State(parts): State<Parts>, Path(id): Path<St
     let run = find(&parts, &id).await?;
     let findings = stored(parts.store.findings(Some(&run.id), 100)).await?;
     let status = parts.engine.status();
-    let live = status.running.iter().find(|live| live.id == run.id).and_then(|live| live.progress.clone());
+    let going = status.running.iter().find(|live| live.id == run.id);
+    let (live, steered) = (going.and_then(|live| live.progress.as_ref()), going.map(|live| live.steered.as_str()));
     let findings: Vec<Value> = findings.iter().map(finding_json).collect();
-    Ok(Json(json!({ "run": run_json(&run), "findings": findings, "live": live })))
+    Ok(Json(json!({ "run": run_json(&run), "findings": findings, "live": live, "steered": steered })))
 }
 
 #[derive(Debug, Deserialize)]
@@ -134,18 +136,24 @@ pub(in super::super) async fn start(
     Ok((StatusCode::ACCEPTED, Json(json!({ "id": id, "url": format!("/api/v1/runs/{id}") }))))
 }
 
+/// The whole id of a run that is to be steered. One that is going on is known to the engine even when the store is away; the only one,
+/// and its beginning or end, are enough.
+pub(in super::super) async fn going(parts: &Parts, id: &str) -> Result<RunId, ApiError> {
+    let status = parts.engine.status();
+    let fits = |live: &&LiveRun| live.id.0 == id;
+    let only = || (id == "last" && status.running.len() == 1).then(|| status.running.first()).flatten();
+    match status.running.iter().find(fits).or_else(only) {
+        Some(live) => Ok(live.id.clone()),
+        None => Ok(find(parts, id).await?.id),
+    }
+}
+
 pub(in super::super) async fn cancel(
     State(parts): State<Parts>,
     Bearer(token): Bearer,
     Path(id): Path<String>,
 ) -> Result<(StatusCode, Json<Value>), ApiError> {
-    let status = parts.engine.status();
-    // A run that is going on is known to the engine even when the store is away.
-    let live = status.running.iter().find(|live| live.id.0 == id).map(|live| live.id.clone());
-    let id = match live {
-        Some(id) => id,
-        None => find(&parts, &id).await?.id,
-    };
+    let id = going(&parts, &id).await?;
     parts.engine.cancel_run(&id, &format!("api token {token}")).await?;
     Ok((StatusCode::ACCEPTED, Json(json!({ "id": id, "cancelled": true }))))
 }

@@ -6,7 +6,7 @@ use axum::response::Response;
 use maud::{Markup, html};
 
 use super::super::{Parts, stored};
-use super::parts::{alert_labels, badge, progress, run_path, runs, time, until, whole};
+use super::parts::{alert_labels, badge, progress, run_path, runs, steering, time, until, whole};
 use super::{page, respond};
 use crate::engine::handle::EngineStatus;
 use crate::model::alerting::AlertState;
@@ -28,7 +28,7 @@ pub(in super::super) async fn home(State(parts): State<Parts>) -> Response {
     let filter = ReadingFilter { metric: Some("pool_utilization".into()), from: Some(now.minus(FRESH)), ..ReadingFilter::default() };
     let pools = stored(parts.store.readings(&filter)).await.unwrap_or_default();
     let body = html! {
-        h1 { "Overview" }
+        h1 { "Overview" a.button.danger.right href="/stop" { "Stop everything" } }
         (banners(&status, last.is_err()))
         (alerts(&status, now))
         (running(&status))
@@ -59,6 +59,9 @@ fn banners(status: &EngineStatus, unreadable: bool) -> Markup {
         }
         @if let Some((at, Some(_))) = &status.last_reload {
             div class="banner warn" { strong { "The last reload failed" } " at " (time(*at)) "; the former configuration is in force. The log says why." }
+        }
+        @if let Some(standstill) = &status.standstill {
+            div class="banner warn" { strong { "All load is stopped" } " by " (standstill.by) " since " (time(standstill.at)) "; nothing starts. " a.button href="/stop" { "Let it start again" } }
         }
         @if status.stopping { div class="banner warn" { "Plimsoll is stopping." } }
     }
@@ -92,7 +95,7 @@ fn running(status: &EngineStatus) -> Markup {
     html! {
         @for live in &status.running {
             section {
-                h2 { (badge("running")) " " a href=(run_path(&live.id.0)) { (live.profile) } " on " (live.target) }
+                h2 { (badge("running")) " " a href=(run_path(&live.id.0)) { (live.profile) } " on " (live.target) (steering(live)) }
                 @match &live.progress {
                     Some(now) => { (progress(now)) }
                     None => { p.muted { "Started " (time(live.started_at)) ", first second not over yet." } }

@@ -1,5 +1,6 @@
 //! Pages for people, rendered here and complete without scripts. maud escapes every text; only our own SVG goes in as it is.
 
+pub(super) mod control;
 mod home;
 mod parts;
 mod run;

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use maud::{Markup, html};
 
+use crate::engine::handle::LiveRun;
 use crate::model::alerting::AlertInstance;
 use crate::model::progress::{PoolNow, Progress};
 use crate::model::run::Run;
@@ -83,6 +84,14 @@ pub(super) fn progress(progress: &Progress) -> Markup {
             @if progress.dropped_total > 0 { (fact("Dropped starts", &html! { (count(progress.dropped_total)) })) }
         }
         @if !progress.pools.is_empty() { p { @for pool in &progress.pools { (pool_now(pool)) } } }
+    }
+}
+
+/// How a running run is steered, and the way to the page that does it.
+pub(super) fn steering(live: &LiveRun) -> Markup {
+    html! {
+        @if !live.steered.is_empty() { " " span.badge.pending { (live.steered) } }
+        a.button.right href={ (run_path(&live.id.0)) "/control" } { "Pause, hold, scale, stop" }
     }
 }
 

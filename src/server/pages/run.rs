@@ -8,7 +8,7 @@ use maud::{Markup, PreEscaped, html};
 use super::super::error::ApiError;
 use super::super::load::{self, LIVE_SECONDS, MAX_SECONDS, ProbeSeries};
 use super::super::{Parts, stored};
-use super::parts::{badge, fact, progress, run_path, time, verdict, whole};
+use super::parts::{badge, fact, progress, run_path, steering, time, verdict, whole};
 use super::{failed, not_found, page, respond};
 use crate::model::finding::Finding;
 use crate::model::measure::Accounting;
@@ -16,7 +16,7 @@ use crate::model::progress::Progress;
 use crate::model::run::{LatencySummary, Run, RunStatus, StepSummary, Summary, ThresholdResult};
 use crate::model::staircase::ClimbSummary;
 use crate::model::threshold::{Unit, parse_series};
-use crate::model::units::format_percent;
+use crate::model::units::{format_percent, trim_decimal};
 use crate::report::chart::{Chart, Line, Scale};
 use crate::report::series::{RunSeries, floats};
 use crate::report::{count, decimal, latency, share};
@@ -44,10 +44,12 @@ async fn whole_page(parts: &Parts, id: &str) -> Result<Option<Response>, ApiErro
     let waiting = load::readings(parts, &run, "pool_waiting", from, end).await?;
     let memory = load::readings(parts, &run, "process_memory", from, end).await?;
     let status = parts.engine.status();
-    let live = status.running.iter().find(|live| live.id == run.id).and_then(|live| live.progress.as_ref());
+    let going = status.running.iter().find(|live| live.id == run.id);
+    let live = going.and_then(|live| live.progress.as_ref());
     let body = html! {
         (head(&run))
-        @if let Some(live) = live { section { h2 { "Now" } (progress(live)) } }
+        @if let Some(going) = going { section { h2 { "Now" (steering(going)) } @if let Some(live) = live { (progress(live)) } } }
+        (controls(&run))
         (key_figures(&run, live))
         (findings_section(&findings))
         (thresholds(&run.thresholds))
@@ -72,6 +74,16 @@ fn head(run: &Run) -> Markup {
         }
         @if !run.reasons.is_empty() { div class={ "banner" @if run.verdict.is_none() { " warn" } } { ul.plain { @for reason in &run.reasons { li { (reason) } } } } }
     }
+}
+
+/// What was done to the run while it was going on.
+fn controls(run: &Run) -> Markup {
+    html! { @if !run.controls.is_empty() { section { h2 { "Steered" } div.scroll { table {
+        thead { tr { th { "When" } th.number { "Second" } th { "What" } th { "Who" } } }
+        tbody { @for entry in run.controls.iter().rev().take(100) { tr {
+            td.tight { (time(entry.at)) } td.number { (trim_decimal(entry.second, 1)) } td.wide { (entry.what()) } td.wide { (entry.by) }
+        } } }
+    } } } } }
 }
 
 fn key_figures(run: &Run, live: Option<&Progress>) -> Markup {

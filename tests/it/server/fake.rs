@@ -9,8 +9,10 @@ use async_trait::async_trait;
 use plimsoll::clock::TestClock;
 use plimsoll::engine::handle::{Command, EngineHandle, EngineStatus, LiveRun, NextFire, Refusal};
 use plimsoll::engine::setup::{Setup, TargetSetup};
+use plimsoll::engine::steer::Steer;
 use plimsoll::metrics::Metrics;
 use plimsoll::model::alerting::{AlertInstance, AlertState, OutboxState, Outgoing, Transition};
+use plimsoll::model::control::{Action, ControlEntry, Standstill};
 use plimsoll::model::finding::Finding;
 use plimsoll::model::measure::Interval;
 use plimsoll::model::profile::{Executor, Limits, Profile, Scenario, Target};
@@ -108,6 +110,12 @@ impl Store for FakeStore {
             reason: "shop was being loaded by another run".into(),
             run: None,
         }])
+    }
+    async fn standstill(&self) -> StoreResult<Option<Standstill>> {
+        self.here(None)
+    }
+    async fn set_standstill(&self, _standstill: Option<&Standstill>) -> StoreResult<()> {
+        unreachable!("the server never writes")
     }
     async fn alerts(&self) -> StoreResult<Vec<AlertInstance>> {
         self.here(vec![sample::alert()])
@@ -221,6 +229,7 @@ pub(crate) fn busy() -> EngineStatus {
             target: run.target,
             started_at: sample::START,
             progress: Some(sample::progress(25)),
+            steered: "held, scaled to 30 VUs".into(),
         }],
         queued: vec!["soak".into()],
         next: vec![NextFire {
@@ -235,6 +244,7 @@ pub(crate) fn busy() -> EngineStatus {
         last_reload: None,
         outbox_waiting: 1,
         stopping: false,
+        standstill: None,
     }
 }
 
@@ -299,6 +309,21 @@ fn answer(command: Command, log: &Mutex<Vec<String>>) {
         }
         Command::Cancel(id, by, answer) => {
             log.lock().unwrap().push(format!("cancel {id} by {by}"));
+            let _ = answer.send(Ok(()));
+        }
+        Command::Control(id, steer, answer) => {
+            let Steer { action, scale, scenario, by } = steer;
+            let entry = ControlEntry { at: sample::START, second: 26.1, by, action, scale, scenario };
+            log.lock().unwrap().push(format!("{} of {id} by {}", entry.what(), entry.by));
+            let refused = entry.action == Action::Hold;
+            let _ = answer.send(if refused { Err(Refusal::NotNow("that is how it is already".into())) } else { Ok(entry) });
+        }
+        Command::StopAll(by, hold, answer) => {
+            log.lock().unwrap().push(format!("stop all by {by}, hold {hold}"));
+            let _ = answer.send(Ok(vec![RunId("20261121-030000-checkout-m2q9".into())]));
+        }
+        Command::Resume(by, answer) => {
+            log.lock().unwrap().push(format!("resume by {by}"));
             let _ = answer.send(Ok(()));
         }
         Command::Reload(answer) => {

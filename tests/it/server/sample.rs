@@ -76,6 +76,7 @@ pub(crate) fn running() -> Run {
         catalog: catalog(),
         summary: None,
         thresholds: Vec::new(),
+        controls: Vec::new(),
     }
 }
 

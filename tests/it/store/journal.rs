@@ -1,7 +1,8 @@
-//! Promises about findings and ticks.
+//! Promises about findings, ticks and the standstill of all load.
 
 use std::slice::from_ref;
 
+use plimsoll::model::control::Standstill;
 use plimsoll::model::run::RunId;
 use plimsoll::model::schedule::{Tick, TickOutcome};
 
@@ -55,4 +56,16 @@ pub(super) async fn ticks_come_newest_first(bed: Bed) {
     let nightly = [30, 20].map(|second| tick("nightly", at(second), TickOutcome::Missed));
     assert_eq!(bed.store.ticks(Some("nightly"), 2).await.unwrap(), nightly);
     assert_eq!(bed.store.ticks(None, 1).await.unwrap(), [tick("hourly", at(40), TickOutcome::Refused)]);
+}
+
+pub(super) async fn a_standstill_is_remembered_until_it_ends(bed: Bed) {
+    assert_eq!(bed.store.standstill().await.unwrap(), None);
+    for by in ["api token ci", "the page"] {
+        let standstill = Standstill { at: at(7), by: by.into() };
+        bed.store.set_standstill(Some(&standstill)).await.unwrap();
+        assert_eq!(bed.opened_again().await.standstill().await.unwrap(), Some(standstill));
+    }
+    bed.store.set_standstill(None).await.unwrap();
+    bed.store.set_standstill(None).await.unwrap();
+    assert_eq!(bed.opened_again().await.standstill().await.unwrap(), None);
 }

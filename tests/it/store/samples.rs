@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use plimsoll::model::alerting::{AlertInstance, AlertState, Message, MessageKind, OutboxState, Outgoing, Severity, Transition};
 use plimsoll::model::catalog::{Catalog, PhaseWindow, ScenarioMeta, StepMeta};
+use plimsoll::model::control::{Action, ControlEntry, Scale};
 use plimsoll::model::failure::Reason;
 use plimsoll::model::finding::{Evidence, Finding};
 use plimsoll::model::histogram::LatencyHistogram;
@@ -39,6 +40,7 @@ pub(super) fn run(id: &str, started_at: Timestamp) -> Run {
         catalog: catalog(),
         summary: None,
         thresholds: Vec::new(),
+        controls: Vec::new(),
     }
 }
 
@@ -111,6 +113,7 @@ pub(super) fn ended(mut run: Run) -> Run {
         climbs: vec![climb()],
         ..Summary::default()
     });
+    run.controls = vec![control()];
     run.thresholds = vec![ThresholdResult {
         text: "pool_utilization max < 90%".into(),
         verdict: Verdict::Fail,
@@ -121,6 +124,18 @@ pub(super) fn ended(mut run: Run) -> Run {
         first_breach: Some(7),
     }];
     run
+}
+
+/// What somebody did to a run.
+fn control() -> ControlEntry {
+    ControlEntry {
+        at: at(3),
+        second: 3.000_000_1,
+        by: "api token ci".into(),
+        action: Action::Scale,
+        scale: Some(Scale::Factor(0.1 + 0.2)),
+        scenario: Some("buyers".into()),
+    }
 }
 
 /// How high a staircase came.

@@ -1,0 +1,151 @@
+//! What people ask of the daemon: start, cancel, steer, stop everything, read the configuration again. Each gets an answer at once;
+//! steering is answered by the run itself.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::oneshot;
+
+use super::super::admission::Waiting;
+use super::super::handle::{Command, Refusal};
+use super::super::prober::Prober;
+use super::super::reload::{same_instants, say_what_needs_a_restart};
+use super::super::runner::EndRequest;
+use super::super::steer::Steer;
+use super::Daemon;
+use crate::model::control::{Action, ControlEntry, Standstill};
+use crate::model::run::{EndedBy, RunId, Trigger};
+use crate::model::schedule::{Schedule, TickOutcome};
+
+impl Daemon {
+    pub(super) fn command(&mut self, command: Command) {
+        match command {
+            // Whoever asked may have gone; the deed is done all the same.
+            Command::Start(profile, trigger, answer) => self.start_by_command(profile, trigger, answer),
+            Command::Cancel(id, by, answer) => {
+                let found = self.cancel(&id, &by, &format!("cancelled by {by}"));
+                let _ = answer.send(if found { Ok(()) } else { Err(not_going_on(&id)) });
+            }
+            Command::Control(id, steer, answer) => self.control(&id, steer, answer),
+            Command::StopAll(by, hold, answer) => {
+                let _ = answer.send(Ok(self.stop_all(&by, hold)));
+            }
+            Command::Resume(by, answer) => {
+                let _ = answer.send(self.resume(&by));
+            }
+            Command::Reload(answer) => {
+                let _ = answer.send(self.reload());
+            }
+        }
+    }
+
+    fn start_by_command(&mut self, profile: String, trigger: Trigger, answer: oneshot::Sender<Result<RunId, Refusal>>) {
+        let refusal = match (self.setup.profiles.get(&profile), &self.standstill) {
+            (None, _) => Some(Refusal::Unknown(format!("there is no profile `{profile}`"))),
+            (Some(_), _) if self.stopping => Some(Refusal::NotNow("the daemon is stopping".into())),
+            (Some(_), Some(standstill)) => Some(Refusal::NotNow(standstill.to_string())),
+            (Some(found), None) => self
+                .running
+                .get(&found.target)
+                .map(|running| Refusal::NotNow(format!("run {} is loading target `{}`; cancel it or wait", running.id, found.target))),
+        };
+        match refusal {
+            Some(refusal) => {
+                let _ = answer.send(Err(refusal));
+            }
+            None => self.start(Waiting { profile, trigger, tick: None, why: "on request".into() }, Some(answer)),
+        }
+    }
+
+    /// Ends a run early; `why` stands among its reasons.
+    pub(super) fn cancel(&mut self, id: &RunId, by: &str, why: &str) -> bool {
+        let Some(running) = self.running.values().find(|running| running.id == *id) else { return false };
+        let request = EndRequest { by: EndedBy::Cancelled, who: why.into(), drain: Duration::ZERO, asked_by: Some(by.into()) };
+        running.end.send_replace(Some(request));
+        true
+    }
+
+    /// Hands a wish on to the run, which answers it.
+    fn control(&mut self, id: &RunId, steer: Steer, answer: oneshot::Sender<Result<ControlEntry, Refusal>>) {
+        let Some(running) = self.running.values().find(|running| running.id == *id) else {
+            let _ = answer.send(Err(not_going_on(id)));
+            return;
+        };
+        if steer.action == Action::Stop {
+            let at = self.parts.clock.now();
+            let second = at.since(running.started_at).as_secs_f64();
+            let entry = ControlEntry { at, second, by: steer.by.clone(), action: Action::Stop, scale: None, scenario: None };
+            self.cancel(id, &steer.by, &format!("stopped by {}", steer.by));
+            let _ = answer.send(Ok(entry));
+            return;
+        }
+        if let Err(refused) = running.steers.try_send((steer, answer)) {
+            let (_, answer) = refused.into_inner();
+            let _ = answer.send(Err(Refusal::NotNow(format!("run {id} does not listen at present"))));
+        }
+    }
+
+    /// The kill switch: ends every run, forgets what waits, and with `hold` lets nothing start.
+    fn stop_all(&mut self, by: &str, hold: bool) -> Vec<RunId> {
+        let now = self.parts.clock.now();
+        let running: Vec<RunId> = self.running.values().map(|running| running.id.clone()).collect();
+        tracing::warn!(by, hold, runs = running.len(), "everything is stopped");
+        for id in &running {
+            self.cancel(id, by, &format!("everything was stopped by {by}"));
+        }
+        for waiting in std::mem::take(&mut self.queue) {
+            self.record_waiting(&waiting, TickOutcome::Skipped, &format!("everything was stopped by {by} while it waited"), now);
+        }
+        if hold {
+            self.standstill = Some(Standstill { at: now, by: by.into() });
+            self.parts.writer.standstill(self.standstill.clone());
+        }
+        running
+    }
+
+    fn resume(&mut self, by: &str) -> Result<(), Refusal> {
+        if self.standstill.take().is_none() {
+            return Err(Refusal::NotNow("nothing is held: schedules run as ever".into()));
+        }
+        tracing::warn!(by, "load may start again");
+        self.parts.writer.standstill(None);
+        Ok(())
+    }
+
+    /// Reads the configuration again; running runs keep the profile they began with.
+    fn reload(&mut self) -> Result<(), Refusal> {
+        let now = self.parts.clock.now();
+        match (self.parts.loader)() {
+            Ok(setup) => {
+                let before = std::mem::replace(&mut self.setup, Arc::new(setup));
+                say_what_needs_a_restart(&before, &self.setup);
+                self.setup.seed(&self.parts.metrics);
+                self.parts.setup.send_replace(self.setup.clone());
+                self.prober = Some(Prober::start(self.setup.targets.values(), &self.parts.prober));
+                // An instant that is due already and waits for its jitter, or for the next tick, is not forgotten.
+                let same = |name: &String| before.schedules.get(name).zip(self.setup.schedules.get(name)).is_some_and(same_instants);
+                self.planned.retain(|name, _| same(name));
+                let schedules: Vec<Schedule> = self.setup.schedules.values().cloned().collect();
+                for schedule in &schedules {
+                    if !self.planned.contains_key(&schedule.name) {
+                        self.plan(schedule, now);
+                    }
+                }
+                self.parts.metrics.config_reload(true, now);
+                self.last_reload = Some((now, None));
+                tracing::info!("the configuration was read again");
+                Ok(())
+            }
+            Err(error) => {
+                tracing::error!(error, "the configuration is invalid; the last good one stays in force");
+                self.parts.metrics.config_reload(false, now);
+                self.last_reload = Some((now, Some(error.clone())));
+                Err(Refusal::BadConfiguration(error))
+            }
+        }
+    }
+}
+
+fn not_going_on(id: &RunId) -> Refusal {
+    Refusal::Unknown(format!("run {id} is not going on"))
+}
