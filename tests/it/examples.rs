@@ -32,6 +32,14 @@ const EXAMPLES: &[Example] = &[
         pool: 20,
         profiles: &[("iterations", "0.5"), ("staircase", "0.05"), ("steps", "0.05"), ("controlled", "0.05")],
     },
+    Example { folder: "flow-control", pool: 20, profiles: &[("visitors", "0.05")] },
+    Example { folder: "data-and-templates", pool: 20, profiles: &[("payments", "0.05")] },
+    Example { folder: "extraction-and-checks", pool: 20, profiles: &[("account", "0.05")] },
+    Example { folder: "auth", pool: 20, profiles: &[("accounts", "0.05")] },
+    Example { folder: "http-options", pool: 20, profiles: &[("clients", "0.05")] },
+    Example { folder: "grpc", pool: 20, profiles: &[("events", "0.05")] },
+    Example { folder: "websocket", pool: 20, profiles: &[("chats", "0.05")] },
+    Example { folder: "setup-teardown", pool: 20, profiles: &[("orders", "0.05")] },
     Example { folder: "ladder", pool: 20, profiles: &[("users", "0.0015"), ("messages", "0.003"), ("hold", "0.005")] },
 ];
 
@@ -179,6 +187,64 @@ async fn executors() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn ladder() {
     run_all("ladder").await;
+}
+
+/// Examples of what flows can do: the demo target answers all of it, so that every request and every check must do what it is there for.
+async fn run_without_failures(name: &str) -> BTreeMap<&'static str, Run> {
+    let runs = run_all(name).await;
+    for (profile, run) in &runs {
+        let summary = run.summary.as_ref().unwrap();
+        assert_eq!(summary.total.failed, 0, "{profile}: {:#?}", summary.steps);
+        for step in &summary.steps {
+            assert!(step.requests > 0, "{profile}: step `{}` was never done: {:#?}", step.step, summary.steps);
+            let failed = step.checks.iter().find(|(name, count)| count.failed > 0 && !name.starts_with("duration"));
+            assert_eq!(failed, None, "{profile}: {}", step.step);
+        }
+        assert_eq!(summary.scenarios.iter().map(|scenario| scenario.counts.failed).sum::<u64>(), 0, "{profile}: {:#?}", summary.scenarios);
+    }
+    runs
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn flow_control() {
+    run_without_failures("flow-control").await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn data_and_templates() {
+    run_without_failures("data-and-templates").await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn extraction_and_checks() {
+    run_without_failures("extraction-and-checks").await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn auth() {
+    run_without_failures("auth").await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn http_options() {
+    run_without_failures("http-options").await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn grpc() {
+    run_without_failures("grpc").await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn websocket() {
+    run_without_failures("websocket").await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn setup_teardown() {
+    let runs = run_without_failures("setup-teardown").await;
+    let steps: Vec<&str> = runs["orders"].summary.iter().flat_map(|summary| &summary.steps).map(|step| step.step.as_str()).collect();
+    assert_eq!(steps, ["account", "order"], "setup and teardown are counted apart");
 }
 
 /// The trading API as the team found it: every write answered 500, every read 200. The figures are those of the steps and rates, and

@@ -6,7 +6,7 @@ use std::time::Duration;
 use serde_json::{Value as Json, json};
 
 use super::flow::RawNodes;
-use super::text::{Fillable, Fixed, RawSecret, SecretFile};
+use super::text::{Fillable, Fixed, RawSecret, SecretFile, placeholder};
 use crate::registry::{Context, Decode, Node, Secret, Spanned, Value, WebUrl};
 use crate::settings;
 
@@ -115,6 +115,13 @@ impl Decode for RawOAuth2 {
         let hint = "add `client_secret:` or `client_secret_file:`";
         let secret = RawSecret::of("client_secret", keys.client_secret.as_ref(), keys.client_secret_file.as_ref(), cx);
         let secret = needed(secret, "`oauth2` lacks the key `client_secret`", hint, before, node, cx)?;
+        if let RawSecret::Written(written) = &secret.value
+            && placeholder(written.expose()).is_some()
+        {
+            let message = "a client secret is the same for all: nothing in it is filled in";
+            cx.diagnostics.push("unknown-variable", secret.span, message, "write `$${` for a literal `${`, or `client_secret_file:`");
+            return None;
+        }
         Some(Self { keys, client_secret: Secret::new(secret.value.fixed()) })
     }
     fn schema() -> Json {

@@ -126,7 +126,10 @@ impl Resolver<'_> {
 
     fn secret(&mut self, secret: &RawSecret, span: Span, encoding: Encoding) -> Option<Template> {
         match secret {
-            RawSecret::Written(secret) => self.template(secret.expose(), span, encoding),
+            // What is wrong with it is not quoted: it may be a part of the secret.
+            RawSecret::Written(secret) => Template::parse(secret.expose(), encoding)
+                .map_err(|_| self.mistake("bad-template", span, "a `${…}` in this secret cannot be read", "write `$${` for a literal `${`"))
+                .ok(),
             RawSecret::Kept(secret) => Some(Template::literal(secret.expose(), encoding)),
         }
     }

@@ -28,11 +28,11 @@ impl Resolver<'_> {
         if is_reserved(text) {
             let message = format!("`{text}` cannot be the name of data: `${{{text}}}` has a meaning of its own");
             self.mistake("bad-name", name.span, message, format!("write `my_{text}`, for example"));
-        } else if text.starts_with(|c: char| c.is_ascii_alphabetic()) && text.chars().all(fine) && !is_capital(text) {
+        } else if text.starts_with(|c: char| c.is_ascii_alphabetic() || c == '_') && text.chars().all(fine) && !is_capital(text) {
             return true;
         } else {
             let message = format!("`{text}` cannot be the name of data");
-            self.mistake("bad-name", name.span, message, "use letters, digits, `_` and `-`, a letter first, not only capitals");
+            self.mistake("bad-name", name.span, message, "use letters, digits, `_` and `-`, a letter or `_` first, not only capitals");
         }
         false
     }

@@ -115,6 +115,57 @@ fn every_code_is_listed_once_in_order() {
     assert!(missing.is_empty(), "not listed in CODES: {missing:?}");
 }
 
+/// What stands in the documents as YAML can be read: a piece of a configuration is put where it belongs. Names that only the text around
+/// it explains, and files that are not there, are no mistakes of a document.
+#[test]
+fn yaml_in_the_documents_can_be_read() {
+    let accepted = [
+        "unknown-variable",
+        "unreadable-file",
+        "unreadable-secret",
+        "unset-variable",
+        "host-not-allowed",
+        "unknown-target",
+        "bad-grpc",
+        "bad-certificate",
+    ];
+    let mut read = 0;
+    let documents = std::fs::read_dir(root().join("docs")).unwrap().map(|entry| entry.unwrap().path());
+    for document in documents.filter(|path| path.extension().is_some_and(|extension| extension == "md")) {
+        let text = std::fs::read_to_string(&document).unwrap();
+        for block in text.split("```yaml\n").skip(1).filter_map(|rest| rest.split("```").next()) {
+            let Some(whole) = placed(block) else { continue };
+            read += 1;
+            let Err(report) = crate::config::load_text("document.yaml", &whole, &root(), &kinds()) else { continue };
+            let mistakes: Vec<&str> =
+                report.mistakes().iter().map(|mistake| mistake.code).filter(|code| !accepted.contains(code)).collect();
+            assert!(mistakes.is_empty(), "{}:\n{report}", document.display());
+        }
+    }
+    assert!(read > 15, "{read}");
+}
+
+/// A whole configuration around a piece of one; `None` when it is a piece of something else.
+fn placed(block: &str) -> Option<String> {
+    let indented = |spaces: usize| block.lines().map(|line| format!("{}{line}\n", " ".repeat(spaces))).collect::<Vec<_>>().concat();
+    let target = "targets: { shop: { base_url: \"http://shop.internal\", allow: [\"grpc.internal:9090\"], identities: { admin: { bearer: x } } } }\n";
+    let scenario = "profiles:\n  p:\n    target: shop\n    scenarios:\n      s:\n        executor: constant-vus\n        vus: 1\n        duration: 1s\n";
+    let step = "        flow:\n          - step: a\n            get: /\n";
+    let first = block.split([':', ' ', '\n']).next()?;
+    Some(match first {
+        "targets" => block.to_owned(),
+        "profiles" => format!("{target}{block}"),
+        "flow" | "data" | "http" => {
+            let flow = if first == "flow" { "" } else { "        flow: [{ step: a, get: / }]\n" };
+            format!("{target}{scenario}{}{flow}", indented(8))
+        }
+        "extract" | "check" => format!("{target}{scenario}{step}{}", indented(12)),
+        "-" => format!("{target}{scenario}        flow:\n{}          - {{ step: last, get: / }}\n", indented(10)),
+        "auth" => format!("targets:\n  shop:\n    base_url: http://shop.internal\n{}", indented(4)),
+        _ => return None,
+    })
+}
+
 fn sources(folder: &Path) -> Vec<PathBuf> {
     let mut found = Vec::new();
     for entry in std::fs::read_dir(folder).unwrap() {

@@ -3,6 +3,7 @@
 use std::path::Path;
 use std::time::Duration;
 
+use proptest::prelude::*;
 use serde_json::json;
 
 use super::kinds;
@@ -398,6 +399,35 @@ fn a_client_certificate_needs_its_own_key() {
     assert_eq!(codes("cert_file: cert.pem, key_file: other.pem"), ["bad-certificate"]);
     assert_eq!(codes("cert_file: key.pem, key_file: key.pem, ca_file: key.pem"), ["bad-certificate", "bad-certificate"]);
     assert_eq!(codes("ca_file: nothing.pem"), ["unreadable-file"]);
+}
+
+/// The file of an example that has nearly every key of a flow.
+fn example(name: &str) -> String {
+    std::fs::read_to_string(format!("{}/config/examples/{name}/{name}.yaml", env!("CARGO_MANIFEST_DIR"))).unwrap()
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(96))]
+
+    /// Bits of real flows in any order: deep enough to reach every decoder and every template.
+    #[test]
+    fn no_mutation_of_a_real_flow_panics(
+        which in 0_usize..5,
+        at in 0.0_f64..1.0,
+        len in 0_usize..60,
+        with in "[a-z0-9:{}\\[\\], \n$%/<>.\"'é_()-]{0,12}",
+    ) {
+        let name = ["flow-control", "data-and-templates", "extraction-and-checks", "grpc", "websocket"][which];
+        let mut text = example(name);
+        let start = (at * text.len() as f64) as usize;
+        let end = (start + len).min(text.len());
+        prop_assume!(text.is_char_boundary(start) && text.is_char_boundary(end));
+        text.replace_range(start..end, &with);
+        let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("config/examples").join(name);
+        if let Err(report) = load_text("x", &text, &folder, &kinds()) {
+            prop_assert!(report.count() > 0 && !report.to_string().is_empty());
+        }
+    }
 }
 
 #[test]

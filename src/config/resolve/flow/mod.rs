@@ -236,9 +236,9 @@ impl Resolver<'_> {
     fn check_variable(&mut self, name: &Spanned<String>, names: &Names) {
         let fine = |c: char| c.is_ascii_alphanumeric() || matches!(c, '_' | '-');
         let text = name.value.as_str();
-        if !text.starts_with(|c: char| c.is_ascii_alphabetic()) || !text.chars().all(fine) {
+        if !text.starts_with(|c: char| c.is_ascii_alphabetic() || c == '_') || !text.chars().all(fine) {
             let message = format!("`{text}` cannot be the name of a variable");
-            self.mistake("bad-name", name.span, message, "use letters, digits, `_` and `-`, a letter first");
+            self.mistake("bad-name", name.span, message, "use letters, digits, `_` and `-`, a letter or `_` first");
         } else if text.chars().all(|c| !c.is_ascii_lowercase()) {
             let message = format!("`${{{text}}}` is an environment variable");
             self.mistake("bad-name", name.span, message, format!("write `{}`", text.to_lowercase()));

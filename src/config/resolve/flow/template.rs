@@ -92,7 +92,7 @@ impl Resolver<'_> {
         for expression in templates.into_iter().flat_map(Template::references) {
             // References come in the order of the text.
             let at = text[from..].find(expression.source.as_str()).map_or(from, |found| from + found);
-            from = at.min(text.len());
+            from = (at + expression.source.len()).min(text.len());
             if let Err((message, hint)) = names.check(expression) {
                 let place = self.within(span, text, at, expression.source.len());
                 self.mistake("unknown-variable", place, message, hint);
