@@ -41,7 +41,8 @@ const WORTH_KEEPING: usize = 64 * 1024;
 /// The HTTP side of one VU.
 pub struct HttpClient {
     pool: Rc<HttpPool>,
-    kept: Vec<(Arc<Origin>, Connection)>,
+    /// Its own connections, one place per origin; empty while a request is on it.
+    kept: Vec<(Arc<Origin>, Option<Connection>)>,
     jar: Option<Rc<RefCell<Jar>>>,
     timer: Timer,
     /// Where a request is put together that was not prepared as a whole.
@@ -198,13 +199,9 @@ impl HttpClient {
             Connections::PerRequest => None,
             Connections::Shared => self.pool.take(origin),
             Connections::PerVu => {
-                while let Some(at) = self.kept.iter().position(|(kept, _)| std::ptr::eq(&raw const **kept, origin) || **kept == *origin) {
-                    let (_, mut connection) = self.kept.swap_remove(at);
-                    if connection.is_usable() {
-                        return Some(connection);
-                    }
-                }
-                None
+                let (_, place) = self.kept.iter_mut().find(|(kept, _)| is_same(kept, origin))?;
+                let mut connection = place.take()?;
+                connection.is_usable().then_some(connection)
             }
         }
     }
@@ -220,11 +217,13 @@ impl HttpClient {
         match self.pool.connections {
             Connections::PerRequest => {}
             Connections::Shared => self.pool.put(origin, connection),
-            Connections::PerVu => {
-                let own = std::ptr::eq(&raw const *request.origin, origin);
-                let origin = if own { request.origin.clone() } else { Arc::new(origin.clone()) };
-                self.kept.push((origin, connection));
-            }
+            Connections::PerVu => match self.kept.iter_mut().find(|(kept, _)| is_same(kept, origin)) {
+                Some((_, place)) => *place = Some(connection),
+                None => {
+                    let origin = if is_same(&request.origin, origin) { request.origin.clone() } else { Arc::new(origin.clone()) };
+                    self.kept.push((origin, Some(connection)));
+                }
+            },
         }
     }
 
@@ -295,6 +294,11 @@ impl HttpClient {
             jar.borrow_mut().take(&exchange.for_jar, leg.origin, leg.path);
         }
     }
+}
+
+/// Whether two origins are the same; mostly they are one.
+fn is_same(one: &Arc<Origin>, other: &Origin) -> bool {
+    std::ptr::eq(&raw const **one, other) || **one == *other
 }
 
 /// Undoes the compression of what was kept of a body.

@@ -10,6 +10,7 @@ use plimsoll::protocol::http::{HttpClient, Keep, form};
 use super::asker::{Ask, Ways, answer, failure, on_a_load_thread};
 use super::misfits::Misfits;
 use super::notepad::{Answer, Noted, Notepad, text, with};
+use crate::servers::{PATIENCE, wait_until};
 
 const MIB: usize = 1024 * 1024;
 
@@ -144,7 +145,7 @@ async fn what_comes_after_an_answer_spoils_it_and_its_connection() {
         // The same a moment later, while nobody waits for anything: the connection is not used again.
         let exchange = Ask::new("GET", &format!("{}/well/then-chatty", server.url()), &ways).by(&mut client).await;
         assert_eq!(answer(&exchange).0, 200);
-        tokio::time::sleep(std::time::Duration::from_millis(300)).await;
+        wait_until("the server to say more", PATIENCE, async || (server.answers() == 2).then_some(())).await;
         let exchange = Ask::new("POST", &format!("{}/well/plain", server.url()), &ways).by(&mut client).await;
         assert_eq!((answer(&exchange).0, exchange.outcome.connected), (200, true));
     })

@@ -24,6 +24,7 @@ pub(crate) struct Misfits {
 #[derive(Debug)]
 struct Shared {
     requests: AtomicU64,
+    answers: AtomicU64,
     connections: AtomicU64,
     still: watch::Sender<bool>,
 }
@@ -47,7 +48,12 @@ impl Misfits {
     pub(crate) async fn start() -> Self {
         let listener = TcpListener::bind(("127.0.0.1", 0)).await.unwrap();
         let address = listener.local_addr().unwrap();
-        let shared = Arc::new(Shared { requests: AtomicU64::new(0), connections: AtomicU64::new(0), still: watch::Sender::new(false) });
+        let shared = Arc::new(Shared {
+            requests: AtomicU64::new(0),
+            answers: AtomicU64::new(0),
+            connections: AtomicU64::new(0),
+            still: watch::Sender::new(false),
+        });
         let mut tasks = JoinSet::new();
         let all = shared.clone();
         tasks.spawn(async move {
@@ -70,6 +76,11 @@ impl Misfits {
     /// Requests that were read.
     pub(crate) fn requests(&self) -> u64 {
         self.shared.requests.load(Ordering::Relaxed)
+    }
+
+    /// Answers that were written, with what came after them.
+    pub(crate) fn answers(&self) -> u64 {
+        self.shared.answers.load(Ordering::Relaxed)
     }
 
     /// Connections that were accepted.
@@ -98,7 +109,9 @@ async fn serve(mut stream: TcpStream, shared: Arc<Shared>) {
         }
         let mut moving = shared.still.subscribe();
         moving.wait_for(|still| !still).await.unwrap();
-        match answer(&mut stream, &method, &path).await {
+        let answered = answer(&mut stream, &method, &path).await;
+        shared.answers.fetch_add(1, Ordering::Relaxed);
+        match answered {
             Ok(After::Keep) => {}
             Ok(After::Doom) => doomed = true,
             Ok(After::Reset) => {
