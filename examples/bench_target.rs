@@ -18,7 +18,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::{TcpListener, TcpStream};
+use tokio::net::{TcpSocket, TcpStream};
 use tokio::time::{Instant, sleep_until};
 
 const TEXT: &str = "Hello, world!";
@@ -34,7 +34,11 @@ fn main() {
     let port = std::env::args().nth(1).map_or(0, |port| port.parse().unwrap());
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     tokio::task::LocalSet::new().block_on(&runtime, async {
-        let listener = TcpListener::bind(("127.0.0.1", port)).await.unwrap();
+        let socket = TcpSocket::new_v4().unwrap();
+        socket.set_reuseaddr(true).unwrap();
+        socket.bind(([127, 0, 0, 1], port).into()).unwrap();
+        // Thousands connect in the same moment.
+        let listener = socket.listen(16 * 1024).unwrap();
         println!("{{\"port\": {}}}", listener.local_addr().unwrap().port());
         let shared = Rc::<Shared>::default();
         loop {
