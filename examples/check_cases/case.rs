@@ -65,6 +65,11 @@ impl Case {
     pub(crate) fn number(&self, pointer: &str) -> Option<f64> {
         self.expected(pointer).and_then(Value::as_f64)
     }
+
+    /// What is known to be true of the case, at a JSON pointer below `truth`; `None` when absent or null.
+    pub(crate) fn truth(&self, pointer: &str) -> Option<&Value> {
+        self.json.pointer(&format!("/truth{pointer}")).filter(|value| !value.is_null())
+    }
 }
 
 fn number(field: &str) -> Result<Option<f64>, String> {

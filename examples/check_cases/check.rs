@@ -11,12 +11,19 @@ pub(crate) struct Check {
     pub(crate) expected: String,
     /// True when the two are within the tolerance.
     pub(crate) agrees: bool,
+    /// True when it is printed although it agrees.
+    pub(crate) noted: bool,
 }
 
 impl Check {
     /// A comparison by a rule of the caller's own.
     pub(crate) fn new(what: &str, ours: &str, expected: &str, agrees: bool) -> Self {
-        Self { what: what.into(), ours: ours.into(), expected: expected.into(), agrees }
+        Self { what: what.into(), ours: ours.into(), expected: expected.into(), agrees, noted: false }
+    }
+
+    /// A difference that no tolerance is set for: printed, and not counted against the project.
+    pub(crate) fn noted(what: &str, ours: &str, expected: &str) -> Self {
+        Self { noted: true, ..Self::new(what, ours, expected, true) }
     }
 
     /// A comparison that failed before there was a figure.
@@ -28,6 +35,6 @@ impl Check {
     pub(crate) fn number(what: &str, ours: Option<f64>, expected: f64, relative: f64, absolute: f64) -> Self {
         let agrees = ours.is_some_and(|ours| (ours - expected).abs() <= (relative * expected.abs()).max(absolute));
         let ours = ours.map_or_else(|| "none".into(), |ours| format!("{ours:e}"));
-        Self { what: what.into(), ours, expected: format!("{expected:e}"), agrees }
+        Self { what: what.into(), ours, expected: format!("{expected:e}"), agrees, noted: false }
     }
 }

@@ -47,7 +47,7 @@ fn main() -> ExitCode {
 }
 
 /// Checks all cases of the folder; true when all agree.
-fn run(folder: &Path, out: &mut impl Write) -> Result<bool, String> {
+pub(crate) fn run(folder: &Path, out: &mut impl Write) -> Result<bool, String> {
     let mut tallies: BTreeMap<String, Tally> = BTreeMap::new();
     for entry in case::index(folder)? {
         let checks = look(folder, &entry);
@@ -59,8 +59,9 @@ fn run(folder: &Path, out: &mut impl Write) -> Result<bool, String> {
         tally.cases_agree += usize::from(agree == checks.len());
         let word = if agree == checks.len() { "agrees" } else { "DIFFERS" };
         print(out, &format!("{:<36} {:<12} {word:<8} {agree} of {}", entry.name, entry.kind, checks.len()))?;
-        for check in checks.iter().filter(|check| !check.agrees) {
-            print(out, &format!("    {}: ours {}, expected {}", check.what, check.ours, check.expected))?;
+        for check in checks.iter().filter(|check| check.noted || !check.agrees) {
+            let note = if check.noted { "note: " } else { "" };
+            print(out, &format!("    {note}{}: ours {}, expected {}", check.what, check.ours, check.expected))?;
         }
     }
     print(out, "")?;

@@ -1,16 +1,21 @@
 //! Cases of the kind `trend`: a series in time order, and what pymannkendall, scipy and numpy say of it. Of Mann and Kendall's test S must
-//! be equal, everything else within one in a million.
+//! be equal, everything else within one in a million. Where it is known whether the series leaks, the detector may not say that it does when
+//! it does not; a leak that it does not see is noted. Where it is known when a limit was reached, the time has to be told within 25 % from
+//! half-time on.
 
+use plimsoll::analysis::leak::{Soak, Trend, Verdict, judge};
 use plimsoll::analysis::stats::modified_kendall::{Modified, hamed_rao, trend_free_prewhitening, yue_wang};
 use plimsoll::analysis::stats::{Unusable, autocorrelation, kendall, linear, theil_sen};
 
-use crate::case::Case;
-use crate::check::Check;
+use super::case::Case;
+use super::check::Check;
 
 /// Share by which figures may differ.
 const RELATIVE: f64 = 1e-6;
 /// The references compute small p-values as 1 minus something: they have no digits below this.
 const P_FLOOR: f64 = 1e-14;
+/// Share by which a time to exhaustion may be wrong.
+const TIME: f64 = 0.25;
 /// Figures that are 0 but for rounding.
 const TINY: f64 = 1e-12;
 
@@ -34,6 +39,8 @@ pub(crate) fn check(case: &Case) -> Result<Vec<Check>, String> {
     }
     slopes(case, &times, &values, &mut checks);
     correlation(case, &values, &mut checks);
+    verdict(case, &times, &values, &mut checks);
+    exhaustion(case, &times, &values, &mut checks);
     Ok(checks)
 }
 
@@ -110,5 +117,38 @@ fn correlation(case: &Case, values: &[f64], checks: &mut Vec<Check>) {
     for lag in 0..3 {
         let ours = acf.as_ref().map(|acf| acf[lag + 1]);
         figure(case, &format!("/acf_raw_1_2_3/{lag}"), ours, TINY, checks);
+    }
+}
+
+fn judged(times: &[f64], values: &[f64], limit: Option<f64>) -> Trend {
+    let samples = times.iter().copied().zip(values.iter().copied()).collect();
+    judge(&Soak { samples, limit, ..Soak::default() })
+}
+
+/// What the detector says, against what is true.
+fn verdict(case: &Case, times: &[f64], values: &[f64], checks: &mut Vec<Check>) {
+    let Some(leaks) = case.truth("/leak").and_then(serde_json::Value::as_bool) else { return };
+    let trend = judged(times, values, None);
+    let said = format!("{:?}", trend.verdict);
+    let right = leaks == (trend.verdict == Verdict::Leak);
+    if right || !leaks {
+        checks.push(Check::new("verdict", &said, "no leak", right));
+    } else {
+        let smallest = trend.detectable.map_or("nothing could be shown".into(), |growth| format!("{growth:.3} would have shown"));
+        checks.push(Check::noted("verdict", &format!("{said} ({smallest})"), "Leak"));
+    }
+}
+
+/// The time to a limit that was reached, told at twenty moments from half-time on. Reached means 98 % of it: a full resource does not
+/// go on growing as before.
+fn exhaustion(case: &Case, times: &[f64], values: &[f64], checks: &mut Vec<Check>) {
+    let number = |pointer: &str| case.truth(pointer).and_then(serde_json::Value::as_f64);
+    let (Some(limit), Some(_)) = (number("/limit").map(|limit| 0.98 * limit), number("/exhausted_at_s")) else { return };
+    let Some(reached) = times.iter().zip(values).find(|(_, value)| **value >= limit).map(|(time, _)| *time) else { return };
+    for moment in (0..20).map(|step| reached * (0.5 + 0.025 * f64::from(step))) {
+        let until = times.partition_point(|time| *time <= moment);
+        let Some(last) = until.checked_sub(1).map(|last| times[last]) else { continue };
+        let told = judged(&times[..until], &values[..until], Some(limit)).exhaustion.map(|found| found.hours * 3600.0);
+        checks.push(Check::number(&format!("time to the limit, told at {moment} s"), told, reached - last, TIME, 0.0));
     }
 }

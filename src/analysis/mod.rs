@@ -1,4 +1,5 @@
 //! Numbers in, findings out. Pure: no clock, no I/O, no logging; each method names its source and the data it needs.
 
+pub mod leak;
 pub mod pool;
 pub mod stats;

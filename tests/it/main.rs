@@ -2,6 +2,7 @@
 
 mod architecture;
 mod bad_config;
+mod cases;
 mod cli;
 mod control;
 mod demo;

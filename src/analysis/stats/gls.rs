@@ -7,7 +7,7 @@ use super::linear::{line, mix};
 use super::{Unusable, finite, usable_pairs};
 
 /// Fewest points.
-pub const FEWEST: usize = 6;
+pub const FEWEST: usize = 5;
 
 /// A trend and how sure it is.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -42,7 +42,8 @@ pub fn trend(times: &[f64], values: &[f64]) -> Result<Trend, Unusable> {
         return Ok(Trend { slope: finite(straight.slope / step)?, slope_error: 0.0, p: if flat { 1.0 } else { 0.0 }, phi: 0.0 });
     }
     let raw = noise.windows(2).map(|pair| pair[0] * pair[1]).sum::<f64>() / before;
-    let phi = (raw + (2.0 + 4.0 * raw) / count).max(0.0);
+    // Of five points nothing is learnt about autocorrelation.
+    let phi = if n > FEWEST { (raw + (2.0 + 4.0 * raw) / count).max(0.0) } else { 0.0 };
     let (slope, error, phi) = if phi >= 1.0 - count.sqrt().recip() { random_walk(values) } else { prais_winsten(&at, values, phi)? };
     let t = if error > 0.0 {
         slope / error
@@ -102,7 +103,7 @@ mod tests {
             .collect();
         let found = trend(&times(64), &walk).unwrap();
         assert!(found.phi > 0.85 && found.p > 0.05, "{found:?}");
-        assert_eq!(trend(&times(5), &[1.0; 5]), Err(Unusable::TooFew { needed: 6, found: 5 }));
+        assert_eq!(trend(&times(4), &[1.0; 4]), Err(Unusable::TooFew { needed: 5, found: 4 }));
         assert_eq!(trend(&[1.0; 8], &[1.0, 2.0, 3.0, 4.0, 5.0, 6.0, 7.0, 8.0]), Err(Unusable::NoTime));
     }
 
