@@ -4,6 +4,7 @@
 //! Exit code: 0 all agree, 1 some do not, 2 the folder cannot be read.
 
 mod case;
+mod change_point;
 mod check;
 mod trend;
 
@@ -19,7 +20,7 @@ use check::Check;
 type Kind = fn(&Case) -> Result<Vec<Check>, String>;
 
 /// The kinds of cases, and what checks them.
-const KINDS: &[(&str, Kind)] = &[("trend", trend::check)];
+const KINDS: &[(&str, Kind)] = &[("change_point", change_point::check), ("trend", trend::check)];
 
 /// How many cases and figures of a kind agree.
 #[derive(Default)]

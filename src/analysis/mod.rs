@@ -1,5 +1,9 @@
 //! Numbers in, findings out. Pure: no clock, no I/O, no logging; each method names its source and the data it needs.
 
 pub mod leak;
+#[cfg(test)]
+mod cases;
+pub mod change_point;
+mod numbers;
 pub mod pool;
 pub mod stats;
