@@ -6,4 +6,5 @@ mod cases;
 pub mod change_point;
 mod numbers;
 pub mod pool;
+pub mod regression;
 pub mod stats;

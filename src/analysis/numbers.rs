@@ -1,7 +1,10 @@
 //! Small arithmetic that the methods for nights, load lines and recoveries share, for values known to be numbers: order statistics
 //! and scatter without a `Result`, an interval, a seeded bootstrap. What needs care is in `stats`.
 
-use super::stats::LARGEST;
+use rand::rngs::Xoshiro256PlusPlus;
+use rand::{RngExt, SeedableRng};
+
+use super::stats::{LARGEST, distribution};
 
 /// Makes the median absolute deviation of normal noise its standard deviation.
 const MAD_SCALE: f64 = 1.4826;
@@ -52,6 +55,73 @@ pub(super) fn variance(values: &[f64], lost: usize) -> f64 {
     values.iter().map(|value| (value - middle).powi(2)).sum::<f64>() / (values.len() - lost) as f64
 }
 
+/// Empirical quantile with linear interpolation (R's type 7); 0 of none. `sorted` ascends.
+pub(super) fn quantile(sorted: &[f64], share: f64) -> f64 {
+    let Some(last) = sorted.len().checked_sub(1) else { return 0.0 };
+    let at = share.clamp(0.0, 1.0) * last as f64;
+    let below = at.floor();
+    let (low, high) = (sorted[below as usize], sorted[(below as usize + 1).min(last)]);
+    low + (high - low) * (at - below)
+}
+
+/// Sorted ascending.
+pub(super) fn sorted(values: &[f64]) -> Vec<f64> {
+    let mut values = values.to_vec();
+    values.sort_unstable_by(f64::total_cmp);
+    values
+}
+
+/// The t of `freedom` degrees that is exceeded with probability `tail`; 0 when there is none.
+pub(super) fn t_quantile(tail: f64, freedom: f64) -> f64 {
+    distribution::t_quantile(1.0 - tail, freedom).unwrap_or(0.0)
+}
+
+/// How alike neighbours are: lag-1 autocorrelation of values around `middle`; 0 when they do not vary.
+pub(super) fn lag_one(values: &[f64], middle: f64) -> f64 {
+    let total: f64 = values.iter().map(|value| (value - middle).powi(2)).sum();
+    let pairs: f64 = values.windows(2).map(|pair| (pair[0] - middle) * (pair[1] - middle)).sum();
+    if total > 0.0 { pairs / total } else { 0.0 }
+}
+
+/// An interval: what is said with its confidence to lie between two numbers.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Span {
+    /// Lower end.
+    pub low: f64,
+    /// Upper end; infinite when nothing limits it.
+    pub high: f64,
+}
+
+impl Span {
+    /// Whether the number lies within, ends included.
+    pub fn contains(&self, value: f64) -> bool {
+        self.low <= value && value <= self.high
+    }
+}
+
+/// The middle share `level` of what `statistic` comes to on `rounds` resamples; each call of `statistic` gets the generator and draws its
+/// own resample. The same seed gives the same interval. `None` when fewer than half of the rounds came to a number.
+pub(super) fn bootstrap(
+    rounds: usize,
+    level: f64,
+    seed: u64,
+    mut statistic: impl FnMut(&mut Xoshiro256PlusPlus) -> Option<f64>,
+) -> Option<Span> {
+    let mut dice = Xoshiro256PlusPlus::seed_from_u64(seed);
+    let drawn: Vec<f64> = (0..rounds).filter_map(|_| statistic(&mut dice)).filter(|value| value.is_finite()).collect();
+    if drawn.len() * 2 < rounds.max(1) {
+        return None;
+    }
+    let drawn = sorted(&drawn);
+    let outside = (1.0 - level) / 2.0;
+    Some(Span { low: quantile(&drawn, outside), high: quantile(&drawn, 1.0 - outside) })
+}
+
+/// As many values as `values` has, drawn from it with replacement.
+pub(super) fn resample(values: &[f64], dice: &mut Xoshiro256PlusPlus) -> Vec<f64> {
+    (0..values.len()).map(|_| values[dice.random_range(0..values.len())]).collect()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -63,6 +133,16 @@ mod tests {
         {
             assert!((median(values) - middle).abs() < 1e-12 && (mad(values) - spread).abs() < 1e-12, "{values:?}");
         }
+        assert!((quantile(&[1.0, 2.0, 4.0], 0.75) - 3.0).abs() < 1e-12);
         assert!((variance(&[1.0, 2.0, 3.0], 1) - 1.0).abs() < 1e-12 && variance(&[1.0], 1).abs() < 1e-12);
+    }
+
+    #[test]
+    fn a_bootstrap_is_repeatable_and_holds_the_mean() {
+        let values: Vec<f64> = (0..40).map(f64::from).collect();
+        let span = |seed| bootstrap(400, 0.95, seed, |dice| Some(mean(&resample(&values, dice)))).unwrap();
+        assert_eq!(span(7), span(7));
+        assert!(span(7).contains(19.5) && span(7).low > 14.0 && span(7).high < 25.0);
+        assert_eq!(bootstrap(10, 0.95, 1, |_| None), None);
     }
 }
