@@ -83,6 +83,15 @@ pub(super) fn lag_one(values: &[f64], middle: f64) -> f64 {
     if total > 0.0 { pairs / total } else { 0.0 }
 }
 
+/// Rounded to three digits that count.
+pub(super) fn significant(value: f64) -> f64 {
+    if value.abs() < f64::MIN_POSITIVE || !value.is_finite() {
+        return 0.0;
+    }
+    let scale = 10_f64.powi(2 - value.abs().log10().floor() as i32);
+    if scale.is_finite() && scale > 0.0 { (value * scale).round() / scale } else { value }
+}
+
 /// An interval: what is said with its confidence to lie between two numbers.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Span {
@@ -135,6 +144,13 @@ mod tests {
         }
         assert!((quantile(&[1.0, 2.0, 4.0], 0.75) - 3.0).abs() < 1e-12);
         assert!((variance(&[1.0, 2.0, 3.0], 1) - 1.0).abs() < 1e-12 && variance(&[1.0], 1).abs() < 1e-12);
+    }
+
+    #[test]
+    fn three_digits_count() {
+        for (value, expected) in [(0.201_49, 0.201), (-98_765.0, -98_800.0), (0.0, 0.0), (1e-320, 0.0), (f64::NAN, 0.0), (5.0, 5.0)] {
+            assert!((significant(value) - expected).abs() < 1e-9, "{value}");
+        }
     }
 
     #[test]

@@ -5,7 +5,7 @@ use super::comparable::Night;
 use super::deploy::{Marker, Suspected, suspected};
 use super::incident::{Incident, Judged};
 use super::{Change, METHOD, State};
-use crate::analysis::numbers::Span;
+use crate::analysis::numbers::{Span, significant};
 use crate::model::alerting::Severity;
 use crate::model::finding::{Evidence, Finding};
 use crate::model::run::RunId;
@@ -197,15 +197,6 @@ fn deployed(deploy: &Suspected) -> String {
 
 fn probability(p: f64) -> String {
     if p >= 0.001 { trim_decimal(p, 4) } else { format!("{p:.0e}") }
-}
-
-/// Rounded to three digits that count.
-fn significant(value: f64) -> f64 {
-    if value.abs() < f64::MIN_POSITIVE || !value.is_finite() {
-        return 0.0;
-    }
-    let scale = 10_f64.powi(2 - value.abs().log10().floor() as i32);
-    if scale.is_finite() && scale > 0.0 { (value * scale).round() / scale } else { value }
 }
 
 fn capital(text: &str) -> String {

@@ -161,13 +161,12 @@ impl Walk<'_> {
 
     /// The change that the nights before `end` confirm.
     fn confirmed(&mut self, end: usize) -> Option<Step> {
-        let both = [self.best_split(end, 1.0), self.best_split(end, -1.0)];
-        let (_, split) = both.into_iter().flatten().reduce(|best, next| if next.0 < best.0 { next } else { best })?;
+        let split = self.best_split(end)?;
         step(self.series, self.rules, &mut self.level, split, end)
     }
 
-    /// The split with the least p-value among those that pass in one direction.
-    fn best_split(&mut self, end: usize, sign: f64) -> Option<(f64, usize)> {
+    /// The split with the least p-value among those that pass.
+    fn best_split(&mut self, end: usize) -> Option<usize> {
         let first = (self.level.from + 1).max(end.saturating_sub(LOOK_BACK));
         let mut best: Option<(f64, usize)> = None;
         for split in first..=end.saturating_sub(self.rules.confirm) {
@@ -175,19 +174,19 @@ impl Walk<'_> {
             let mut after = self.series.values[split..end].to_vec();
             let nights = after.len();
             let level = median_in_place(&mut after);
-            let shift = sign * (level - before.median);
-            if shift <= self.rules.effect * before.sd || !(self.series.matters)(before.median, level) {
+            let shift = level - before.median;
+            if shift.abs() <= self.rules.effect * before.sd || !(self.series.matters)(before.median, level) {
                 continue;
             }
-            let p = before.p_of(shift, nights);
+            let p = before.p_of(shift.abs(), nights);
             let line = 0.5 * before.scatter;
-            let beyond = after.iter().filter(|value| sign * (**value - before.median) > line).count() as f64;
+            let beyond = after.iter().filter(|value| shift.signum() * (**value - before.median) > line).count() as f64;
             let together = nights > FEW || beyond >= BEYOND * nights as f64;
             if p < self.rules.confirm_p && together && best.is_none_or(|(least, _)| p < least) {
                 best = Some((p, split));
             }
         }
-        best
+        best.map(|(_, split)| split)
     }
 }
 

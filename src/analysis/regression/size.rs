@@ -6,9 +6,9 @@ use super::reference::Reference;
 use crate::analysis::numbers::{Span, bootstrap, median_in_place, resample, t_quantile};
 
 /// Most nights on each side that are compared: the nearest.
-const MOST: usize = 30;
+const MOST: usize = 20;
 /// Resamples.
-const ROUNDS: usize = 400;
+const ROUNDS: usize = 300;
 /// Confidence of the interval.
 pub(super) const CONFIDENCE: f64 = 0.95;
 /// The same nights always give the same interval.
