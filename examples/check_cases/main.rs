@@ -6,7 +6,9 @@
 mod case;
 mod change_point;
 mod check;
+mod knee;
 mod trend;
+mod usl;
 
 use std::collections::BTreeMap;
 use std::io::{self, Write};
@@ -20,7 +22,12 @@ use check::Check;
 type Kind = fn(&Case) -> Result<Vec<Check>, String>;
 
 /// The kinds of cases, and what checks them.
-const KINDS: &[(&str, Kind)] = &[("change_point", change_point::check), ("trend", trend::check)];
+const KINDS: &[(&str, Kind)] = &[
+    ("change_point", change_point::check),
+    ("knee", knee::check),
+    ("trend", trend::check),
+    ("usl", usl::check),
+];
 
 /// How many cases and figures of a kind agree.
 #[derive(Default)]

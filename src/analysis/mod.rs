@@ -4,7 +4,10 @@ pub mod leak;
 #[cfg(test)]
 mod cases;
 pub mod change_point;
+pub mod knee;
 mod numbers;
 pub mod pool;
+pub mod queueing;
 pub mod regression;
 pub mod stats;
+pub mod usl;
