@@ -3,6 +3,7 @@
 //! implementations say of it). One module per kind checks the cases of that kind; a kind that nobody checks is a disagreement.
 //! Exit code: 0 all agree, 1 some do not, 2 the folder cannot be read.
 
+mod capacity;
 mod case;
 mod change_point;
 mod check;
@@ -23,6 +24,7 @@ type Kind = fn(&Case) -> Result<Vec<Check>, String>;
 
 /// The kinds of cases, and what checks them.
 const KINDS: &[(&str, Kind)] = &[
+    ("capacity", capacity::check),
     ("change_point", change_point::check),
     ("knee", knee::check),
     ("trend", trend::check),

@@ -1,6 +1,7 @@
 //! Numbers in, findings out. Pure: no clock, no I/O, no logging; each method names its source and the data it needs.
 
 pub mod leak;
+pub mod capacity;
 #[cfg(test)]
 mod cases;
 pub mod change_point;
