@@ -8,6 +8,7 @@ mod case;
 mod change_point;
 mod check;
 mod knee;
+mod recovery;
 mod trend;
 mod usl;
 
@@ -27,6 +28,7 @@ const KINDS: &[(&str, Kind)] = &[
     ("capacity", capacity::check),
     ("change_point", change_point::check),
     ("knee", knee::check),
+    ("recovery", recovery::check),
     ("trend", trend::check),
     ("usl", usl::check),
 ];

@@ -9,6 +9,7 @@ pub mod knee;
 mod numbers;
 pub mod pool;
 pub mod queueing;
+pub mod recovery;
 pub mod regression;
 pub mod stats;
 pub mod usl;
