@@ -4,8 +4,8 @@
 use plimsoll::analysis::capacity::{Kind, Level, LoadLine, Plan, Used, load_line};
 use serde_json::Value;
 
-use crate::case::Case;
-use crate::check::Check;
+use super::case::Case;
+use super::check::Check;
 
 const WITHIN: f64 = 0.05;
 /// Share of the capacity up to which steps are looked at.

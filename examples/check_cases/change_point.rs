@@ -4,8 +4,8 @@
 use plimsoll::analysis::change_point::{OtavaReport, OtavaSettings, best_split, otava};
 use serde_json::Value;
 
-use crate::case::Case;
-use crate::check::Check;
+use super::case::Case;
+use super::check::Check;
 
 const RELATIVE: f64 = 1e-6;
 /// Deviations that are 0 but for rounding.

@@ -3,8 +3,8 @@
 use plimsoll::analysis::knee::{Shape, knee};
 use serde_json::Value;
 
-use crate::case::Case;
-use crate::check::Check;
+use super::case::Case;
+use super::check::Check;
 
 /// Compares the knees for every sensitivity that the case has.
 pub(crate) fn check(case: &Case) -> Result<Vec<Check>, String> {

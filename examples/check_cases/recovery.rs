@@ -4,8 +4,8 @@
 use plimsoll::analysis::recovery::{Bad, Reading, Rules, Spike, State, recovery};
 use serde_json::Value;
 
-use crate::case::Case;
-use crate::check::Check;
+use super::case::Case;
+use super::check::Check;
 
 const SECONDS: f64 = 45.0;
 const SHARE: f64 = 0.25;

@@ -4,8 +4,8 @@
 use plimsoll::analysis::usl::{Coefficient, fit};
 use serde_json::Value;
 
-use crate::case::Case;
-use crate::check::Check;
+use super::case::Case;
+use super::check::Check;
 
 const OF_SCIPY: f64 = 1e-4;
 const OF_PUBLISHED: f64 = 1e-2;

@@ -1,11 +1,11 @@
 //! Numbers in, findings out. Pure: no clock, no I/O, no logging; each method names its source and the data it needs.
 
-pub mod leak;
 pub mod capacity;
 #[cfg(test)]
 mod cases;
 pub mod change_point;
 pub mod knee;
+pub mod leak;
 mod numbers;
 pub mod pool;
 pub mod queueing;
