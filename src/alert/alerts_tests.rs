@@ -43,6 +43,7 @@ fn catalog() -> Catalog {
             name: "users".into(),
             executor: "ramping-vus".into(),
             open: false,
+            tags: std::collections::BTreeMap::new(),
             phases: vec![phase("up", 0, 10), phase("hold", 10, 40)],
             start: Duration::ZERO,
             duration: Duration::from_secs(40),

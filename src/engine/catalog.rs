@@ -6,13 +6,13 @@ use std::time::Duration;
 use crate::executor::schedule::Course;
 use crate::model::catalog::{Catalog, GroupMeta, ScenarioMeta, StepMeta};
 use crate::model::flow::{groups_of, steps_of};
-use crate::model::profile::{Profile, Scenario};
+use crate::model::profile::{Profile, Scenario, begins};
 
 /// The catalog of a profile. Steps are numbered across scenarios, depth first within each.
 pub fn catalog_of(profile: &Profile) -> Catalog {
     let mut catalog = Catalog::default();
-    for (index, scenario) in profile.scenarios.iter().enumerate() {
-        catalog.scenarios.push(scenario_of(scenario, &Course::new(scenario)));
+    for ((index, scenario), begin) in profile.scenarios.iter().enumerate().zip(begins(&profile.scenarios)) {
+        catalog.scenarios.push(scenario_of(scenario, &Course::new(scenario), begin.latest));
         catalog.steps.extend(steps_of(&scenario.flow).into_iter().map(|step| StepMeta {
             scenario: index as u16,
             name: step.name.clone(),
@@ -26,14 +26,16 @@ pub fn catalog_of(profile: &Profile) -> Catalog {
     catalog
 }
 
-/// What a catalog says of a scenario whose course is this. Where the end is not known yet, it is the latest that the profile allows.
-pub(super) fn scenario_of(scenario: &Scenario, course: &Course) -> ScenarioMeta {
-    let start = course.begin().unwrap_or(scenario.start_time);
+/// What a catalog says of a scenario whose course is this. Where its begin or its end is not known yet, it is the latest that the
+/// profile allows.
+pub(super) fn scenario_of(scenario: &Scenario, course: &Course, latest: Duration) -> ScenarioMeta {
+    let start = course.begin().unwrap_or(latest);
     let longest = start + scenario.executor.duration();
     ScenarioMeta {
         name: scenario.name.clone(),
         executor: scenario.executor.name().into(),
         open: scenario.executor.is_open(),
+        tags: scenario.tags.clone(),
         phases: course.windows(),
         start,
         duration: course.end().unwrap_or(longest).saturating_sub(start),

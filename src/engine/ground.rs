@@ -10,6 +10,7 @@ use tokio::task::LocalSet;
 use tokio::time::{Instant, timeout};
 use tokio_util::sync::{CancellationToken, DropGuard};
 
+use super::cap::RateCap;
 use super::workload::{FlowWorkload, Places, Plan};
 use crate::clock::SharedClock;
 use crate::executor::shard::Shard;
@@ -21,6 +22,7 @@ use crate::model::flow::{FlowNode, Step, groups_of, steps_of};
 use crate::model::measure::StepInterval;
 use crate::model::profile::Profile;
 use crate::model::request::{GrpcRequest, GrpcSchema, Hidden, HttpOptions, Request, TokenSource};
+use crate::model::units::Rate;
 use crate::protocol::dial::Dialer;
 use crate::protocol::grpc::{GrpcClient, GrpcPool, Method, reflect, schema};
 use crate::protocol::token::{Token, TokenFailure, TokenFetcher, keep};
@@ -43,6 +45,8 @@ pub struct Ground {
     pub methods: Methods,
     /// The tokens that VUs share.
     pub tokens: Tokens,
+    /// The target's limit on requests a second.
+    pub cap: Option<Arc<RateCap>>,
 }
 
 /// gRPC methods by what names them.
@@ -96,9 +100,10 @@ pub struct Laid {
 }
 
 /// Lays the ground of a run; `Err` says in one sentence why no load can be sent.
-pub async fn lay(profile: &Arc<Profile>, dialer: Dialer, seed: u64, clock: SharedClock) -> Result<Laid, String> {
+pub async fn lay(profile: &Arc<Profile>, (dialer, limit): (Dialer, Option<Rate>), seed: u64, clock: SharedClock) -> Result<Laid, String> {
     let tokens = Tokens::of(profile.tokens.len());
-    let ground = Ground { dialer, data: RunData::new(seed, clock), methods: Methods::default(), tokens };
+    let ground =
+        Ground { dialer, data: RunData::new(seed, clock), methods: Methods::default(), tokens, cap: limit.map(RateCap::new).map(Arc::new) };
     if !needs_ground(profile) {
         return Ok(Laid { ground, notes: Vec::new(), _keeper: None });
     }
@@ -270,7 +275,8 @@ async fn walk_once<T>(
     let data = ScenarioData::new(ground.data.clone(), name, false, &[]);
     let workload = FlowWorkload::new(plan, Places::default(), data, ground, shard.clone())?;
     let mut vu = workload.vu(0);
-    let end = workload.iterate(&mut vu, Iteration { number: 0, intended: Instant::now() }).await;
+    let now = Instant::now();
+    let end = workload.iterate(&mut vu, Iteration { number: 0, intended: now, ready: now }).await;
     let interval = shard.borrow_mut().take(0);
     let failed = interval.steps.iter().find_map(|(index, figures)| failure_of(steps.get(usize::from(*index))?, figures));
     if let Some(why) = failed {

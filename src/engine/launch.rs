@@ -71,7 +71,7 @@ impl Launch {
         };
         let began = self.runner.clock.now();
         let laid = tokio::select! {
-            laid = lay(&order.profile, dialer, order.seed, self.runner.clock.clone()) => laid?,
+            laid = lay(&order.profile, (dialer, order.target.target.limits.rate), order.seed, self.runner.clock.clone()) => laid?,
             () = ended => return Err("the run was ended during its setup".into()),
         };
         let now = self.runner.clock.now();

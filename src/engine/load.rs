@@ -72,7 +72,7 @@ pub fn start(plan: &LoadPlan) -> std::io::Result<Load> {
     let (sender, reports) = mpsc::channel(plan.threads * 8);
     let (stop, kill) = (CancellationToken::new(), CancellationToken::new());
     let start = Instant::now();
-    let controls = Arc::new(Controls::new(&plan.profile.scenarios));
+    let controls = Arc::new(Controls::new(&plan.profile.scenarios, plan.threads));
     let data =
         |scenario: &Scenario| ScenarioData::new(plan.ground.data.clone(), &scenario.name, scenario.executor.is_open(), &scenario.data);
     let shared = Arc::new(Shared { controls: controls.clone(), data: plan.profile.scenarios.iter().map(data).collect() });
@@ -115,9 +115,12 @@ fn thread_main(
             };
             let Some(course) = shared.controls.follow(scenarios.len()) else { continue };
             let (budget, shard, stop, kill) = (shared.controls.budget(scenarios.len()), shard.clone(), stop.clone(), kill.clone());
-            let drive_parts = Drive { scenario: number, run_start: start, part, shard, course, budget, stop, kill };
-            let scenario = scenario.clone();
-            scenarios.spawn_local(async move { drive(&scenario, workload, drive_parts).await });
+            let drive_parts = Drive { scenario: number, run_start: start, part, shard, course, budget, exact: true, stop, kill };
+            let (scenario, controls) = (scenario.clone(), shared.controls.clone());
+            scenarios.spawn_local(async move {
+                drive(&scenario, workload, drive_parts).await;
+                controls.ended(usize::from(number), start.elapsed());
+            });
         }
         report_until_done(&mut scenarios, &shard, reports, index, start).await
     });

@@ -4,6 +4,7 @@
 pub mod admission;
 pub mod alerting;
 pub mod calendar;
+mod cap;
 pub mod catalog;
 mod climb;
 pub mod daemon;

@@ -28,7 +28,7 @@ use crate::executor::schedule::Course;
 use crate::metrics::Metrics;
 use crate::model::finding::Finding;
 use crate::model::measure::Interval;
-use crate::model::profile::Profile;
+use crate::model::profile::{Limits, Profile};
 use crate::model::progress::{PoolNow, Progress};
 use crate::model::run::{EndedBy, Run, RunId, RunStatus, Verdict};
 use crate::model::series::Reading;
@@ -119,6 +119,8 @@ pub async fn execute(order: Order, laid: Result<Laid, String>, parts: RunnerPart
         pools: BTreeMap::new(),
         ended: None,
         aborted_by: None,
+        guarded: Vec::new(),
+        limits: order.target.target.limits,
         began: None,
         notes: Vec::new(),
     };
@@ -140,6 +142,7 @@ pub async fn execute(order: Order, laid: Result<Laid, String>, parts: RunnerPart
                 Err(request) => going.end_requested(request),
             }
             going.notes.extend(laid.notes);
+            going.notes.extend(laid.ground.cap.as_ref().and_then(|cap| cap.sentence()));
             going.notes.extend(tear_down(&going.profile, laid.ground).await);
         }
         Err(why) => {
@@ -181,6 +184,9 @@ struct Going {
     ended: Option<(EndedBy, String)>,
     /// The `abortOnFail` threshold that ended the run.
     aborted_by: Option<String>,
+    /// What the target's guards did to it.
+    guarded: Vec<String>,
+    limits: Limits,
     /// Offset 0 on the clock that does not jump.
     began: Option<Instant>,
     lost_before: u64,
@@ -280,10 +286,17 @@ impl Going {
         }
     }
 
-    /// Ends the run when a guard or an `abortOnFail` threshold says so.
+    /// Makes the load less or ends the run when a guard, the target's limit or an `abortOnFail` threshold says so.
     fn look_for_the_end(&mut self) {
-        if let Some(guard) = self.watchers.tripped_guard() {
-            self.ended = Some((EndedBy::Guard, format!("the target's guard `{guard}` ended the run")));
+        if let Some(guard) = self.watchers.tripped_guard().map(str::to_owned) {
+            if self.guarded.is_empty() && self.halve(&guard) {
+                return;
+            }
+            let sentence = format!("the target's guard `{guard}` ended the run");
+            self.guarded.push(sentence.clone());
+            self.ended = Some((EndedBy::Guard, sentence));
+        } else if let Some(sentence) = self.too_long() {
+            self.ended = Some((EndedBy::Guard, sentence));
         } else if let Some(threshold) = self.watchers.abort() {
             self.ended = Some((EndedBy::Threshold, format!("`{threshold}` failed and has abortOnFail")));
             self.aborted_by = Some(threshold.to_owned());
@@ -343,7 +356,7 @@ impl Going {
             // What was not broken when the run was ended early has not been proven to hold.
             thresholds.retain(|result| result.verdict != Verdict::NoData);
         }
-        let mut judged = judge(&summary, &thresholds, ended_by, self.watchers.tripped_guard(), self.profile.max_undelivered);
+        let mut judged = judge(&summary, &thresholds, ended_by, &self.guarded, self.profile.max_undelivered);
         for scenario in &summary.scenarios {
             if let Some(breach) = scenario.counts.breach() {
                 tracing::error!(run_id = %run.id, scenario = scenario.scenario, breach, "iterations do not add up; this is a bug in Plimsoll");

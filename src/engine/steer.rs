@@ -85,6 +85,23 @@ impl Helm {
         Ok(ControlEntry { at, second: from.as_secs_f64(), by, action, scale, scenario })
     }
 
+    /// Halves the load of every scenario that goes on, because `by` says so; `None` when none does.
+    pub(super) fn halve(&mut self, by: String, now: Duration, at: Timestamp) -> Option<ControlEntry> {
+        let from = now + LEAD;
+        let going = (0..self.controls.len()).filter_map(|index| Some((index, self.controls.course(index)?)));
+        let going: Vec<_> = going.filter(|(_, course)| course.end().is_none_or(|end| from < end)).collect();
+        if going.is_empty() {
+            return None;
+        }
+        for (index, course) in going {
+            let latest = course.latest();
+            let scale = Some(latest.scale.unwrap_or(Scale::Factor(1.0)).halved());
+            self.controls.decide(index, |course| course.change(Change { at: from, mode: latest.mode, scale }));
+        }
+        self.entries += 1;
+        Some(ControlEntry { at, second: from.as_secs_f64(), by, action: Action::Scale, scale: Some(Scale::Factor(0.5)), scenario: None })
+    }
+
     /// The scenarios that are meant and still go on.
     fn chosen(&self, steer: &Steer, now: Duration) -> Result<Vec<(usize, Arc<Course>)>, Refusal> {
         check_scale(steer)?;
@@ -230,6 +247,9 @@ mod tests {
             name: name.into(),
             executor,
             start_time: Duration::ZERO,
+            start_after: None,
+            spacing: crate::model::profile::Spacing::default(),
+            when_busy: crate::model::profile::WhenBusy::default(),
             graceful_stop: Duration::ZERO,
             pace: None,
             tags: std::collections::BTreeMap::new(),
@@ -251,7 +271,7 @@ mod tests {
             digest: String::new(),
             notes: Vec::new(),
         };
-        Helm::new(Arc::new(Controls::new(&profile.scenarios)), Arc::new(profile), limits)
+        Helm::new(Arc::new(Controls::new(&profile.scenarios, 1)), Arc::new(profile), limits)
     }
 
     fn users(vus: u64) -> Executor {

@@ -248,6 +248,7 @@ mod tests {
             name: name.into(),
             executor: String::new(),
             open,
+            tags: std::collections::BTreeMap::new(),
             phases: vec![],
             start: Duration::ZERO,
             duration: Duration::from_secs(60),

@@ -17,16 +17,16 @@ pub struct Judgement {
     pub reasons: Vec<String>,
 }
 
-/// Judges a run that has ended.
+/// Judges a run that has ended. `guarded` is what the target's guards did to it, one sentence each.
 ///
 /// The generator comes first: if it was late or stood still, nothing it measured counts (`invalid`). Then what failed (`fail`), then
 /// load that was not delivered (`invalid`), then what was not measured (`no_data`). Only what is left has passed.
-pub fn judge(summary: &Summary, thresholds: &[ThresholdResult], ended: EndedBy, guard: Option<&str>, max_undelivered: f64) -> Judgement {
+pub fn judge(summary: &Summary, thresholds: &[ThresholdResult], ended: EndedBy, guarded: &[String], max_undelivered: f64) -> Judgement {
     if ended == EndedBy::Setup {
         return Judgement { verdict: Some(Verdict::Invalid), reasons: vec!["no load was sent".into()] };
     }
     let unfit = generator_unfit(summary);
-    let failures = failures(summary, thresholds, guard);
+    let failures = failures(summary, thresholds, guarded);
     if ended == EndedBy::Cancelled || ended == EndedBy::Signal {
         let mut reasons = vec!["the run was ended early".to_owned()];
         let failed = !failures.is_empty() && thresholds.iter().any(|threshold| threshold.verdict == Verdict::Fail);
@@ -68,10 +68,10 @@ fn generator_unfit(summary: &Summary) -> Vec<String> {
     reasons
 }
 
-fn failures(summary: &Summary, thresholds: &[ThresholdResult], guard: Option<&str>) -> Vec<String> {
+fn failures(summary: &Summary, thresholds: &[ThresholdResult], guarded: &[String]) -> Vec<String> {
     let mut reasons: Vec<String> =
         thresholds.iter().filter(|result| result.verdict == Verdict::Fail).map(|result| result.reason.clone()).collect();
-    reasons.extend(guard.map(|guard| format!("the target's guard `{guard}` ended the run")));
+    reasons.extend_from_slice(guarded);
     let total = &summary.total;
     if total.requests > 0 && total.requests == total.failed {
         let most = total.reasons.iter().max_by_key(|(_, count)| **count);
@@ -158,7 +158,7 @@ mod tests {
     }
 
     fn verdict(summary: &Summary, thresholds: &[ThresholdResult]) -> Option<Verdict> {
-        judge(summary, thresholds, EndedBy::Completed, None, 0.05).verdict
+        judge(summary, thresholds, EndedBy::Completed, &[], 0.05).verdict
     }
 
     #[test]
@@ -190,7 +190,7 @@ mod tests {
     fn a_late_generator_makes_everything_it_measured_invalid() {
         let mut summary = summary(10, 0, done(10));
         summary.scenarios[0].start_lag = Some(LatencySummary { p99_us: 400_000, ..LatencySummary::default() });
-        let judged = judge(&summary, &[threshold(Verdict::Fail)], EndedBy::Completed, None, 0.05);
+        let judged = judge(&summary, &[threshold(Verdict::Fail)], EndedBy::Completed, &[], 0.05);
         assert_eq!(judged.verdict, Some(Verdict::Invalid));
         assert!(judged.reasons[0].starts_with("the load generator was late"), "{:?}", judged.reasons);
     }
@@ -198,8 +198,11 @@ mod tests {
     #[test]
     fn a_run_that_was_ended_early_is_judged_only_by_what_failed_already() {
         let summary = summary(10, 0, done(10));
-        assert_eq!(judge(&summary, &[threshold(Verdict::Pass)], EndedBy::Setup, None, 0.05).verdict, Some(Verdict::Invalid));
-        assert_eq!(judge(&summary, &[threshold(Verdict::Pass)], EndedBy::Cancelled, None, 0.05).verdict, None);
-        assert_eq!(judge(&summary, &[threshold(Verdict::Fail)], EndedBy::Signal, None, 0.05).verdict, Some(Verdict::Fail));
+        let guarded = ["the target's guard `g` halved the load at second 3".to_owned()];
+        let halved = judge(&summary, &[threshold(Verdict::Pass)], EndedBy::Completed, &guarded, 0.05);
+        assert_eq!((halved.verdict, halved.reasons), (Some(Verdict::Fail), guarded.to_vec()));
+        assert_eq!(judge(&summary, &[threshold(Verdict::Pass)], EndedBy::Setup, &[], 0.05).verdict, Some(Verdict::Invalid));
+        assert_eq!(judge(&summary, &[threshold(Verdict::Pass)], EndedBy::Cancelled, &[], 0.05).verdict, None);
+        assert_eq!(judge(&summary, &[threshold(Verdict::Fail)], EndedBy::Signal, &[], 0.05).verdict, Some(Verdict::Fail));
     }
 }

@@ -95,6 +95,8 @@ pub struct Watchers {
     guards: Vec<Guard>,
     second: u32,
     tripped: Option<usize>,
+    /// Guards look on from this second on.
+    guards_from: f64,
 }
 
 impl Watchers {
@@ -106,7 +108,13 @@ impl Watchers {
             followed: Followed::new(series, false),
             since: BTreeMap::new(),
         };
-        Self { thresholds: thresholds.iter().map(follow).collect(), guards: guards.iter().map(guard).collect(), second: 0, tripped: None }
+        Self {
+            thresholds: thresholds.iter().map(follow).collect(),
+            guards: guards.iter().map(guard).collect(),
+            second: 0,
+            tripped: None,
+            guards_from: 0.0,
+        }
     }
 
     /// Takes one second of the run.
@@ -128,6 +136,9 @@ impl Watchers {
     }
 
     fn guard(&mut self, at: f64, judge: impl Fn(&mut Followed) -> Vec<(Labels, Judged)>) {
+        if at < self.guards_from {
+            return;
+        }
         for (index, guard) in self.guards.iter_mut().enumerate() {
             let judged = judge(&mut guard.followed);
             if guard.trips(at, judged) {
@@ -139,6 +150,15 @@ impl Watchers {
     /// The guard that tripped first.
     pub fn tripped_guard(&self) -> Option<&str> {
         self.tripped.map(|index| self.guards[index].text.as_str())
+    }
+
+    /// The load was made less because a guard tripped: all guards forget what they saw, and judge anew what they see from `second` on.
+    pub fn guards_anew(&mut self, second: f64) {
+        (self.tripped, self.guards_from) = (None, second);
+        for guard in &mut self.guards {
+            guard.followed.groups.clear();
+            guard.since.clear();
+        }
     }
 
     /// The first threshold with `abortOnFail` that is broken now.
@@ -217,6 +237,21 @@ mod tests {
         }
         watchers.reading(&Catalog::default(), &reading(4, 1.0));
         assert_eq!(watchers.tripped_guard(), Some(guard.0.as_str()));
+    }
+
+    #[test]
+    fn a_guard_that_made_the_load_less_looks_anew() {
+        let guard = ("pool_utilization: value > 97%".to_owned(), parse_series("pool_utilization: value > 97%").unwrap());
+        let mut watchers = Watchers::new(&[], std::slice::from_ref(&guard));
+        watchers.reading(&Catalog::default(), &reading(3, 1.0));
+        assert!(watchers.tripped_guard().is_some());
+        watchers.guards_anew(8.0);
+        for second in 4..8 {
+            watchers.reading(&Catalog::default(), &reading(second, 1.0));
+            assert_eq!(watchers.tripped_guard(), None, "second {second}");
+        }
+        watchers.reading(&Catalog::default(), &reading(8, 1.0));
+        assert!(watchers.tripped_guard().is_some());
     }
 
     #[test]

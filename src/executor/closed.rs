@@ -289,7 +289,7 @@ impl<W: Workload> Looping<W> {
             }
             self.drive.shard.borrow_mut().scheduled(self.drive.scenario, 1);
             // Numbers are unique within the VU; those of different VUs are told apart by the VU's number in the upper half.
-            let iteration = Iteration { number: (number << 32) | self.rounds.get(), intended };
+            let iteration = Iteration { number: (number << 32) | self.rounds.get(), intended, ready: intended };
             self.rounds.set(self.rounds.get() + 1);
             counted(&*self.workload, &mut vu, iteration, &self.drive).await;
             let now = Instant::now();

@@ -6,6 +6,7 @@ pub mod budget;
 pub mod closed;
 pub mod control;
 pub mod open;
+mod pacer;
 pub mod schedule;
 pub mod shard;
 
@@ -23,6 +24,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::model::profile::Scenario;
 use budget::Budget;
+use pacer::Pacer;
 use schedule::Course;
 use shard::SharedShard;
 
@@ -33,6 +35,8 @@ pub struct Iteration {
     pub number: u64,
     /// When it was due: response times count from here.
     pub intended: Instant,
+    /// When it could begin: it was due, and there was a VU for it. How late the generator is counts from here.
+    pub ready: Instant,
 }
 
 /// How an iteration ended.
@@ -102,6 +106,8 @@ pub struct Drive {
     pub course: watch::Receiver<Arc<Course>>,
     /// The iterations that all threads share, where the executor has such.
     pub budget: Option<Arc<Budget>>,
+    /// Starts are timed to some microseconds; not under a paused clock.
+    pub exact: bool,
     /// Stop starting; running iterations get the graceful stop.
     pub stop: CancellationToken,
     /// Stop now; running iterations are cut off.
@@ -115,10 +121,10 @@ impl Drive {
     }
 
     /// Sleeps until an offset in the run, for ever when there is none; woken by a stop, or by a decision about the scenario.
-    async fn sleep_until(&mut self, offset: Option<Duration>) {
+    async fn sleep_until(&mut self, pacer: &Pacer, offset: Option<Duration>) {
         let at = self.run_start + offset.unwrap_or_default();
         tokio::select! {
-            () = sleep_until(at), if offset.is_some() => {}
+            () = pacer.sleep_until(at), if offset.is_some() => {}
             () = decided(&mut self.course) => {}
             () = self.stop.cancelled() => {}
         }
@@ -142,7 +148,7 @@ pub async fn drive<W: Workload>(scenario: &Scenario, workload: Rc<W>, mut drive:
         if begin.is_some_and(|begin| begin <= drive.now()) {
             break;
         }
-        drive.sleep_until(begin).await;
+        drive.sleep_until(&Pacer::coarse(), begin).await;
     }
     if scenario.executor.is_open() {
         open::run(scenario, workload, drive).await;
@@ -162,7 +168,7 @@ async fn grace(drive: &Drive, until: Instant, all_idle: impl Future<Output = ()>
 
 /// Runs one iteration and counts it, also when it is cut off in the middle.
 async fn counted<W: Workload>(workload: &W, vu: &mut W::Vu, iteration: Iteration, drive: &Drive) {
-    let guard = shard::IterationGuard::begin(&drive.shard, drive.scenario, iteration.intended);
+    let guard = shard::IterationGuard::begin(&drive.shard, drive.scenario, iteration.ready);
     let end = workload.iterate(vu, iteration).await;
     guard.end(end);
 }

@@ -1,6 +1,7 @@
 //! The open driver: starts are due by the clock. A start takes the VU that was free last; with none free a VU is made, up to
-//! `maxVUs`; with none left the start is dropped at once, as in k6, and counted. When a VU is free again, the dropped starts are
-//! recorded as response times of at least the wait they met (censored values), so that a stall cannot hide behind too few VUs.
+//! `maxVUs`; with none left the start is dropped at once, as in k6, and counted, or waits, as the scenario says. When a VU is free
+//! again, the dropped starts are recorded as response times of at least the wait they met (censored values), so that a stall cannot
+//! hide behind too few VUs; a start that waited counts its wait itself.
 
 use std::cell::{Cell, RefCell};
 use std::rc::Rc;
@@ -11,9 +12,10 @@ use tokio::sync::Notify;
 use tokio::task::JoinHandle;
 use tokio::time::Instant;
 
+use super::pacer::Pacer;
 use super::schedule::{Arrivals, Course};
 use super::{Drive, Iteration, Workload, counted, grace};
-use crate::model::profile::Scenario;
+use crate::model::profile::{Scenario, WhenBusy};
 
 /// A start that is due may be issued so long after the regular end: the timer's own lateness must not lose it.
 const LATE: Duration = Duration::from_millis(100);
@@ -24,6 +26,9 @@ struct Shared {
     course: RefCell<Arc<Course>>,
     /// Free VUs, the one that was free last on top: the fewest connections stay warm.
     idle: RefCell<Vec<Rc<Desk>>>,
+    when_busy: WhenBusy,
+    /// Starts that wait for a VU, one after the other.
+    waiting: Cell<Option<Starts>>,
     /// Starts dropped since a VU was last free.
     dropped: Cell<Option<Starts>>,
     busy: Cell<u64>,
@@ -35,6 +40,14 @@ struct Shared {
 struct Starts {
     first: Arrivals,
     count: u64,
+}
+
+impl Starts {
+    /// These, and the one after them.
+    fn and(before: Option<Self>, start: Arrivals) -> Self {
+        let before = before.unwrap_or(Self { first: start, count: 0 });
+        Self { count: before.count + 1, ..before }
+    }
 }
 
 /// Where a VU waits for its next iteration.
@@ -51,6 +64,8 @@ pub(super) async fn run<W: Workload>(scenario: &Scenario, workload: Rc<W>, mut d
     let shared = Rc::new(Shared {
         course: RefCell::new(drive.course.borrow().clone()),
         idle: RefCell::default(),
+        when_busy: scenario.when_busy,
+        waiting: Cell::new(None),
         dropped: Cell::new(None),
         busy: Cell::new(0),
         all_idle: Notify::new(),
@@ -69,6 +84,7 @@ pub(super) async fn run<W: Workload>(scenario: &Scenario, workload: Rc<W>, mut d
     }
     let next = vus.issue_all().await;
     vus.count_unsent(next);
+    vus.drop_waiting();
     vus.finish(scenario.graceful_stop).await;
 }
 
@@ -84,7 +100,8 @@ struct Vus<W: Workload> {
 impl<W: Workload> Vus<W> {
     /// Issues every start of this part when it is due, until the regular end; returns the first that was not issued.
     async fn issue_all(&mut self) -> Arrivals {
-        let mut next = Arrivals::new(self.drive.part.index, self.drive.part.count);
+        let mut next = Arrivals::new(self.drive.part.index, self.drive.part.count, self.shared.course.borrow().spacing());
+        let pacer = if self.drive.exact { Pacer::exact() } else { Pacer::coarse() };
         let mut in_a_row = 0_u32;
         let mut course = self.shared.course.borrow().clone();
         let mut look = true;
@@ -110,7 +127,7 @@ impl<W: Workload> Vus<W> {
                     }
                 }
                 None => {
-                    self.drive.sleep_until(due.or(end)).await;
+                    self.drive.sleep_until(&pacer, due.or(end)).await;
                     look = true;
                 }
             }
@@ -129,6 +146,14 @@ impl<W: Workload> Vus<W> {
         let mut shard = self.drive.shard.borrow_mut();
         shard.scheduled(self.drive.scenario, unsent);
         shard.unsent(self.drive.scenario, unsent);
+    }
+
+    /// Nothing starts any more: what still waits for a VU never got one.
+    fn drop_waiting(&self) {
+        if let Some(waiting) = self.shared.waiting.take() {
+            self.drive.shard.borrow_mut().dropped(self.drive.scenario, waiting.count);
+            self.shared.dropped.set(Some(waiting));
+        }
     }
 
     /// Lets iterations end within the graceful stop, then cuts off the rest.
@@ -175,35 +200,74 @@ impl<W: Workload> Vus<W> {
         desk
     }
 
-    /// Gives a start to a VU, or drops it.
+    /// Gives a start to a VU, or lets it wait for one, or drops it.
     fn start(&mut self, start: Arrivals, intended: Instant) {
         let scenario = self.drive.scenario;
         self.drive.shard.borrow_mut().scheduled(scenario, 1);
+        self.shared.after_a_pause(&self.drive);
         let free = self.shared.idle.borrow_mut().pop();
         let desk = match free {
             Some(desk) => desk,
             None if (self.tasks.len() as u64) < self.max => self.make(),
             None => {
-                self.drive.shard.borrow_mut().dropped(scenario, 1);
-                let dropped = self.shared.dropped.get().unwrap_or(Starts { first: start, count: 0 });
-                self.shared.dropped.set(Some(Starts { count: dropped.count + 1, ..dropped }));
+                match self.shared.when_busy {
+                    WhenBusy::Queue => self.shared.waiting.set(Some(Starts::and(self.shared.waiting.get(), start))),
+                    WhenBusy::Drop => {
+                        self.drive.shard.borrow_mut().dropped(scenario, 1);
+                        self.shared.dropped.set(Some(Starts::and(self.shared.dropped.get(), start)));
+                    }
+                }
                 return;
             }
         };
         self.shared.busy.set(self.shared.busy.get() + 1);
-        desk.next.set(Some(Iteration { number: start.number(), intended }));
+        desk.next.set(Some(Iteration { number: start.number(), intended, ready: intended }));
         desk.bell.notify_one();
     }
 }
 
 impl Shared {
-    /// A VU has ended its iteration: it is free, and so the dropped starts know what they would have waited.
+    /// A VU has ended its iteration: it takes the start that waits longest, or is free; and the dropped starts know what they would
+    /// have waited.
     fn free(&self, desk: &Rc<Desk>, drive: &Drive) {
         self.flush_dropped(drive);
+        if let Some(iteration) = self.longest_waiting(drive) {
+            desk.next.set(Some(iteration));
+            return;
+        }
         self.busy.set(self.busy.get() - 1);
         self.idle.borrow_mut().push(desk.clone());
         if self.busy.get() == 0 {
             self.all_idle.notify_one();
+        }
+    }
+
+    /// Takes the start that waits longest, unless nothing may start now.
+    fn longest_waiting(&self, drive: &Drive) -> Option<Iteration> {
+        let Starts { mut first, count } = self.waiting.get()?;
+        let (course, now) = (self.course.borrow(), drive.now());
+        if course.is_paused_at(now) || drive.stop.is_cancelled() || course.end().is_some_and(|end| end <= now) {
+            return None;
+        }
+        // As for dropped starts: one that was moved by a decision waited no time that is known.
+        let due = first.due(&course).unwrap_or(now).min(now);
+        let number = first.number();
+        first.advance();
+        self.waiting.set((count > 1).then_some(Starts { first, count: count - 1 }));
+        Some(Iteration { number, intended: drive.run_start + due, ready: Instant::now() })
+    }
+
+    /// Gives waiting starts to VUs that became free while nothing might start.
+    fn after_a_pause(&self, drive: &Drive) {
+        while self.waiting.get().is_some() {
+            let Some(desk) = self.idle.borrow_mut().pop() else { return };
+            let Some(iteration) = self.longest_waiting(drive) else {
+                self.idle.borrow_mut().push(desk);
+                return;
+            };
+            self.busy.set(self.busy.get() + 1);
+            desk.next.set(Some(iteration));
+            desk.bell.notify_one();
         }
     }
 

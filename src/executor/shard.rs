@@ -220,13 +220,13 @@ pub struct IterationGuard<'a> {
 }
 
 impl<'a> IterationGuard<'a> {
-    /// Counts the start and how late it was.
-    pub fn begin(shard: &'a SharedShard, scenario: u16, intended: Instant) -> Self {
+    /// Counts the start and how late it was after `ready`.
+    pub fn begin(shard: &'a SharedShard, scenario: u16, ready: Instant) -> Self {
         let began = Instant::now();
         shard.borrow_mut().with(scenario, |fold| {
             fold.counts.started += 1;
             fold.busy += 1;
-            fold.start_lag.record(began.saturating_duration_since(intended));
+            fold.start_lag.record(began.saturating_duration_since(ready));
         });
         Self { shard, scenario, began, ended: false }
     }

@@ -15,7 +15,7 @@ use super::shard::Shard;
 use super::{Drive, Iteration, IterationEnd, Part, Workload, drive};
 use crate::model::control::Scale;
 use crate::model::measure::{Interval, ScenarioInterval};
-use crate::model::profile::{Executor, Scenario, Stage, VuPool};
+use crate::model::profile::{Executor, Scenario, Spacing, Stage, VuPool, WhenBusy};
 use crate::model::units::Rate;
 
 /// Iterations that take a fixed time, and never return before the stall is over.
@@ -25,6 +25,8 @@ struct Sleeper {
     slow: fn(u64) -> bool,
     by_vu: std::cell::RefCell<std::collections::BTreeMap<u64, u64>>,
     stall: (Instant, Instant),
+    /// How long after its intended start each iteration began.
+    waits: std::cell::RefCell<Vec<Duration>>,
     most: Cell<u64>,
     now: Cell<u64>,
 }
@@ -34,7 +36,8 @@ impl Workload for Rc<Sleeper> {
     fn vu(&self, number: u64) -> u64 {
         number
     }
-    async fn iterate(&self, vu: &mut u64, _iteration: Iteration) -> IterationEnd {
+    async fn iterate(&self, vu: &mut u64, iteration: Iteration) -> IterationEnd {
+        self.waits.borrow_mut().push(iteration.intended.elapsed());
         *self.by_vu.borrow_mut().entry(*vu).or_default() += 1;
         self.now.set(self.now.get() + 1);
         self.most.set(self.most.get().max(self.now.get()));
@@ -54,6 +57,7 @@ struct Played {
     most_at_once: u64,
     /// Iterations that each VU began.
     by_vu: Vec<u64>,
+    waits: Vec<Duration>,
 }
 
 /// How a scenario is played.
@@ -97,7 +101,8 @@ impl Play {
         let start = Instant::now();
         let stall = (start + Duration::from_millis(self.stall.0), start + Duration::from_millis(self.stall.1));
         let (most, now, by_vu) = (Cell::new(0), Cell::new(0), std::cell::RefCell::default());
-        let sleeper = Rc::new(Sleeper { takes: self.takes, slow: self.slow, by_vu, stall, most, now });
+        let sleeper =
+            Rc::new(Sleeper { takes: self.takes, slow: self.slow, by_vu, waits: std::cell::RefCell::default(), stall, most, now });
         let (stop, kill) = (CancellationToken::new(), CancellationToken::new());
         for (token, after) in [(stop.clone(), self.stop_after), (kill.clone(), self.kill_after)] {
             if let Some(after) = after {
@@ -107,7 +112,7 @@ impl Play {
                 });
             }
         }
-        let controls = Rc::new(Controls::new(std::slice::from_ref(&scenario)));
+        let controls = Rc::new(Controls::new(std::slice::from_ref(&scenario), self.threads as usize));
         let (decides, decisions) = (controls.clone(), self.decisions.clone());
         tokio::task::spawn_local(async move {
             for decision in decisions {
@@ -123,7 +128,7 @@ impl Play {
             let part = Part { index, count: self.threads };
             let (course, budget) = (controls.follow(0).unwrap(), controls.budget(0));
             let (stop, kill) = (stop.clone(), kill.clone());
-            let parts = Drive { scenario: 0, run_start: start, part, shard, course, budget, stop, kill };
+            let parts = Drive { scenario: 0, run_start: start, part, shard, course, budget, exact: false, stop, kill };
             let (scenario, sleeper) = (scenario.clone(), sleeper.clone());
             threads.spawn_local(async move { drive(&scenario, Rc::new(sleeper), parts).await });
         }
@@ -136,7 +141,8 @@ impl Play {
         }
         let figures = whole.scenarios.remove(&0).unwrap_or_default();
         let by_vu = sleeper.by_vu.borrow().values().copied().collect();
-        Played { figures, took: start.elapsed(), most_at_once: sleeper.most.get(), by_vu }
+        let waits = sleeper.waits.take();
+        Played { figures, took: start.elapsed(), most_at_once: sleeper.most.get(), by_vu, waits }
     }
 }
 
@@ -145,6 +151,9 @@ fn scenario(executor: Executor) -> Scenario {
         name: "main".into(),
         executor,
         start_time: Duration::ZERO,
+        start_after: None,
+        spacing: crate::model::profile::Spacing::default(),
+        when_busy: crate::model::profile::WhenBusy::default(),
         graceful_stop: Duration::from_secs(30),
         pace: None,
         tags: std::collections::BTreeMap::new(),
@@ -297,6 +306,59 @@ fn a_stall_shows_in_the_response_times_whatever_the_number_of_vus() {
 }
 
 #[test]
+fn a_start_that_finds_no_vu_waits_for_one_where_it_may() {
+    // 200 starts a second for 20 s, the target stands still from second 10 to 13; four VUs can do up to 4,000 a second.
+    let mut queueing = scenario(rate(200.0, 20, 4, 4));
+    queueing.when_busy = WhenBusy::Queue;
+    let played = play(&queueing, MS, (10_000, 13_000), None, None);
+    let counts = played.figures.counts;
+    assert_eq!((counts.scheduled, counts.completed, counts.dropped), (4_000, 4_000, 0));
+    let mut waits = played.waits.clone();
+    waits.sort_unstable();
+    assert_eq!(waits.len(), 4_000);
+    // Those that came in the first second of the stall waited at least two, and some that came later waited for their turn besides.
+    let long = waits.iter().filter(|wait| **wait >= Duration::from_secs(2)).count();
+    assert!((190..=260).contains(&long), "{long}");
+    // Waiting for a VU is not the generator's lateness.
+    assert!(played.figures.start_lag.quantile(1.0).unwrap() < Duration::from_millis(5));
+}
+
+#[test]
+fn what_still_waits_at_the_end_never_got_a_vu() {
+    let mut queueing = scenario(rate(10.0, 10, 1, 1));
+    queueing.when_busy = WhenBusy::Queue;
+    let played = play(&queueing, Duration::from_secs(1), CALM, None, None);
+    let counts = played.figures.counts;
+    assert_eq!((counts.scheduled, counts.started, counts.completed, counts.dropped, counts.unsent), (100, 10, 10, 90, 0));
+    assert_eq!(played.figures.dropped_wait.count(), 90);
+    // The queue is served in order: the tenth iteration begins at second 9 and was due at 0.9 s.
+    assert_eq!(played.waits.last().map(Duration::as_millis), Some(8_100));
+}
+
+#[test]
+fn what_waits_is_not_started_in_a_pause() {
+    let mut queueing = scenario(rate(10.0, 10, 1, 1));
+    queueing.when_busy = WhenBusy::Queue;
+    let decisions = vec![at(3_000, Mode::Paused, None), at(33_000, Mode::Running, None)];
+    let played = Play { takes: Duration::from_secs(1), decisions, ..Play::default() }.of(&queueing);
+    let counts = played.figures.counts;
+    assert_eq!((counts.scheduled, counts.breach()), (100, None));
+    // Three before the pause, seven after it, none in its thirty seconds.
+    assert!((9..=11).contains(&counts.started), "{counts:?}");
+}
+
+#[test]
+fn poisson_starts_lose_nothing_either() {
+    let mut random = scenario(rate(100.0, 60, 50, 50));
+    random.spacing = Spacing::Poisson { seed: 7 };
+    let played = Play { threads: 3, takes: 10 * MS, ..Play::default() }.of(&random);
+    let counts = played.figures.counts;
+    // 6,000 are expected, give or take four standard deviations.
+    assert!((5_690..=6_310).contains(&counts.scheduled), "{counts:?}");
+    assert_eq!((counts.completed, counts.breach()), (counts.scheduled, None));
+}
+
+#[test]
 fn stopping_and_killing_keep_the_books() {
     let stopped = play(&scenario(rate(100.0, 60, 10, 10)), 50 * MS, CALM, Some(Duration::from_millis(5_005)), None);
     assert_eq!((stopped.figures.counts.completed, stopped.figures.counts.breach()), (501, None));
@@ -432,6 +494,7 @@ proptest! {
         stop in prop::option::of(1_u64..9_000),
         kill in prop::option::of(1_u64..9_000),
         stall in (0_u64..5_000, 0_u64..9_000),
+        (queue, poisson) in (any::<bool>(), any::<bool>()),
     ) {
         let stages: Vec<Stage> = stages.into_iter()
             .map(|(seconds, target)| Stage { duration: Duration::from_secs(seconds), target: f64::from(target), name: None })
@@ -455,6 +518,8 @@ proptest! {
             _ => Executor::SharedIterations { vus, iterations: vus + iterations, max_duration },
         };
         let mut random = scenario(executor);
+        random.when_busy = if queue { WhenBusy::Queue } else { WhenBusy::Drop };
+        random.spacing = if poisson { Spacing::Poisson { seed: stall.0 } } else { Spacing::Even };
         random.graceful_stop = Duration::from_millis(grace);
         let ms = Duration::from_millis;
         let (stop_after, kill_after) = (stop.map(ms), kill.map(ms));

@@ -9,6 +9,7 @@ use serde_json::Value;
 
 use crate::clock::SharedClock;
 use crate::model::flow::{AtEnd, Feeder, Pick};
+use crate::model::random::mix;
 
 /// What all scenarios of a run share.
 #[derive(Debug)]
@@ -127,14 +128,6 @@ fn shuffle(index: u64, size: u64, seed: u64) -> u64 {
             return number;
         }
     }
-}
-
-/// The finalizer of SplitMix64: every bit of the result depends on every bit of the argument.
-fn mix(number: u64) -> u64 {
-    let mut z = number.wrapping_add(0x9e37_79b9_7f4a_7c15);
-    z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-    z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-    z ^ (z >> 31)
 }
 
 /// FNV-1a: the same on every machine and in every version.

@@ -1,5 +1,6 @@
 //! What the small numbers in intervals stand for: the scenarios, phases and steps of one run, stored with the run.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
@@ -27,6 +28,9 @@ pub struct ScenarioMeta {
     pub executor: String,
     /// True when starts are due by the clock (arrival rate), so that thresholds look at response time.
     pub open: bool,
+    /// Labels of its own, that thresholds and rules can select by.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub tags: BTreeMap<String, String>,
     /// Stages in run time.
     pub phases: Vec<PhaseWindow>,
     /// Start of the scenario after the start of the run.

@@ -11,6 +11,7 @@ pub mod histogram;
 pub mod measure;
 pub mod profile;
 pub mod progress;
+pub mod random;
 pub mod request;
 pub mod run;
 pub mod schedule;

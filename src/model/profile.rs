@@ -92,8 +92,14 @@ pub struct Scenario {
     pub name: String,
     /// When iterations start.
     pub executor: Executor,
-    /// Offset from the start of the run.
+    /// Offset from the start of the run, or from the end of the scenario that it waits for.
     pub start_time: Duration,
+    /// The scenario that it waits for, by its index in the profile: that one's last iteration has ended before this one begins.
+    pub start_after: Option<usize>,
+    /// How starts that are due by the clock are spread.
+    pub spacing: Spacing,
+    /// What becomes of a start that is due while no VU is free.
+    pub when_busy: WhenBusy,
     /// How long running iterations may go on after the regular end.
     pub graceful_stop: Duration,
     /// Least time between the starts of two iterations of one VU (closed executors).
@@ -108,6 +114,37 @@ pub struct Scenario {
     pub flow: Vec<FlowNode>,
 }
 
+/// When a scenario begins, as far as its profile tells: offsets in the run. Both are the same unless it waits for another.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Begin {
+    /// If all that it waits for end as early as they can.
+    pub earliest: Duration,
+    /// If all that it waits for take their whole time, without their graceful stop.
+    pub latest: Duration,
+}
+
+/// When each scenario of a profile begins. A circle of scenarios that wait for each other, which configuration refuses, begins as if
+/// one of them did not wait.
+pub fn begins(scenarios: &[Scenario]) -> Vec<Begin> {
+    let of = |index: usize| {
+        let mut begin = Begin { earliest: Duration::ZERO, latest: Duration::ZERO };
+        let mut next = scenarios.get(index);
+        // Through all that it waits for, at most once each.
+        for step in 0..scenarios.len() {
+            let Some(scenario) = next else { break };
+            if step > 0 {
+                begin.latest += scenario.executor.duration();
+                begin.earliest += if scenario.executor.may_end_early() { Duration::ZERO } else { scenario.executor.duration() };
+            }
+            begin.earliest += scenario.start_time;
+            begin.latest += scenario.start_time;
+            next = scenario.start_after.and_then(|other| scenarios.get(other));
+        }
+        begin
+    };
+    (0..scenarios.len()).map(of).collect()
+}
+
 /// A stage of a ramping executor: by its end the value is `target`.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Stage {
@@ -117,6 +154,30 @@ pub struct Stage {
     pub target: f64,
     /// Name for phases and gates.
     pub name: Option<String>,
+}
+
+/// How starts are spread whose rate is given.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Spacing {
+    /// As evenly as the rate allows: k6's way.
+    #[default]
+    Even,
+    /// At random, as of many users who do not know each other: the gaps are exponential and the mean rate is the same. The same seed
+    /// gives the same starts.
+    Poisson {
+        /// Of the random numbers.
+        seed: u64,
+    },
+}
+
+/// What becomes of a start that is due while no VU is free.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum WhenBusy {
+    /// It is dropped at once and counted, as in k6.
+    #[default]
+    Drop,
+    /// It waits for a VU; its response time counts from when it was due.
+    Queue,
 }
 
 /// When iterations start: k6's executors.
@@ -241,6 +302,18 @@ impl Executor {
             Self::PerVuIterations { max_duration, .. } | Self::SharedIterations { max_duration, .. } => *max_duration,
             Self::RampingVus { stages, .. } | Self::RampingArrivalRate { stages, .. } => stages.iter().map(|stage| stage.duration).sum(),
             Self::Staircase(stairs) => stairs.longest(),
+        }
+    }
+
+    /// True when it may be over before its regular duration, because it has done what it was to do.
+    pub fn may_end_early(&self) -> bool {
+        match self {
+            Self::PerVuIterations { .. } | Self::SharedIterations { .. } | Self::Staircase(_) => true,
+            Self::ConstantVus { .. }
+            | Self::RampingVus { .. }
+            | Self::ConstantArrivalRate { .. }
+            | Self::RampingArrivalRate { .. }
+            | Self::ExternallyControlled { .. } => false,
         }
     }
 

@@ -53,6 +53,17 @@ pub enum Source {
     Probe,
 }
 
+/// The tags by which every series of a source can be selected; scenarios can have further ones of their own. Empty for readings, whose
+/// labels are the probe's own.
+pub fn tags_of(source: Source) -> &'static [&'static str] {
+    match source {
+        Source::Step => &["step", "scenario", "phase", "profile", "target"],
+        Source::Scenario => &["scenario", "phase", "profile", "target"],
+        Source::Group => &["group", "scenario", "phase", "profile", "target"],
+        Source::Probe => &[],
+    }
+}
+
 /// A metric that thresholds and rules can speak of.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Metric {

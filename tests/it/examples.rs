@@ -30,7 +30,7 @@ const EXAMPLES: &[Example] = &[
     Example {
         folder: "executors",
         pool: 20,
-        profiles: &[("iterations", "0.5"), ("staircase", "0.05"), ("steps", "0.05"), ("controlled", "0.05")],
+        profiles: &[("iterations", "0.5"), ("staircase", "0.05"), ("steps", "0.05"), ("visitors", "0.1"), ("controlled", "0.05")],
     },
     Example { folder: "flow-control", pool: 20, profiles: &[("visitors", "0.05")] },
     Example { folder: "data-and-templates", pool: 20, profiles: &[("payments", "0.05")] },

@@ -18,6 +18,7 @@ mod http2;
 mod iterations;
 mod misfits;
 mod notepad;
+mod order;
 mod program;
 mod redirects;
 mod stall;

@@ -37,6 +37,26 @@ choice! {
     }
 }
 
+choice! {
+    /// How starts are spread whose rate is given.
+    pub(crate) enum ArrivalsName {
+        /// As evenly as the rate allows.
+        Even = "even",
+        /// At random with the same mean rate: the gaps are exponential.
+        Poisson = "poisson",
+    }
+}
+
+choice! {
+    /// What becomes of a start that is due while no VU is free.
+    pub(crate) enum WhenBusyName {
+        /// It is dropped and counted.
+        Drop = "drop",
+        /// It waits for a VU.
+        Queue = "queue",
+    }
+}
+
 settings! {
     /// Keys of every scenario.
     pub(crate) struct CommonKeys titled "scenario" {
@@ -50,8 +70,10 @@ settings! {
         auth: optional Spanned<RawAuth>,
         /// How its VUs connect.
         http: optional HttpKeys,
-        /// Offset from the start of the run.
+        /// Offset from the start of the run, or with `startAfter` from the end of that scenario.
         start_time as "startTime": default Duration = Duration::from_secs(0),
+        /// Begins once the last iteration of this scenario has ended.
+        start_after as "startAfter": optional Spanned<String>,
         /// How long running iterations may go on after the end.
         graceful_stop as "gracefulStop": default Duration = Duration::from_secs(30),
         /// Least time between the starts of two iterations of one VU: `30s` makes two a minute. Only for executors with VUs.
@@ -108,6 +130,12 @@ settings! {
         pre_allocated_vus as "preAllocatedVUs": required Spanned<u64>,
         /// VUs made when needed, up to this. Without it: `preAllocatedVUs`.
         max_vus as "maxVUs": optional Spanned<u64>,
+        /// How the starts are spread: `even`, or `poisson`, at random as of many users who do not know each other.
+        arrivals: default ArrivalsName = ArrivalsName::Even,
+        /// Of the random numbers of `poisson`: the same seed gives the same starts in every run. Without it: 1.
+        seed: optional Spanned<u64>,
+        /// What becomes of a start that is due while no VU is free: `drop` counts it, as k6 does; `queue` lets it wait, and its response time counts the wait.
+        when_busy as "whenBusy": default WhenBusyName = WhenBusyName::Drop,
     }
 }
 
@@ -124,6 +152,12 @@ settings! {
         pre_allocated_vus as "preAllocatedVUs": required Spanned<u64>,
         /// VUs made when needed, up to this. Without it: `preAllocatedVUs`.
         max_vus as "maxVUs": optional Spanned<u64>,
+        /// How the starts are spread: `even`, or `poisson`, at random as of many users who do not know each other.
+        arrivals: default ArrivalsName = ArrivalsName::Even,
+        /// Of the random numbers of `poisson`: the same seed gives the same starts in every run. Without it: 1.
+        seed: optional Spanned<u64>,
+        /// What becomes of a start that is due while no VU is free: `drop` counts it, as k6 does; `queue` lets it wait, and its response time counts the wait.
+        when_busy as "whenBusy": default WhenBusyName = WhenBusyName::Drop,
     }
 }
 

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use serde_json::{Value as Json, json};
 
+use super::scenario::{ArrivalsName, WhenBusyName};
 use crate::model::units::{Rate, parse_rate};
 use crate::registry::{Context, Decode, Node, Spanned, Value};
 use crate::{choice, settings};
@@ -47,6 +48,12 @@ settings! {
         pre_allocated_vus as "preAllocatedVUs": optional Spanned<u64>,
         /// VUs made when needed, up to this, for rates. Without it: `preAllocatedVUs`.
         max_vus as "maxVUs": optional Spanned<u64>,
+        /// For rates, how the starts are spread: without it `even`, or `poisson`, at random as of many users who do not know each other.
+        arrivals: optional Spanned<ArrivalsName>,
+        /// Of the random numbers of `poisson`: the same seed gives the same starts in every run. Without it: 1.
+        seed: optional Spanned<u64>,
+        /// For rates, what becomes of a start that is due while no VU is free: `drop`, as without it, counts it, as k6 does; `queue` lets it wait, and its response time counts the wait.
+        when_busy as "whenBusy": optional Spanned<WhenBusyName>,
     }
 }
 

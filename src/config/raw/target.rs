@@ -30,7 +30,7 @@ settings! {
         version: optional RawVersion,
         /// What to read while it is loaded, by name; `type` chooses the kind.
         probes: default Named<Node>,
-        /// Conditions that stop the load, in the grammar of thresholds: what is bad.
+        /// What is bad for the target, in the grammar of thresholds: the first time the load is halved, the second time it is stopped.
         guard: default Vec<Spanned<String>>,
         /// Time between readings of the probes while no run is going on.
         idle_interval: default Duration = Duration::from_secs(15),
@@ -40,7 +40,7 @@ settings! {
 settings! {
     /// Upper bounds on the load of a target.
     pub(crate) struct RawLimits titled "the limits" {
-        /// Starts of iterations a second, all scenarios together.
+        /// Requests a second, all scenarios together. A profile that starts more is refused; VUs that loop are held back.
         rate: optional Rate,
         /// VUs at one time, all scenarios together.
         vus: optional u64,

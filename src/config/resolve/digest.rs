@@ -8,7 +8,7 @@ use std::fmt::Write as _;
 use sha2::{Digest, Sha256};
 
 use crate::model::flow::{CheckKind, Extract, ExtractFrom, Feeder, FlowNode, Pause, Step};
-use crate::model::profile::{Executor, Scenario, Stage, VuPool};
+use crate::model::profile::{Executor, Scenario, Spacing, Stage, VuPool, WhenBusy};
 use crate::model::request::{
     Auth, Body, FormContent, FormPart, GrpcSchema, HttpOptions, HttpRequest, Message, Request, SocketExchange, TlsOptions, TokenSource,
 };
@@ -61,6 +61,16 @@ fn render(scenario: &Scenario, text: &mut String) {
         scenario.graceful_stop.as_micros(),
         executor(&scenario.executor)
     ));
+    // Only what is not as by default, so that digests from before these keys still hold.
+    if let Some(after) = scenario.start_after {
+        text.push_str(&format!(" after {after}\n"));
+    }
+    if let Spacing::Poisson { seed } = scenario.spacing {
+        text.push_str(&format!(" poisson {seed}\n"));
+    }
+    if scenario.when_busy == WhenBusy::Queue {
+        text.push_str(" queue\n");
+    }
     text.push_str(&format!(" {}\n", connections(&scenario.http)));
     for Feeder { name, columns, rows, pick, at_end } in &scenario.data {
         let mut hash = Sha256::new();

@@ -1,12 +1,16 @@
 //! Thresholds, guards, rules: texts in the grammar of model::threshold, read with the place of every mistake within the text, and
 //! the names in their selectors looked up. What can be selected is only what the profile has.
 
+use std::collections::BTreeMap;
+
 use super::Resolver;
 use crate::model::Labels;
 use crate::model::flow::{groups_of, steps_of};
 use crate::model::profile::{Executor, Scenario};
 use crate::model::staircase::{JUDGING, REST};
-use crate::model::threshold::{Bound, Condition, METRICS, Metric, ParseError, Series, Source, parse_bound, parse_condition, parse_series};
+use crate::model::threshold::{
+    Bound, Condition, METRICS, Metric, ParseError, Series, Source, parse_bound, parse_condition, parse_series, tags_of,
+};
 use crate::registry::{Span, Spanned, suggest};
 
 /// The names that selectors of one profile, or of all, may use.
@@ -18,6 +22,8 @@ pub(super) struct Selectable {
     pub(super) phases: Vec<String>,
     pub(super) profiles: Vec<String>,
     pub(super) targets: Vec<String>,
+    /// Tags that scenarios have of their own, with their values.
+    pub(super) tags: BTreeMap<String, Vec<String>>,
     /// Scenario, step and protocol of every request.
     pub(super) requests: Vec<(String, String, &'static str)>,
 }
@@ -26,6 +32,9 @@ impl Selectable {
     /// Adds the names of a scenario.
     pub(super) fn add(&mut self, scenario: &Scenario) {
         self.scenarios.push(scenario.name.clone());
+        for (tag, value) in &scenario.tags {
+            self.tags.entry(tag.clone()).or_default().push(value.clone());
+        }
         for step in steps_of(&scenario.flow) {
             self.steps.push(step.name.clone());
             self.requests.push((scenario.name.clone(), step.name.clone(), step.request.protocol()));
@@ -42,7 +51,7 @@ impl Selectable {
             "phase" => ("unknown-phase", &self.phases),
             "profile" => ("unknown-profile", &self.profiles),
             "target" => ("unknown-target", &self.targets),
-            _ => return None,
+            _ => ("unknown-tag", self.tags.get(tag)?),
         })
     }
 }
@@ -91,6 +100,7 @@ impl Resolver<'_> {
 
     /// Reports names in the selector that do not exist.
     pub(super) fn check_selector(&mut self, text: &Spanned<String>, selector: &Labels, source: Source, known: &Selectable) {
+        self.check_tags(text, selector, source, known);
         for (tag, value) in selector {
             let Some((code, names)) = known.of(tag) else { continue };
             // Labels of probes are the probe's own, whatever they are called.
@@ -100,6 +110,23 @@ impl Resolver<'_> {
             let span = self.selector_value(text, tag, value);
             self.mistake(code, span, format!("there is no {tag} `{value}`"), suggest(value, names.iter().map(String::as_str)));
         }
+    }
+
+    /// Reports tags by which a series of such a source cannot be selected.
+    pub(super) fn check_tags(&mut self, text: &Spanned<String>, selector: &Labels, source: Source, known: &Selectable) {
+        let builtin = tags_of(source);
+        let strange = |tag: &&String| !builtin.is_empty() && !builtin.contains(&tag.as_str()) && !known.tags.contains_key(*tag);
+        for tag in selector.keys().filter(strange) {
+            let hint = suggest(tag, builtin.iter().copied().chain(known.tags.keys().map(String::as_str)));
+            let span = self.selector_tag(text, tag);
+            self.mistake("unknown-tag", span, format!("this metric has no tag `{tag}`"), hint);
+        }
+    }
+
+    /// The place of a tag in `{tag:value}`.
+    fn selector_tag(&self, text: &Spanned<String>, tag: &str) -> Span {
+        let at = text.value.find('{').and_then(|open| text.value[open..].find(tag).map(|at| open + at)).unwrap_or(0);
+        self.sources.within(text.span, &text.value, text.value[..at].chars().count(), tag.chars().count())
     }
 
     /// Reports a metric of requests that are not made, or of groups that there are not: it would never have a value.
@@ -130,8 +157,7 @@ impl Resolver<'_> {
     /// Reports what a verdict cannot be selected by.
     pub(super) fn check_verdict_selector(&mut self, text: &Spanned<String>, selector: &Labels, known: &Selectable) {
         for tag in selector.keys().filter(|tag| !matches!(tag.as_str(), "profile" | "target")) {
-            let at = text.value.find(tag.as_str()).unwrap_or(0);
-            let span = self.sources.within(text.span, &text.value, text.value[..at].chars().count(), tag.chars().count());
+            let span = self.selector_tag(text, tag);
             self.mistake("unknown-tag", span, format!("verdicts have no tag `{tag}`"), suggest(tag, ["profile", "target"]));
         }
         self.check_selector(text, selector, Source::Scenario, known);

@@ -9,10 +9,10 @@ use super::expression::Selectable;
 use super::flow::{Known, Names, Scope, set_by};
 use crate::config::raw::flow::RawNodes;
 use crate::config::raw::profile::{RawProfile, RawThreshold};
-use crate::config::raw::scenario::RawExecutor;
+use crate::config::raw::scenario::{RawExecutor, RawScenario};
 use crate::engine::setup::TargetSetup;
 use crate::model::flow::FlowNode;
-use crate::model::profile::{Limits, Profile, Scenario, Target};
+use crate::model::profile::{Limits, Profile, Scenario, Target, begins};
 use crate::model::request::{TlsOptions, TokenSource};
 use crate::model::threshold::{Series, Source, Threshold, parse_series};
 use crate::model::units::{Rate, format_duration};
@@ -25,6 +25,8 @@ pub(super) struct InProfile<'t> {
     pub(super) target: Option<&'t Target>,
     /// Variables that the setup leaves.
     pub(super) setup: Known,
+    /// All scenarios, and which of them waits for which.
+    pub(super) scenarios: Vec<(String, Option<String>)>,
     /// Tokens that VUs share.
     pub(super) tokens: Vec<TokenSource>,
 }
@@ -47,6 +49,9 @@ impl Resolver<'_> {
         let mut inside = InProfile { target: target.map(|setup| &setup.target), ..InProfile::default() };
         let setup = self.once(raw.setup.as_ref(), "the setup", &mut inside);
         inside.setup = left_by(raw.setup.as_ref());
+        let after = |scenario: &RawScenario| scenario.common.start_after.as_ref().map(|other| other.value.clone());
+        let names = raw.scenarios.value.iter().map(|(name, scenario)| (name.value.clone(), scenario.0.as_ref().and_then(after)));
+        inside.scenarios = names.collect();
         let mut scenarios = Vec::new();
         for (scenario_name, scenario) in raw.scenarios.value.iter() {
             self.check_label(scenario_name, "scenario");
@@ -62,7 +67,10 @@ impl Resolver<'_> {
                 let message = format!("profile `{}` loads the production target `{}`", name.value, raw.target.value);
                 self.mistake("production-not-allowed", raw.target.span, message, "if that is meant, add `allow_production: true`");
             }
-            self.check_limits(name, &raw.target.value, setup.target.limits, &scenarios);
+            // With a scenario missing, the others cannot be told to wait for it.
+            if scenarios.len() == raw.scenarios.value.0.len() {
+                self.check_limits(name, &raw.target.value, setup.target.limits, &scenarios);
+            }
         }
         let complete = scenarios.len() == raw.scenarios.value.0.len();
         let scenarios: Vec<Scenario> = scenarios.into_iter().map(|(_, scenario)| scenario).collect();
@@ -73,14 +81,7 @@ impl Resolver<'_> {
         let without_probes = target.filter(|setup| setup.probes.is_empty()).map(|setup| setup.target.name.clone());
         let thresholds =
             raw.thresholds.iter().filter_map(|raw| self.threshold(raw, complete.then_some(&known), without_probes.as_deref())).collect();
-        for (_, scenario) in raw.scenarios.value.iter() {
-            if let Some(RawExecutor::Staircase(keys)) = scenario.0.as_ref().map(|scenario| &scenario.executor) {
-                let gate = keys.gate.iter().filter_map(|text| parse_series(&text.value).ok().map(|series| (text, series)));
-                for (text, series) in gate {
-                    self.check_names(text, &series, complete.then_some(&known), without_probes.as_deref());
-                }
-            }
-        }
+        self.check_gates(raw, complete.then_some(&known), without_probes.as_deref());
         let (setup, teardown, tokens) = (setup?, teardown?, inside.tokens);
         let tls = target.map_or_else(TlsOptions::default, |setup| setup.target.tls.clone());
         let load = Load { scenarios: &scenarios, setup: &setup, teardown: &teardown, tokens: &tokens, tls: &tls };
@@ -99,6 +100,18 @@ impl Resolver<'_> {
             max_undelivered: raw.max_undelivered.0,
             notes: Vec::new(),
         })
+    }
+
+    /// The names in the gates of staircases.
+    fn check_gates(&mut self, raw: &RawProfile, known: Option<&Selectable>, without_probes: Option<&str>) {
+        for (_, scenario) in raw.scenarios.value.iter() {
+            if let Some(RawExecutor::Staircase(keys)) = scenario.0.as_ref().map(|scenario| &scenario.executor) {
+                let gate = keys.gate.iter().filter_map(|text| parse_series(&text.value).ok().map(|series| (text, series)));
+                for (text, series) in gate {
+                    self.check_names(text, &series, known, without_probes);
+                }
+            }
+        }
     }
 
     /// A flow that is walked once; `None` when a mistake was told in it.
@@ -163,7 +176,9 @@ impl Resolver<'_> {
             self.over(profile, target, &load, limit as f64, |vus| format!("{vus} VUs"), "has up to");
         }
         if let Some(limit) = limits.duration {
-            let ends = scenarios.iter().map(|(span, scenario)| (*span, end(scenario)));
+            let all: Vec<Scenario> = scenarios.iter().map(|(_, scenario)| scenario.clone()).collect();
+            let ends =
+                scenarios.iter().zip(begins(&all)).map(|((span, scenario), begin)| (*span, begin.latest + scenario.executor.duration()));
             if let Some((span, longest)) = ends.max_by_key(|(_, end)| *end)
                 && longest > limit
             {
@@ -202,11 +217,6 @@ fn most_requests(flow: &[FlowNode]) -> usize {
     })
 }
 
-/// The regular end of a scenario, after the start of the run.
-fn end(scenario: &Scenario) -> Duration {
-    scenario.start_time + scenario.executor.duration()
-}
-
 /// The greatest load of all scenarios at one time.
 struct Peak {
     sum: f64,
@@ -215,13 +225,43 @@ struct Peak {
 }
 
 fn peak(scenarios: &[(Span, Scenario)], load: impl Fn(&Scenario) -> f64) -> Peak {
-    // The sum can only grow where a scenario starts.
-    let at = |time: Duration| {
-        let running = scenarios.iter().filter(|(_, scenario)| scenario.start_time <= time && time < end(scenario) + scenario.graceful_stop);
-        running.map(|(_, scenario)| load(scenario)).sum::<f64>()
+    let all: Vec<Scenario> = scenarios.iter().map(|(_, scenario)| scenario.clone()).collect();
+    let windows: Vec<(Duration, Duration)> = all
+        .iter()
+        .zip(begins(&all))
+        .map(|(scenario, begin)| {
+            (begin.earliest, begin.latest + grace_before(&all, scenario) + scenario.executor.duration() + scenario.graceful_stop)
+        })
+        .collect();
+    // The sum can only grow where a scenario may start.
+    let at = |time: Duration| -> f64 {
+        let roots = (0..all.len()).filter(|index| all[*index].start_after.is_none());
+        roots
+            .map(|root| {
+                together(&all, root, &|index| if windows[index].0 <= time && time < windows[index].1 { load(&all[index]) } else { 0.0 })
+            })
+            .sum()
     };
     Peak {
-        sum: scenarios.iter().map(|(_, scenario)| at(scenario.start_time)).fold(0.0, f64::max),
+        sum: windows.iter().map(|(begin, _)| at(*begin)).fold(0.0, f64::max),
         largest: scenarios.iter().map(|(span, scenario)| (*span, load(scenario))).max_by(|a, b| a.1.total_cmp(&b.1)),
     }
+}
+
+/// The most of a scenario and of those that wait for it: it has ended before they begin.
+fn together(all: &[Scenario], index: usize, load: &dyn Fn(usize) -> f64) -> f64 {
+    let followers = (0..all.len()).filter(|other| all[*other].start_after == Some(index));
+    load(index).max(followers.map(|other| together(all, other, load)).sum())
+}
+
+/// How much longer all that it waits for may take for their iterations to end.
+fn grace_before(all: &[Scenario], scenario: &Scenario) -> Duration {
+    let mut grace = Duration::ZERO;
+    let mut next = scenario.start_after;
+    for _ in 0..all.len() {
+        let Some(before) = next.and_then(|index| all.get(index)) else { break };
+        grace += before.graceful_stop;
+        next = before.start_after;
+    }
+    grace
 }

@@ -5,10 +5,11 @@ use std::time::Duration;
 use super::Resolver;
 use super::profile::InProfile;
 use crate::config::raw::scenario::{
-    ConstantRateKeys, ConstantVusKeys, ControlledKeys, PerVuKeys, RampingRateKeys, RampingVusKeys, RawExecutor, RawRate, RawScenario,
-    SharedKeys,
+    ArrivalsName, ConstantRateKeys, ConstantVusKeys, ControlledKeys, PerVuKeys, RampingRateKeys, RampingVusKeys, RawExecutor, RawRate,
+    RawScenario, SharedKeys, WhenBusyName,
 };
-use crate::model::profile::{Executor, Scenario, Stage, VuPool};
+use crate::model::profile::{Executor, Scenario, Spacing, Stage, VuPool, WhenBusy};
+use crate::model::threshold::{Source, tags_of};
 use crate::model::units::{Rate, trim_decimal};
 use crate::registry::{Span, Spanned};
 
@@ -32,11 +33,16 @@ impl Resolver<'_> {
             let message = format!("`{}` has no key `pace`: its starts are paced by the rate", executor.name());
             self.mistake("key-of-another-executor", pace.span, message, "it belongs to executors whose VUs loop, such as `constant-vus`");
         }
-        let load = load?;
+        let begins = self.start_after(name, raw, profile);
+        self.own_tags(raw);
+        let ((spacing, when_busy), load) = (self.starts(raw), load?);
         Some(Scenario {
             name: name.value.clone(),
             executor,
             start_time: raw.common.start_time,
+            start_after: begins.ok()?,
+            spacing: spacing?,
+            when_busy,
             graceful_stop: raw.common.graceful_stop,
             pace: raw.common.pace.as_ref().map(|pace| pace.value),
             tags: raw.common.tags.iter().map(|(name, value)| (name.value.clone(), value.clone())).collect(),
@@ -44,6 +50,69 @@ impl Resolver<'_> {
             http: load.http,
             flow: load.flow,
         })
+    }
+
+    /// The index of the scenario that this one waits for; `Err`: a mistake was told.
+    fn start_after(&mut self, name: &Spanned<String>, raw: &RawScenario, profile: &InProfile<'_>) -> Result<Option<usize>, ()> {
+        let Some(wanted) = &raw.common.start_after else { return Ok(None) };
+        let names: Vec<String> = profile.scenarios.iter().map(|(name, _)| name.clone()).collect();
+        if !self.known("unknown-scenario", "scenario", wanted, &names) {
+            return Err(());
+        }
+        // Through all that it waits for; a circle comes back to it, or never ends.
+        let mut next = Some(wanted.value.as_str());
+        for _ in 0..=names.len() {
+            let Some(other) = next else { return Ok(names.iter().position(|other| *other == wanted.value)) };
+            if other == name.value {
+                break;
+            }
+            next = profile.scenarios.iter().find(|(known, _)| known == other).and_then(|(_, after)| after.as_deref());
+        }
+        let message = format!("scenario `{}` would wait for itself", name.value);
+        self.mistake("out-of-range", wanted.span, message, "let one of the scenarios that wait for each other begin by itself");
+        Err(())
+    }
+
+    /// Tags of its own may not hide those that every scenario has.
+    fn own_tags(&mut self, raw: &RawScenario) {
+        for (tag, _) in raw.common.tags.iter() {
+            self.check_label(tag, "tag");
+            if tags_of(Source::Step).contains(&tag.value.as_str()) || tag.value == "group" {
+                let message = format!("every figure has a tag `{}` already", tag.value);
+                self.mistake("duplicate-name", tag.span, message, "choose another name");
+            }
+        }
+    }
+
+    /// How starts that are due by the clock are spread, and what becomes of them when no VU is free.
+    fn starts(&mut self, raw: &RawScenario) -> (Option<Spacing>, WhenBusy) {
+        let (arrivals, seed, when_busy) = match &raw.executor {
+            RawExecutor::ConstantRate(keys) => (keys.arrivals, keys.seed.as_ref(), keys.when_busy),
+            RawExecutor::RampingRate(keys) => (keys.arrivals, keys.seed.as_ref(), keys.when_busy),
+            RawExecutor::Staircase(keys) => (
+                keys.arrivals.as_ref().map_or(ArrivalsName::Even, |arrivals| arrivals.value),
+                keys.seed.as_ref(),
+                keys.when_busy.as_ref().map_or(WhenBusyName::Drop, |when_busy| when_busy.value),
+            ),
+            RawExecutor::ConstantVus(_)
+            | RawExecutor::RampingVus(_)
+            | RawExecutor::PerVu(_)
+            | RawExecutor::Shared(_)
+            | RawExecutor::Controlled(_) => (ArrivalsName::Even, None, WhenBusyName::Drop),
+        };
+        let spacing = match (arrivals, seed) {
+            (ArrivalsName::Even, None) => Some(Spacing::Even),
+            (ArrivalsName::Even, Some(seed)) => {
+                self.mistake("conflicting-keys", seed.span, "even starts have nothing random", "remove `seed`, or add `arrivals: poisson`");
+                None
+            }
+            (ArrivalsName::Poisson, seed) => Some(Spacing::Poisson { seed: seed.map_or(1, |seed| seed.value) }),
+        };
+        let when_busy = match when_busy {
+            WhenBusyName::Drop => WhenBusy::Drop,
+            WhenBusyName::Queue => WhenBusy::Queue,
+        };
+        (spacing, when_busy)
     }
 
     fn constant_vus(&mut self, name: &Spanned<String>, keys: &ConstantVusKeys) -> Option<Executor> {

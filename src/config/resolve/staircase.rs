@@ -141,6 +141,21 @@ impl Resolver<'_> {
     }
 
     fn stair_unit(&mut self, name: &Spanned<String>, keys: &StaircaseKeys, per: Option<Duration>) -> Option<StairUnit> {
+        if per.is_none() {
+            let of_rates = [
+                keys.arrivals.as_ref().map(|key| key.span),
+                keys.seed.as_ref().map(|key| key.span),
+                keys.when_busy.as_ref().map(|key| key.span),
+            ];
+            for span in of_rates.into_iter().flatten() {
+                self.mistake(
+                    "conflicting-keys",
+                    span,
+                    "VUs that loop have no starts by the clock",
+                    "remove it, or write the levels as rates",
+                );
+            }
+        }
         match (per, &keys.pre_allocated_vus) {
             (None, None) if keys.max_vus.is_none() => Some(StairUnit::Vus),
             (None, vus) => {

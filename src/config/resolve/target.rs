@@ -1,10 +1,12 @@
 //! Targets: hosts that may be reached, limits, probes by their kinds, guards.
 
 use super::Resolver;
+use super::expression::Selectable;
 use crate::config::raw::Attempt;
 use crate::config::raw::target::RawTarget;
 use crate::engine::setup::TargetSetup;
 use crate::model::profile::{Limits, Target, VersionSource};
+use crate::model::threshold::Series;
 use crate::probe::ProbeSpec;
 use crate::registry::{Spanned, decode_kind};
 
@@ -46,8 +48,15 @@ impl Resolver<'_> {
             self.mistake("missing-limits", name.span, message, "add `limits: { rate: 100/s, vus: 50, duration: 30m }`");
         }
         self.identities(&raw.identities, raw.auth.as_ref(), &target);
-        let guards = raw.guard.iter().filter_map(|text| self.series(text).map(|series| (text.value.clone(), series))).collect();
+        let guards = raw.guard.iter().filter_map(|text| self.guard(text)).collect();
         TargetSetup { target, probes: self.probes(raw), guards, idle_interval: raw.idle_interval }
+    }
+
+    /// A condition that makes the load less, and its text. The scenarios of profiles, and tags of theirs, are not the target's.
+    fn guard(&mut self, text: &Spanned<String>) -> Option<(String, Series)> {
+        let series = self.series(text)?;
+        self.check_tags(text, &series.selector, series.metric.source, &Selectable::default());
+        Some((text.value.clone(), series))
     }
 
     fn version(&mut self, path: &Spanned<String>, has_base: bool) {

@@ -6,12 +6,17 @@ use std::time::Duration;
 
 use super::super::catalog::scenario_of;
 use super::super::handle::{Event, Refusal};
-use super::super::steer::Steer;
+use super::super::steer::{Helm, Steer};
 use super::{EndRequest, Going};
 use crate::executor::schedule::Course;
 use crate::model::control::{Action, ControlEntry};
 use crate::model::measure::Interval;
+use crate::model::profile::begins;
 use crate::model::run::EndedBy;
+use crate::model::units::format_duration;
+
+/// How long a target has to recover after its guard halved the load, before its guards look at it again.
+const SETTLE: Duration = Duration::from_secs(5);
 
 impl Going {
     /// Offset in the run.
@@ -25,14 +30,39 @@ impl Going {
         let helm = self.helm.as_mut().filter(|_| self.ended.is_none());
         let helm = helm.ok_or_else(|| Refusal::NotNow("the run is ending".into()))?;
         let entry = helm.steer(steer, now, at)?;
-        let steered = helm.state();
         tracing::info!(run_id = %self.run.id, by = entry.by, what = entry.what(), "the run is steered");
+        self.steered(entry.clone());
+        Ok(entry)
+    }
+
+    /// Tells everybody that the run is steered.
+    fn steered(&mut self, entry: ControlEntry) {
+        let steered = self.helm.as_ref().map(Helm::state).unwrap_or_default();
         if let Some(live) = self.parts.live.lock().unwrap_or_else(PoisonError::into_inner).get_mut(&self.run.id) {
             live.steered = steered;
         }
-        self.keep(entry.clone());
+        self.keep(entry);
         self.follow_courses();
-        Ok(entry)
+    }
+
+    /// Halves the load of everything that goes on; false when nothing does.
+    pub(super) fn halve(&mut self, guard: &str) -> bool {
+        let (now, at) = (self.elapsed(), self.parts.clock.now());
+        let Some(entry) = self.helm.as_mut().and_then(|helm| helm.halve(format!("guard `{guard}`"), now, at)) else { return false };
+        let second = entry.second.floor();
+        tracing::warn!(run_id = %self.run.id, guard, "a guard of the target halves the load");
+        self.guarded.push(format!("the target's guard `{guard}` halved the load at second {second}"));
+        self.watchers.guards_anew(second + 1.0 + SETTLE.as_secs_f64());
+        self.steered(entry);
+        true
+    }
+
+    /// Why the run is to end when it goes on for longer than its target allows: pauses and holds can make it so long.
+    pub(super) fn too_long(&self) -> Option<String> {
+        let limit = self.limits.duration?;
+        let grace = self.profile.scenarios.iter().map(|scenario| scenario.graceful_stop).max().unwrap_or_default();
+        let over = self.elapsed() > limit + grace;
+        over.then(|| format!("it went on for longer than the {} that target `{}` allows", format_duration(limit), self.profile.target))
     }
 
     /// Keeps a deed with the run.
@@ -62,8 +92,8 @@ impl Going {
         let same = courses.iter().zip(&self.courses).all(|(one, other)| Arc::ptr_eq(one, other));
         if first || !same {
             let run = Arc::make_mut(&mut self.run);
-            let scenarios = self.profile.scenarios.iter().zip(&courses);
-            run.catalog.scenarios = scenarios.map(|(scenario, course)| scenario_of(scenario, course)).collect();
+            let scenarios = self.profile.scenarios.iter().zip(&courses).zip(begins(&self.profile.scenarios));
+            run.catalog.scenarios = scenarios.map(|((scenario, course), begin)| scenario_of(scenario, course, begin.latest)).collect();
             self.courses = courses;
         }
         if !first && !same {

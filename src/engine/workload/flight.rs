@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
+use super::super::cap::RateCap;
 use super::FlowWorkload;
 use crate::flow::Script;
 use crate::flow::answer::{Answer, Judge};
@@ -51,6 +52,11 @@ impl<'w> Flight<'w> {
     /// When it was due.
     pub(super) fn intended(&self) -> Instant {
         self.intended
+    }
+
+    /// The target's limit on requests a second.
+    pub(super) fn cap(&self) -> Option<&RateCap> {
+        self.workload.cap.as_deref()
     }
 
     /// Counts a redirect on the way; `first` says that it began when the request was due.

@@ -158,6 +158,9 @@ fn land(
         let whole = phases.blocked + phases.dns + phases.connecting + phases.tls + phases.service_time();
         let late = call.now.filter(|_| number == 0).map(|now| now.saturating_duration_since(flight.intended()));
         flight.hop(hop, whole + late.unwrap_or_default());
+        if let Some(cap) = flight.cap() {
+            cap.sent();
+        }
     }
     let Some(status) = exchange.status.filter(|_| outcome.failure.is_none()) else {
         let landing = flight.crash(&outcome, ended);
@@ -214,6 +217,9 @@ impl Parallel<'_> {
             .into_iter()
             .zip(&mut vu.siblings)
             .map(|((flight, step, rendered), client)| async move {
+                if let Some(cap) = &workload.cap {
+                    cap.turn().await;
+                }
                 let mut headers = Vec::new();
                 rendered.headers(step, &mut headers);
                 let exchange = client.send(&step.prepared, rendered.call(step, &headers, now)).await;

@@ -15,6 +15,7 @@ use tokio::time::{Instant, sleep, sleep_until};
 use self::flight::Landing;
 use self::http::Parallel;
 use self::ready::{ReadyStep, ready_steps};
+use super::cap::RateCap;
 use super::ground::{Ground, Tokens};
 use crate::executor::shard::SharedShard;
 use crate::executor::{Iteration, IterationEnd, Workload};
@@ -66,6 +67,7 @@ pub struct FlowWorkload {
     options: HttpOptions,
     tokens: Tokens,
     data: Arc<ScenarioData>,
+    cap: Option<Arc<RateCap>>,
     shard: SharedShard,
 }
 
@@ -100,6 +102,7 @@ impl FlowWorkload {
             options: plan.http.clone(),
             tokens: ground.tokens.clone(),
             data,
+            cap: ground.cap.clone(),
             shard,
         }))
     }
@@ -107,6 +110,12 @@ impl FlowWorkload {
     /// Sends the request of a step; `intended` is when it was due.
     async fn step(&self, vu: &mut FlowVu, index: u16, intended: Instant) -> Landing {
         let Some(step) = self.steps.get(usize::from(index)) else { return Landing::lost() };
+        let held = match &self.cap {
+            Some(cap) => cap.turn().await,
+            None => false,
+        };
+        // A VU that loops was not due before it was let through.
+        let intended = if held && !self.open { Instant::now() } else { intended };
         match step {
             ReadyStep::Http(step) => self.http(vu, index, step, intended).await,
             ReadyStep::Grpc(step) => self.grpc(vu, index, step, intended).await,

@@ -13,7 +13,7 @@ use super::steps::VuSteps;
 use super::windows;
 use crate::model::catalog::PhaseWindow;
 use crate::model::control::Scale;
-use crate::model::profile::{Executor, Scenario, Stage};
+use crate::model::profile::{Executor, Scenario, Spacing, Stage};
 use crate::model::staircase::StairUnit;
 use crate::model::units::Rate;
 
@@ -89,6 +89,10 @@ pub struct Course {
     length: Option<Duration>,
     /// Most VUs that scaling may reach.
     most_vus: Option<u64>,
+    /// How starts are spread.
+    spacing: Spacing,
+    /// It waits for another scenario, or did.
+    waits: bool,
     /// How long its clock runs before it begins.
     delay: Duration,
     /// From when its clock counts; `None`: not known yet, because it waits for another scenario.
@@ -133,13 +137,28 @@ impl Course {
             climb,
             length,
             most_vus,
+            spacing: scenario.spacing,
+            waits: scenario.start_after.is_some(),
             delay: scenario.start_time,
-            origin: Some(Duration::ZERO),
+            origin: scenario.start_after.is_none().then_some(Duration::ZERO),
             changes: Vec::new(),
             pieces: Vec::new(),
         };
         course.cut();
         course
+    }
+
+    /// The scenario that this one waits for has ended: its clock counts from `moment`. Nothing for one that waits no more.
+    pub fn begin_at(&mut self, moment: Duration) {
+        if self.origin.is_none() {
+            self.origin = Some(moment);
+            self.cut();
+        }
+    }
+
+    /// How starts are spread.
+    pub fn spacing(&self) -> Spacing {
+        self.spacing
     }
 
     /// Adds a decision. One that is older than the last is taken at the moment of the last; a scale of another kind is none.
@@ -205,7 +224,7 @@ impl Course {
 
     /// True when something was decided about it, or will have to be, after it began.
     pub fn is_decided_on_the_way(&self) -> bool {
-        !self.changes.is_empty() || self.climb.is_some()
+        !self.changes.is_empty() || self.climb.is_some() || self.waits
     }
 
     /// When it begins; `None`: not known yet.

@@ -16,6 +16,9 @@ fn scenario(executor: Executor) -> Scenario {
         name: "main".into(),
         executor,
         start_time: Duration::ZERO,
+        start_after: None,
+        spacing: crate::model::profile::Spacing::default(),
+        when_busy: crate::model::profile::WhenBusy::default(),
         graceful_stop: Duration::ZERO,
         pace: None,
         tags: BTreeMap::new(),
@@ -321,4 +324,19 @@ proptest! {
             prop_assert!(begin == end || windows.last().is_some_and(|last| last.end == end));
         }
     }
+}
+
+#[test]
+fn a_scenario_that_waits_begins_when_it_is_told() {
+    let mut later = scenario(Executor::ConstantVus { vus: 3, duration: Duration::from_secs(4) });
+    (later.start_after, later.start_time) = (Some(0), Duration::from_secs(2));
+    let mut course = Course::new(&later);
+    assert_eq!((course.begin(), course.end(), course.vus_at(Duration::from_secs(3))), (None, None, 0));
+    // A pause before its begin is one while it waits; it counts from the end of the other.
+    steer(&mut course, 1_000, Mode::Paused, None);
+    steer(&mut course, 6_000, Mode::Running, None);
+    course.begin_at(Duration::from_secs(5));
+    course.begin_at(Duration::from_secs(50));
+    assert_eq!((course.begin(), course.end()), (Some(Duration::from_secs(8)), Some(Duration::from_secs(12))));
+    assert_eq!(course.vus_at(Duration::from_secs(9)), 3);
 }

@@ -3,7 +3,7 @@
 
 use std::collections::VecDeque;
 
-use super::{Aggregation, MetricKind, Series, Source, Threshold};
+use super::{Aggregation, MetricKind, Series, Source, Threshold, tags_of};
 use crate::model::catalog::Catalog;
 use crate::model::histogram::LatencyHistogram;
 use crate::model::measure::{Interval, ScenarioInterval, StepInterval};
@@ -75,6 +75,7 @@ impl Series {
             self.selector.get("phase").is_none_or(|wanted| phase.is_some_and(|phase| phase.name == *wanted))
                 && !(exclude_ramp && phase.is_none_or(|phase| phase.ramp))
                 && self.selector.get("scenario").is_none_or(|wanted| meta.name == *wanted)
+                && self.own_tags().all(|(tag, value)| meta.tags.get(tag) == Some(value))
         };
         match self.metric.source {
             Source::Step => self.measure_steps(catalog, interval, &counts_now),
@@ -86,6 +87,12 @@ impl Series {
                 any.then(|| self.measure_points(points)).flatten()
             }
         }
+    }
+
+    /// Selectors by labels that scenarios have of their own. Labels of readings are the probe's.
+    fn own_tags(&self) -> impl Iterator<Item = (&String, &String)> {
+        let known = tags_of(self.metric.source);
+        self.selector.iter().filter(move |(tag, _)| !known.is_empty() && !known.contains(&tag.as_str()))
     }
 
     /// What readings of probes say about this series.
@@ -476,6 +483,7 @@ mod tests {
             name: "s".into(),
             executor: "constant-arrival-rate".into(),
             open: true,
+            tags: std::collections::BTreeMap::new(),
             phases: Vec::new(),
             start: Duration::ZERO,
             duration: Duration::from_secs(1),

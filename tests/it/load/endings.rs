@@ -1,5 +1,6 @@
 //! How runs end, and with which exit code.
 
+use plimsoll::model::control::Action;
 use plimsoll::model::run::{EndedBy, Verdict};
 
 use super::misfits::Misfits;
@@ -44,8 +45,40 @@ async fn a_guard_is_108_when_no_threshold_failed() {
     done.assert(108, Some(Verdict::Fail));
     let summary = done.run.summary.as_ref().unwrap();
     assert_eq!((done.run.ended_by, done.run.thresholds[0].verdict), (Some(EndedBy::Guard), Verdict::Pass));
-    assert!(summary.seconds < 30.0 && summary.scenarios[0].counts.interrupted > 0, "{summary:?}");
-    assert_eq!(done.run.reasons, ["the target's guard `http_req_duration: p(95) > 100ms over 2s` ended the run"]);
+    assert!(summary.seconds < 45.0 && summary.scenarios[0].counts.interrupted > 0, "{summary:?}");
+    // Half the load did not help, and so it was stopped.
+    let [halved, ended] = &done.run.reasons[..] else { panic!("{:?}", done.run.reasons) };
+    assert!(halved.starts_with("the target's guard `http_req_duration: p(95) > 100ms over 2s` halved the load at second "), "{halved}");
+    assert_eq!(ended, "the target's guard `http_req_duration: p(95) > 100ms over 2s` ended the run");
+    let [entry] = &done.run.controls[..] else { panic!("{:?}", done.run.controls) };
+    assert_eq!((entry.by.as_str(), entry.action), ("guard `http_req_duration: p(95) > 100ms over 2s`", Action::Scale));
+}
+
+#[tokio::test]
+async fn half_the_load_may_be_enough_and_the_run_fails_all_the_same() {
+    let server = Misfits::start().await;
+    // Twelve VUs send up to 120 requests a second, six up to 60.
+    let scenarios = "{ users: { executor: constant-vus, vus: 12, duration: 14s, flow: [{ step: get, get: /wait/100 }] } }";
+    let guard = "    guard: [\"http_reqs: rate > 80/s over 3s\"]";
+    let done = Plan { scenarios, ..plan(&server.url(), guard, "    thresholds: [\"http_req_failed: rate < 1%\"]") }.run().await;
+    done.assert(99, Some(Verdict::Fail));
+    assert_eq!((done.run.ended_by, done.run.controls.len()), (Some(EndedBy::Completed), 1));
+    assert!(done.run.reasons[0].contains("halved the load at second"), "{:?}", done.run.reasons);
+}
+
+#[tokio::test]
+async fn vus_that_loop_are_held_back_by_the_targets_limit() {
+    let server = Misfits::start().await;
+    let scenarios = "{ users: { executor: constant-vus, vus: 10, duration: 4s, flow: [{ step: get, get: /well/plain }] } }";
+    let limits = "    limits: { rate: 40/s, vus: 10 }";
+    let done = Plan { scenarios, ..plan(&server.url(), limits, "    thresholds: [\"http_req_failed: rate < 1%\"]") }.run().await;
+    done.assert(0, Some(Verdict::Pass));
+    let total = &done.run.summary.as_ref().unwrap().total;
+    // Four seconds, what may come early, and one request of each VU that waited for its turn at the end.
+    assert!((80..=4 * 40 + 4 + 10).contains(&total.requests), "{total:?}");
+    assert!(done.run.reasons.iter().any(|reason| reason.starts_with("the target's limit of 40/s held back ")), "{:?}", done.run.reasons);
+    // Waiting for its turn is not the target's time.
+    assert!(total.response.unwrap().p50_us < 50_000, "{total:?}");
 }
 
 #[tokio::test]

@@ -46,6 +46,7 @@ fn catalog() -> Catalog {
             name: "shoppers".into(),
             executor: "ramping-vus".into(),
             open: false,
+            tags: std::collections::BTreeMap::new(),
             phases: vec![phase("ramp-up", 0, 15, true), phase("hold", 15, 35, false), phase("ramp-down", 35, 40, true)],
             start: Duration::ZERO,
             duration: Duration::from_secs(40),

@@ -50,6 +50,7 @@ fn catalog() -> Catalog {
         name: "buyers".into(),
         executor: "ramping-vus".into(),
         open: false,
+        tags: std::collections::BTreeMap::new(),
         phases: vec![phase],
         start: Duration::ZERO,
         duration: Duration::from_secs(40),
