@@ -132,7 +132,7 @@ impl ServerArguments {
         let token = token.trim().to_owned();
         if token.is_empty() {
             return Err(anyhow!(
-                "who asks? put a token into the environment variable PLIMSOLL_TOKEN, or name its file with --token-file; tokens are configured under `server.tokens`"
+                "who asks? put a token into the environment variable PLIMSOLL_TOKEN, or name its file with --token-file; tokens are configured under `server.tokens_file`"
             ));
         }
         Ok(token)

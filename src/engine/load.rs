@@ -161,9 +161,10 @@ async fn report_until_done(
         if reports.send(Report::Second(index, Box::new(interval))).await.is_err() {
             return error;
         }
-        // After a stall of more than a second the seconds in between are reported as empty, so that time never shifts.
+        // After a stall of more than a second the seconds in between are reported without events but with the VUs that there were, so
+        // that time never shifts.
         while start + Duration::from_secs(u64::from(second) + 1) <= Instant::now() {
-            let empty = Interval { second, shards: 1, ..Interval::default() };
+            let empty = shard.borrow_mut().take(second);
             second += 1;
             if reports.send(Report::Second(index, Box::new(empty))).await.is_err() {
                 return error;

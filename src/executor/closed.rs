@@ -81,6 +81,8 @@ struct Yard {
     end: Cell<Option<Instant>>,
     /// No iteration starts at present.
     paused: Cell<bool>,
+    /// When the driver next changes something: a VU that is free then lets it go first.
+    change: Cell<Option<Instant>>,
     /// VUs that exist.
     count: Cell<u64>,
     /// Rings when a VU ends.
@@ -113,6 +115,7 @@ pub(super) async fn run<W: Workload>(scenario: &Scenario, workload: Rc<W>, mut d
         }
         let cut = vus.slots.iter().filter_map(|slot| slot.cut_at);
         let next = cut.chain(course.next_change(offset).map(|change| drive.run_start + change)).min();
+        vus.yard.change.set(next);
         tokio::select! {
             () = sleep_until(next.unwrap_or(now)), if next.is_some() => {}
             () = decided(&mut drive.course) => {}
@@ -151,7 +154,13 @@ impl<W: Workload> Vus<W> {
             | Executor::ExternallyControlled { .. }
             | Executor::Staircase(_) => scenario.graceful_stop,
         };
-        let yard = Rc::new(Yard { end: Cell::new(None), paused: Cell::new(false), count: Cell::new(0), gone: Notify::new() });
+        let yard = Rc::new(Yard {
+            end: Cell::new(None),
+            paused: Cell::new(false),
+            change: Cell::new(None),
+            count: Cell::new(0),
+            gone: Notify::new(),
+        });
         Self { workload, drive, yard, pace: scenario.pace, ramp_down, executor: scenario.executor.clone(), slots: Vec::new() }
     }
 
@@ -297,9 +306,14 @@ impl<W: Workload> Looping<W> {
                 Some(pace) if !self.work.is_done() => (intended + pace).max(now),
                 Some(_) | None => now,
             };
-            if due <= now {
-                // A flow that never waits must not keep the thread from its other work.
+            if due > now {
+                continue;
+            }
+            if self.yard.change.get().is_some_and(|change| change <= now) {
                 tokio::task::yield_now().await;
+            } else {
+                // A flow that never waits must not keep the thread from its other work; one that waits for answers has let others run.
+                tokio::task::coop::consume_budget().await;
             }
         }
     }

@@ -9,6 +9,7 @@ use super::check::{Checked, Checks, Ready};
 use super::extract::Extracts;
 use super::json::{Found, Paths};
 use super::scope::Scope;
+use crate::model::failure::Reason;
 use crate::model::flow::{Check, CheckKind, Extract, ExtractFrom};
 
 /// An answer as checks and extractions see it: of a request, a call, or a message of a WebSocket.
@@ -85,7 +86,7 @@ impl Judge {
         let json = is_json.then_some(&*found);
         let mut checked = self.checks.evaluate(answer, &self.paths, json);
         if let Err(script) = self.extracts.apply(answer, &self.paths, json, scope) {
-            checked.failure.get_or_insert(script.into());
+            checked.failure.get_or_insert(Reason::Extract(script.0));
         }
         checked
     }

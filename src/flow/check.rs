@@ -268,7 +268,7 @@ mod tests {
         let judge = Judge::new(&checks, &extracts).unwrap();
         assert_eq!(judged(&judge, 500, 1, "oops").failure, Some(Reason::Status(500)));
         assert_eq!(judged(&judge, 200, 1, "oops").failure, Some(Reason::Check("BodyIsJson".into())));
-        assert_eq!(judged(&judge, 200, 1, "{}").failure, Some(Reason::Script("id: nothing at $.id".into())));
+        assert_eq!(judged(&judge, 200, 1, "{}").failure, Some(Reason::Extract("id: nothing at $.id".into())));
         let mut scope = scope();
         let checked = judge.judge(&answer(&HeaderMap::new(), 500, 1, "{\"id\": 5}"), &mut scope);
         assert_eq!((checked.failure, scope.variable("id")), (Some(Reason::Status(500)), Some(&json!(5))));

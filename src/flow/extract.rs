@@ -198,7 +198,7 @@ mod tests {
             let mut scope = scope();
             scope.set_text("token", "old");
             let extracts = [extract("token", from), extract("later", ExtractFrom::Regex("^".into()))];
-            assert_eq!(applied(&extracts, &[], &[], body, &mut scope), Some(Reason::Script(reason.into())));
+            assert_eq!(applied(&extracts, &[], &[], body, &mut scope), Some(Reason::Extract(reason.into())));
             assert_eq!((scope.variable("token"), scope.variable("later")), (None, Some(&json!(""))), "{reason}");
         }
     }

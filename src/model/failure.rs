@@ -67,8 +67,10 @@ pub enum Reason {
     GrpcStatus(u16),
     /// A check did not hold; its name.
     Check(String),
-    /// A template or an extraction failed; which.
+    /// A template could not be filled in, or what it gave could not be sent; which.
     Script(String),
+    /// What was to be taken from the answer is not in it; which.
+    Extract(String),
     /// The target is not on the allow list.
     BlockedByGuard,
     /// Cut off by the end of the run.
@@ -96,6 +98,7 @@ impl Reason {
             Self::GrpcStatus(_) => "grpc_status",
             Self::Check(_) => "check",
             Self::Script(_) => "script",
+            Self::Extract(_) => "extract",
             Self::BlockedByGuard => "blocked_by_guard",
             Self::Interrupted => "interrupted",
         }
@@ -103,7 +106,12 @@ impl Reason {
 
     /// True when the server answered, so that the request has a duration.
     pub fn has_answer(&self) -> bool {
-        matches!(self, Self::Status(_) | Self::GrpcStatus(_) | Self::Check(_) | Self::Decompress | Self::BodyTooLarge)
+        matches!(self, Self::Status(_) | Self::GrpcStatus(_) | Self::Check(_) | Self::Extract(_) | Self::Decompress | Self::BodyTooLarge)
+    }
+
+    /// True when the iteration cannot go on: something that it would need was not there.
+    pub fn breaks_off(&self) -> bool {
+        matches!(self, Self::Script(_) | Self::Extract(_))
     }
 
     /// Reads the text form back.
@@ -118,6 +126,7 @@ impl Reason {
             return match class {
                 "check" => Some(Self::Check(detail.into())),
                 "script" => Some(Self::Script(detail.into())),
+                "extract" => Some(Self::Extract(detail.into())),
                 "timeout" => [Phase::Dns, Phase::Connecting, Phase::Tls, Phase::Sending, Phase::Waiting, Phase::Receiving]
                     .into_iter()
                     .find(|phase| phase.as_str() == detail)
@@ -151,6 +160,7 @@ impl fmt::Display for Reason {
             Self::GrpcStatus(code) => write!(f, "grpc_status_{code}"),
             Self::Check(name) => write!(f, "check:{name}"),
             Self::Script(what) => write!(f, "script:{what}"),
+            Self::Extract(what) => write!(f, "extract:{what}"),
             Self::Timeout(phase) => write!(f, "timeout:{}", phase.as_str()),
             Self::Dns
             | Self::ConnectRefused
@@ -203,6 +213,7 @@ mod tests {
             Reason::GrpcStatus(14),
             Reason::Check("status is 200: yes".into()),
             Reason::Script("token".into()),
+            Reason::Extract("token".into()),
             Reason::BlockedByGuard,
             Reason::Interrupted,
         ] {

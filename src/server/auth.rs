@@ -26,7 +26,7 @@ impl FromRequestParts<Parts> for Bearer {
 pub(super) fn name_of(parts: &Parts, token: Option<&str>, hint: &str) -> Result<String, ApiError> {
     let tokens = parts.engine.status().setup.server.tokens.clone();
     if tokens.is_empty() {
-        let message = "no token is configured, so nothing can be started or stopped over HTTP: add one under `server.tokens`";
+        let message = "no token is configured, so nothing can be started or stopped over HTTP: add one under `server.tokens_file`";
         return Err(ApiError::new(StatusCode::FORBIDDEN, "no_tokens", message));
     }
     let Some(token) = token else { return Err(ApiError::new(StatusCode::UNAUTHORIZED, "token_required", hint)) };

@@ -75,7 +75,7 @@ impl<'w> Flight<'w> {
     ) -> Landing {
         self.landed = true;
         let checked = self.judge.judge(answer, scope);
-        let broke = matches!(checked.failure, Some(Reason::Script(_)));
+        let broke = checked.failure.as_ref().is_some_and(Reason::breaks_off);
         if checked.failure.is_some() && outcome.message.is_none() {
             outcome.message = message();
         } else if checked.failure.is_none() {
@@ -91,7 +91,7 @@ impl<'w> Flight<'w> {
     pub(super) fn crash(mut self, outcome: &Outcome, ended: Instant) -> Landing {
         self.landed = true;
         self.count(outcome, ended.saturating_duration_since(self.intended), Some(self.judge.all()));
-        Landing { failed: true, broke: matches!(outcome.failure, Some(Reason::Script(_))), ended }
+        Landing { failed: true, broke: outcome.failure.as_ref().is_some_and(Reason::breaks_off), ended }
     }
 
     /// Counts a request that could not be put together.

@@ -127,7 +127,7 @@ impl FlowWorkload {
     /// Does one thing of the walk that is no step.
     async fn between(&self, vu: &mut FlowVu, next: &Next<'_>, begin: Instant) {
         match next {
-            Next::Pause(time) if time.is_zero() => tokio::task::yield_now().await,
+            Next::Pause(time) if time.is_zero() => tokio::task::coop::consume_budget().await,
             Next::Pause(time) => socket::keeping(&mut vu.sockets, sleep(*time)).await,
             Next::PaceUntil(time) => socket::keeping(&mut vu.sockets, sleep_until(begin + *time)).await,
             Next::Close(index) => {

@@ -139,7 +139,7 @@ async fn what_cannot_be_filled_in_or_taken_is_a_failure_with_its_reason() {
     let nothing = step(&run, "nothing");
     assert_eq!((nothing.requests, nothing.failed), (2, 2));
     assert!(
-        nothing.reasons.keys().all(|reason| matches!(reason, Reason::Script(text) if text.starts_with("token: nothing at"))),
+        nothing.reasons.keys().all(|reason| matches!(reason, Reason::Extract(text) if text.starts_with("token: nothing at"))),
         "{:?}",
         nothing.reasons
     );
