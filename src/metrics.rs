@@ -2,6 +2,7 @@
 //! `metrics/record.rs` records into them, `metrics/readings.rs` and `metrics/durations.rs` show what the crate's own types cannot.
 //! Live gauges vanish when a run ends, so that Prometheus marks them stale; figures of the last run stay. Reference: docs/metrics.md.
 
+mod analysis;
 mod durations;
 mod readings;
 mod record;
@@ -128,6 +129,12 @@ families! {
     gauge last_run_dropped = "plimsoll_last_run_iterations_dropped" ["profile"] "Starts of the last run that found no free VU.";
     gauge last_run_pool_peak = "plimsoll_last_run_pool_utilization_peak_ratio" ["profile", "probe", "pool"] "Highest pool utilization that was read in the last run.";
     gauge last_run_pool_saturated = "plimsoll_last_run_pool_saturated_readings" ["profile", "probe", "pool"] "Readings of the last run in which the pool was full (99 % or more).";
+    // What analysis says of the last run of each profile.
+    gauge leak_confidence = "plimsoll_leak_confidence_level" ["profile", "probe", "resource", "pool"] "How sure a leak is: 0 none is seen, 1 possible, 2 likely, 3 certain; absent when the data do not answer.";
+    gauge leak_growth = "plimsoll_leak_growth_per_hour" ["profile", "probe", "resource", "pool"] "Growth of a resource that leaks per hour, in its base unit; of `p95` as a share.";
+    gauge leak_exhaustion = "plimsoll_leak_exhaustion_seconds" ["profile", "probe", "resource", "pool"] "Time from the end of what was judged until a leak reaches its limit.";
+    gauge capacity_load = "plimsoll_capacity_load" ["profile", "scenario", "unit", "kind"] "The load line of the last run that climbed: `safe`, `peak`, `breaking` and `breaking_estimated` load in the unit of the label.";
+    gauge capacity_rate = "plimsoll_capacity_requests_per_second" ["profile"] "Capacity in successful requests a second: of the first bottleneck where its law is known, else the peak that was measured.";
     // What was asked for.
     gauge threshold_seconds = "plimsoll_threshold_limit_seconds" ["profile", "threshold"] "Right side of a threshold on a time, as configured.";
     gauge threshold_ratio = "plimsoll_threshold_limit_ratio" ["profile", "threshold"] "Right side of a threshold on a share, as configured.";

@@ -2,6 +2,8 @@
 //! through the state machine at once; `judge` hands out what has to be stored and told since the last call.
 //! Pure: no clock and no store. A decision that could not be stored must be stored later, in order, by the caller.
 
+mod found;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
@@ -112,6 +114,7 @@ impl Alerts {
         self.break_run(&run.profile, &run.target, now);
         self.history.add(run);
         self.judge_verdicts(now);
+        self.judge_found(run, now);
     }
 
     /// Takes runs that ended before the program started, in any order, so that rows of verdicts go on.
@@ -399,7 +402,8 @@ fn measures_the_same(old: &Rule, new: &Rule) -> bool {
     match (&old.when, &new.when) {
         (Condition::Series(old), Condition::Series(new)) => old.metric.name == new.metric.name,
         (Condition::Verdict { .. }, Condition::Verdict { .. }) => true,
-        (Condition::Series(_), Condition::Verdict { .. }) | (Condition::Verdict { .. }, Condition::Series(_)) => false,
+        (Condition::Found(old), Condition::Found(new)) => old.subject() == new.subject(),
+        (Condition::Series(_) | Condition::Verdict { .. } | Condition::Found(_), _) => false,
     }
 }
 

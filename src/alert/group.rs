@@ -53,6 +53,11 @@ pub(super) fn covers(rule: &Rule, labels: &Labels) -> bool {
     };
     match &rule.when {
         Condition::Verdict { selector, .. } => about_run(selector),
+        // What a conclusion speaks of besides (resource, probe, pool) is known when a run ends.
+        Condition::Found(found) => {
+            let of_run = |label: &str| labels.contains_key(label);
+            of_run("profile") && of_run("target") && found.selector().iter().all(|(tag, value)| labels.get(tag) == Some(value))
+        }
         Condition::Series(series) if series.metric.source == Source::Probe => {
             series.selector.iter().all(|(tag, value)| labels.get(tag) == Some(value))
         }
@@ -128,7 +133,7 @@ impl Group {
     pub(super) fn is_missing(&mut self, rule: &Rule, now: Timestamp) -> bool {
         match &rule.when {
             // Verdicts come when runs end; a run that did not happen is not missing data.
-            Condition::Verdict { .. } => false,
+            Condition::Verdict { .. } | Condition::Found(_) => false,
             Condition::Series(series) if is_run_bound(series) => {
                 !rule.no_data_after.is_zero() && self.silent_under_load >= rule.no_data_after
             }
@@ -143,7 +148,7 @@ impl Group {
     pub(super) fn silence(&self, rule: &Rule, now: Timestamp) -> Duration {
         match &rule.when {
             Condition::Series(series) if !is_run_bound(series) => self.seen.map_or(Duration::ZERO, |seen| now.since(seen)),
-            Condition::Series(_) | Condition::Verdict { .. } => self.silent_under_load,
+            Condition::Series(_) | Condition::Verdict { .. } | Condition::Found(_) => self.silent_under_load,
         }
     }
 

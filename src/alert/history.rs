@@ -3,16 +3,23 @@
 
 use std::collections::{BTreeMap, VecDeque};
 
+use crate::model::analysed::CapacityFound;
 use crate::model::run::{Run, RunId, Verdict};
 
 /// Verdicts kept per profile; more than any sensible rule asks for.
 const KEPT: usize = 1000;
+
+/// Runs whose capacity is remembered, and how many of them a run is compared with.
+const CAPACITIES: usize = 50;
+const COMPARED: usize = 7;
 
 /// Verdicts of one profile, oldest first.
 #[derive(Debug, Default)]
 struct ProfileHistory {
     target: String,
     runs: VecDeque<(RunId, Verdict)>,
+    /// Capacity of runs that climbed, with the digest of what they ran.
+    capacities: VecDeque<(RunId, String, f64)>,
 }
 
 /// Verdicts by profile.
@@ -48,6 +55,27 @@ impl History {
         if profile.runs.len() > KEPT {
             profile.runs.pop_front();
         }
+        let capacity = run.summary.as_ref().and_then(|summary| summary.analysed.capacity.as_ref()).and_then(CapacityFound::number);
+        let sound = matches!(verdict, Verdict::Pass | Verdict::Fail);
+        if let Some(capacity) = capacity.filter(|capacity| sound && *capacity > 0.0) {
+            profile.capacities.push_back((run.id.clone(), run.digest.clone(), capacity));
+            if profile.capacities.len() > CAPACITIES {
+                profile.capacities.pop_front();
+            }
+        }
+    }
+
+    /// Capacity of a run, the median of that of the runs of the same content before it, and how many they were; `None` when there is
+    /// nothing to compare.
+    pub(super) fn capacity(&self, profile: &str, run: &RunId) -> Option<(f64, f64, usize)> {
+        let known = &self.0.get(profile)?.capacities;
+        let at = known.iter().position(|(id, ..)| id == run)?;
+        let (_, digest, capacity) = &known[at];
+        let before = known.iter().take(at).rev().filter(|(_, other, _)| other == digest).take(COMPARED);
+        let mut before: Vec<f64> = before.map(|(.., capacity)| *capacity).collect();
+        before.sort_by(f64::total_cmp);
+        let (low, high) = (before.get(before.len().checked_sub(1)? / 2)?, before.get(before.len() / 2)?);
+        Some((*capacity, low.midpoint(*high), before.len()))
     }
 
     /// How every profile stands that `selects` says yes to (profile, target), counting runs whose verdict is `wanted`.

@@ -75,7 +75,7 @@ pub(super) struct Turn {
 pub(super) fn hold(rule: &Rule) -> Duration {
     match &rule.when {
         Condition::Series(series) => series.hold.unwrap_or_default(),
-        Condition::Verdict { .. } => Duration::ZERO,
+        Condition::Verdict { .. } | Condition::Found(_) => Duration::ZERO,
     }
 }
 

@@ -105,7 +105,7 @@ impl RuleNote {
     pub fn of(rule: &Rule) -> Self {
         let (metric, aggregation) = match &rule.when {
             Condition::Series(series) => (Some(series.metric.name), series.aggregation.text()),
-            Condition::Verdict { .. } => (None, String::new()),
+            Condition::Verdict { .. } | Condition::Found(_) => (None, String::new()),
         };
         Self { limit: reason::limit(rule), runbook: rule.runbook.clone(), metric, aggregation }
     }

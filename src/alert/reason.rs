@@ -43,6 +43,7 @@ pub(super) fn limit(rule: &Rule) -> String {
             let runs = if *runs == 1 { "1 run".to_owned() } else { format!("{runs} runs") };
             format!("{} for {runs}", compared(*equal, *verdict))
         }
+        Condition::Found(found) => found.limit(),
     };
     if let (Condition::Series(series), Some(recover)) = (&rule.when, rule.recover) {
         text.push_str(&format!(", until {}", bound(series, recover)));
@@ -55,6 +56,7 @@ fn subject(rule: &Rule) -> String {
     match &rule.when {
         Condition::Series(series) => format!("{} {}", series.metric.name, series.aggregation.text()),
         Condition::Verdict { .. } => "verdict".into(),
+        Condition::Found(found) => found.subject(),
     }
 }
 
@@ -74,6 +76,7 @@ fn holds(alert: &AlertInstance, rule: &Rule) -> String {
             None => format!("{} {} {}", subject(rule), alert.shown, bound(series, series.bound)),
         },
         Condition::Verdict { equal, verdict, .. } => format!("verdict {}: {}", compared(*equal, *verdict), alert.shown),
+        Condition::Found(found) => format!("{} {}: {}", found.subject(), found.limit(), alert.shown),
     }
 }
 
@@ -87,6 +90,7 @@ fn ended(alert: &AlertInstance, rule: &Rule) -> String {
         (Condition::Verdict { equal, verdict, .. }, _) => {
             format!("verdict is no longer {}: {}", compared(*equal, *verdict), alert.shown)
         }
+        (Condition::Found(found), _) => format!("{} is no longer {}: {}", found.subject(), found.limit(), alert.shown),
     }
 }
 

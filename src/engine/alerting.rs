@@ -122,6 +122,7 @@ impl Alerting {
         match news {
             RunNews::Started(run) => self.alerts.run_started(&RunContext::of(run), now),
             RunNews::Second(run, interval) => self.alerts.observe_interval(&RunContext::of(run), interval, now),
+            RunNews::Looked(run, trends) => self.alerts.observe_trends(&RunContext::of(run), trends, now),
             RunNews::Ended(run) => self.alerts.run_ended(run, now),
         }
     }

@@ -1,138 +1,89 @@
-//! Gathers, second by second, what analysis wants to know of a run, and asks it at the end. Bounded by the run's length.
+//! Gathers, second by second, what analysis wants to know of a run, and asks it: at the end, now and then while the run goes on, and
+//! again later from what is stored (`again`). Bounded in memory. The methods are in `analysis`; what is said of them is in docs/analysis.md.
 
-use std::collections::BTreeMap;
+mod asked;
+mod pools;
+#[cfg(test)]
+mod testing;
+#[cfg(test)]
+mod tests;
+mod timeline;
+mod tracks;
+mod trends;
 
-use crate::analysis::pool::{FullPool, PoolSecond, full_pool};
-use crate::model::alerting::Severity;
-use crate::model::finding::{Evidence, Finding};
+pub use asked::Asked;
+
+use pools::Pools;
+use timeline::Timeline;
+use tracks::Tracks;
+
+use crate::analysis::leak;
+use crate::model::analysed::Analysed;
+use crate::model::catalog::Catalog;
+use crate::model::control::ControlEntry;
+use crate::model::finding::Finding;
 use crate::model::measure::Interval;
-use crate::model::run::RunId;
+use crate::model::run::Run;
 use crate::model::series::Reading;
-use crate::model::units::{Timestamp, format_percent, trim_decimal};
+use crate::model::units::Timestamp;
+
+/// Methods that are asked about one run, by name and version.
+pub const METHODS: &[&str] = &[pools::METHOD, leak::METHOD];
+/// Seconds between two looks at a run that goes on.
+const EVERY: u32 = 300;
+
+/// What analysis says of a run: in words, and as numbers.
+#[derive(Debug, Clone, Default)]
+pub struct Looked {
+    /// In words, what matters first.
+    pub findings: Vec<Finding>,
+    /// As numbers, for the run's summary.
+    pub analysed: Analysed,
+}
 
 /// What was seen of a run so far.
-#[derive(Debug, Default)]
+#[derive(Debug, Clone, Default)]
 pub struct Observed {
-    failures: Vec<(u32, u64)>,
-    pools: BTreeMap<(String, String), Vec<PoolSecond>>,
+    pools: Pools,
+    timeline: Timeline,
+    tracks: Tracks,
+    /// How much was done to the run when the last second came.
+    controls: usize,
 }
 
 impl Observed {
-    /// Adds one second.
-    pub fn interval(&mut self, interval: &Interval) {
-        let failed: u64 = interval.steps.values().map(crate::model::measure::StepInterval::failed).sum();
-        if failed > 0 {
-            self.failures.push((interval.second, failed));
-        }
+    /// Adds one second; they come in order. `controls` is what was done to the run so far.
+    pub fn interval(&mut self, catalog: &Catalog, controls: &[ControlEntry], interval: &Interval) {
+        let done = controls.iter().filter(|entry| entry.second < f64::from(interval.second + 1)).count();
+        let steered = done > self.controls;
+        self.controls = done.max(self.controls);
+        self.pools.interval(interval);
+        self.timeline.second(catalog, interval, steered);
     }
 
     /// Adds one reading.
     pub fn reading(&mut self, reading: &Reading) {
-        let (Ok(points), Some(second)) = (&reading.points, reading.second) else { return };
-        let mut pools: BTreeMap<&str, PoolSecond> = BTreeMap::new();
-        for point in points {
-            let Some(pool) = point.labels.get("pool") else { continue };
-            let seen = pools.entry(pool).or_insert(PoolSecond { second, ..PoolSecond::default() });
-            match point.metric.as_str() {
-                "pool_utilization" => seen.utilization = Some(point.value),
-                "pool_in_use" => seen.in_use = Some(point.value),
-                "pool_limit" => seen.limit = Some(point.value),
-                "pool_waiting" => seen.waiting = Some(point.value),
-                // Not every library counts both.
-                "pool_waits" | "pool_timeouts" => seen.waits = Some(seen.waits.unwrap_or(0.0).max(point.value)),
-                _ => {}
-            }
-        }
-        let tells = |seen: &PoolSecond| seen.utilization.or(seen.waiting).or(seen.waits).is_some();
-        for (pool, seen) in pools.into_iter().filter(|(_, seen)| tells(seen)) {
-            self.pools.entry((reading.probe.clone(), pool.into())).or_default().push(seen);
-        }
+        self.pools.reading(reading);
+        self.tracks.reading(reading);
     }
 
-    /// What analysis finds.
-    pub fn findings(&self, run: &RunId, at: Timestamp) -> Vec<Finding> {
-        let mut findings = Vec::new();
-        for ((probe, pool), seconds) in &self.pools {
-            if let Some(full) = full_pool(seconds, &self.failures) {
-                findings.push(pool_finding(run, at, probe, pool, &full));
-            }
-        }
-        findings
-    }
-}
-
-fn pool_finding(run: &RunId, at: Timestamp, probe: &str, pool: &str, full: &FullPool) -> Finding {
-    let number = |value: Option<f64>| value.map_or_else(|| "?".into(), |value| trim_decimal(value, 0));
-    let size = format!("{} of {}", number(full.in_use), number(full.limit));
-    let mut title = if full.seen_full {
-        format!("From second {} to {} pool `{pool}` was full ({size}", full.from, full.to)
-    } else {
-        format!(
-            "From second {} to {} callers had to wait for a connection of pool `{pool}` (at most {size} seen in use",
-            full.from, full.to
-        )
-    };
-    if let Some(waiting) = full.waiting.filter(|waiting| *waiting > 0.0) {
-        title.push_str(&format!(", {} waiting", trim_decimal(waiting, 0)));
-    }
-    title.push_str(").");
-    let mut evidence = vec![
-        Evidence { name: "probe".into(), value: probe.into() },
-        Evidence { name: "seconds exhausted".into(), value: format!("{} of {} readings", full.seconds, full.readings) },
-    ];
-    if let Some(share) = full.failures_share {
-        title.push_str(&format!(" {} of all failures fall into these seconds.", format_percent((share * 100.0).round() / 100.0)));
-        evidence.push(Evidence { name: "failures in exhausted seconds".into(), value: format_percent(share) });
-    }
-    let severity = if full.failures_share.is_some_and(|share| share > 0.5) { Severity::High } else { Severity::Medium };
-    Finding { kind: "pool_exhausted".into(), run: run.clone(), severity, title, evidence, method: "pool-full/2".into(), at }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::model::failure::Reason;
-    use crate::model::measure::StepInterval;
-    use crate::model::series::Point;
-
-    /// One reading a second of the pool `main` with 20 connections: (in use, waits a second).
-    fn observed(seconds: &[(f64, f64)], failed: &[u32]) -> Vec<Finding> {
-        let mut observed = Observed::default();
-        for (second, (in_use, waits)) in seconds.iter().enumerate() {
-            let point = |metric: &str, value| Point::new(metric, value).with("pool", "main");
-            let points = vec![
-                point("pool_in_use", *in_use),
-                point("pool_limit", 20.0),
-                point("pool_utilization", in_use / 20.0),
-                point("pool_waits", *waits),
-                Point::new("process_open_fds", 9.0),
-            ];
-            let at = Timestamp(0);
-            observed.reading(&Reading { target: "t".into(), probe: "app".into(), at, second: Some(second as u32), points: Ok(points) });
-        }
-        for second in failed {
-            let step = StepInterval { failures: [(Reason::Status(503), 4)].into(), ..StepInterval::default() };
-            observed.interval(&Interval { second: *second, steps: [(0, step)].into(), ..Interval::default() });
-        }
-        observed.findings(&RunId("r".into()), Timestamp(0))
+    /// Whether it is time to look at the run that goes on: every five minutes, once the load has been constant for as long as a soak.
+    pub fn is_due(&self, second: u32) -> bool {
+        let soaking = self.timeline.longest().is_some_and(|stretch| stretch.length() >= trends::SOAK);
+        soaking && second > 0 && second.is_multiple_of(EVERY)
     }
 
-    #[test]
-    fn a_full_pool_that_explains_the_failures_is_a_grave_finding() {
-        let found = observed(&[(5.0, 0.0), (20.0, 9.0), (20.0, 9.0), (20.0, 9.0), (4.0, 0.0)], &[1, 2, 3, 4]);
-        assert_eq!(found.len(), 1);
-        assert_eq!(found[0].title, "From second 1 to 3 pool `main` was full (20 of 20). 100 % of all failures fall into these seconds.");
-        assert_eq!(found[0].severity, Severity::High);
+    /// What analysis says of the run as a whole.
+    pub fn look(&self, run: &Run, asked: &Asked, at: Timestamp) -> Looked {
+        let mut findings = self.pools.findings(&run.id, at);
+        let (leaks, trends) = trends::trends((&run.id, at), (&self.timeline, &self.tracks), asked, false);
+        findings.extend(leaks);
+        Looked { findings, analysed: Analysed { trends, ..Analysed::default() } }
     }
 
-    #[test]
-    fn waits_alone_are_told_as_what_they_are() {
-        let found = observed(&[(5.0, 0.0), (19.0, 9.0), (18.0, 4.0), (5.0, 0.0), (4.0, 0.0)], &[]);
-        assert_eq!(
-            found[0].title,
-            "From second 1 to 2 callers had to wait for a connection of pool `main` (at most 19 of 20 seen in use)."
-        );
-        assert_eq!(found[0].severity, Severity::Medium);
-        assert!(observed(&[(5.0, 0.0); 8], &[0, 1]).is_empty());
+    /// What it says of leaks while the run goes on.
+    pub fn look_meanwhile(&self, run: &Run, asked: &Asked, at: Timestamp) -> Looked {
+        let (findings, trends) = trends::trends((&run.id, at), (&self.timeline, &self.tracks), asked, true);
+        Looked { findings, analysed: Analysed { trends, ..Analysed::default() } }
     }
 }

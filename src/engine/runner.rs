@@ -1,6 +1,7 @@
 //! One run from its first row to its last: load threads and probes on one clock, folded, stored, shown, judged against thresholds
-//! and guards every second, summed up at the end. What steers it while it goes on is in `steering`.
+//! and guards every second, summed up at the end. What steers it while it goes on is in `steering`, its analysis in `looking`.
 
+mod looking;
 mod steering;
 
 use std::collections::BTreeMap;
@@ -12,7 +13,7 @@ use tokio::time::{Instant, sleep_until};
 
 use super::catalog::cut;
 use super::climb::{Climber, climbers};
-use super::findings::Observed;
+use super::findings::{Asked, Observed};
 use super::ground::{Laid, tear_down};
 use super::handle::{Event, LiveRun};
 use super::load::{Load, LoadPlan, start};
@@ -26,6 +27,7 @@ use super::writer::Writer;
 use crate::clock::SharedClock;
 use crate::executor::schedule::Course;
 use crate::metrics::Metrics;
+use crate::model::analysed::TrendFound;
 use crate::model::finding::Finding;
 use crate::model::measure::Interval;
 use crate::model::profile::{Limits, Profile};
@@ -54,6 +56,8 @@ pub enum RunNews {
     Started(Arc<Run>),
     /// One second of it.
     Second(Arc<Run>, Arc<Interval>),
+    /// What analysis says of its resources while it goes on.
+    Looked(Arc<Run>, Arc<Vec<TrendFound>>),
     /// It ended.
     Ended(Arc<Run>),
 }
@@ -107,6 +111,7 @@ pub async fn execute(order: Order, laid: Result<Laid, String>, parts: RunnerPart
     send_news(&parts, RunNews::Started(run.clone())).await;
     let mut going = Going {
         watchers: Watchers::new(&order.profile.thresholds, &order.target.guards),
+        asked: Asked::of_profile(&order.profile, &order.target.guards),
         lost_before: parts.writer.lost(),
         run,
         climbers: climbers(&order.profile),
@@ -179,6 +184,7 @@ struct Going {
     courses: Vec<Arc<Course>>,
     fold: Fold,
     observed: Observed,
+    asked: Asked,
     pools: BTreeMap<String, PoolNow>,
     /// Why it was ended early, and the reason in words.
     ended: Option<(EndedBy, String)>,
@@ -244,7 +250,7 @@ impl Going {
     async fn second(&mut self, interval: Arc<Interval>) {
         self.follow_courses();
         self.fold.interval(&self.run.catalog, &interval);
-        self.observed.interval(&interval);
+        self.observed.interval(&self.run.catalog, &self.run.controls, &interval);
         self.parts.writer.interval(&self.run.id, interval.clone());
         let progress = self.progress(&interval);
         self.parts.metrics.run_second(&self.run, &interval, &progress);
@@ -256,6 +262,9 @@ impl Going {
             self.watchers.interval(&self.run.catalog, &interval);
             self.climb(&interval);
             self.look_for_the_end();
+        }
+        if self.observed.is_due(interval.second) {
+            self.look_meanwhile().await;
         }
     }
 
@@ -379,8 +388,11 @@ impl Going {
         run.reasons.append(&mut self.notes);
         run.summary = Some(summary);
         run.thresholds = thresholds;
-        let findings = self.observed.findings(&run.id, ended_at);
-        self.publish(&run, findings).await;
+        let looked = self.looked(&run, false).await;
+        if let Some(summary) = &mut run.summary {
+            summary.analysed = looked.analysed;
+        }
+        self.publish(&run, looked.findings).await;
         run
     }
 

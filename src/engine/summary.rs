@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
 
 use crate::model::Labels;
+use crate::model::analysed::Analysed;
 use crate::model::catalog::Catalog;
 use crate::model::histogram::LatencyHistogram;
 use crate::model::measure::{Accounting, Interval, ScenarioInterval, StepInterval};
@@ -115,6 +116,7 @@ impl Fold {
             },
             intervals_lost: self.intervals_lost,
             climbs: Vec::new(),
+            analysed: Analysed::default(),
         }
     }
 
@@ -172,13 +174,13 @@ fn step_summary(catalog: &Catalog, step: &StepInterval, seconds: f64) -> StepSum
     summary
 }
 
-fn is_open(catalog: &Catalog, step: u16) -> bool {
+pub(super) fn is_open(catalog: &Catalog, step: u16) -> bool {
     let scenario = catalog.steps.get(usize::from(step)).map(|meta| usize::from(meta.scenario));
     scenario.and_then(|scenario| catalog.scenarios.get(scenario)).is_some_and(|scenario| scenario.open)
 }
 
 /// `http_req_duration`: response time in open scenarios, service time in closed ones; answered requests.
-fn duration_of(step: &StepInterval, open: bool) -> LatencyHistogram {
+pub(super) fn duration_of(step: &StepInterval, open: bool) -> LatencyHistogram {
     let (ok, failed) = if open { (&step.response_ok, &step.response_failed) } else { (&step.service_ok, &step.service_failed) };
     let mut all = ok.clone();
     all.merge(failed);

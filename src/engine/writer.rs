@@ -31,6 +31,8 @@ enum Write {
     Interval(RunId, Arc<Interval>),
     Reading(Option<RunId>, Arc<Reading>),
     RunEnd(Box<Run>, Vec<Finding>),
+    /// What was found of a run that goes on.
+    Findings(RunId, Vec<Finding>),
     /// What changed about a run that goes on.
     RunChange(Box<Run>),
     Tick(Box<Tick>),
@@ -106,6 +108,13 @@ impl Writer {
         }
     }
 
+    /// Writes what was found of a run that goes on; never waits.
+    pub fn findings(&self, run: &RunId, findings: Vec<Finding>) {
+        if self.queue.try_send(Write::Findings(run.clone(), findings)).is_err() {
+            tracing::warn!(run_id = %run, "what was found of a run could not be stored; what is found at its end will be");
+        }
+    }
+
     /// Writes whether all load stands still; never waits.
     pub fn standstill(&self, standstill: Option<Standstill>) {
         if self.queue.try_send(Write::Standstill(standstill)).is_err() {
@@ -170,7 +179,7 @@ impl Task {
                         // The one who asked may have given up waiting.
                         let _ = done.send(());
                     }
-                    Some(write @ (Write::RunEnd(..) | Write::RunChange(_) | Write::Tick(_) | Write::Standstill(_))) => {
+                    Some(write @ (Write::RunEnd(..) | Write::Findings(..) | Write::RunChange(_) | Write::Tick(_) | Write::Standstill(_))) => {
                         self.keep(write);
                         self.write_pending().await;
                     }
@@ -204,7 +213,8 @@ impl Task {
             return;
         }
         let oldest = self.pending.iter().position(Write::is_series);
-        let oldest = oldest.or_else(|| self.pending.iter().position(|write| matches!(write, Write::Tick(_) | Write::RunChange(_))));
+        let oldest = oldest
+            .or_else(|| self.pending.iter().position(|write| matches!(write, Write::Tick(_) | Write::RunChange(_) | Write::Findings(..))));
         if let Some(oldest) = oldest {
             if oldest == 0 {
                 self.refusals = 0;
@@ -225,6 +235,7 @@ impl Task {
         while let Some(first) = self.pending.front() {
             let written = match first {
                 Write::RunEnd(run, findings) => self.write_end(run, findings).await.map(|()| 1),
+                Write::Findings(run, findings) => self.store.save_findings(run, findings).await.map(|()| 1),
                 Write::RunChange(run) => self.store.update_run(run).await.map(|()| 1),
                 Write::Standstill(standstill) => self.store.set_standstill(standstill.as_ref()).await.map(|()| 1),
                 Write::Tick(tick) => self.store.record_tick(tick).await.map(|()| 1),
@@ -271,7 +282,7 @@ impl Task {
 
     async fn write_end(&self, run: &Run, findings: &[Finding]) -> StoreResult<()> {
         self.store.update_run(run).await?;
-        self.store.save_findings(&run.id, findings).await
+        self.store.replace_findings(&run.id, super::findings::METHODS, findings).await
     }
 
     /// Writes the series before the next other thing in one transaction; returns how many.
@@ -281,7 +292,9 @@ impl Task {
             match write {
                 Write::Interval(run, interval) => batch.intervals.push((run.clone(), Interval::clone(interval))),
                 Write::Reading(run, reading) => batch.readings.push((run.clone(), Reading::clone(reading))),
-                Write::RunEnd(..) | Write::RunChange(_) | Write::Tick(_) | Write::Standstill(_) | Write::Flush(_) => break,
+                Write::RunEnd(..) | Write::Findings(..) | Write::RunChange(_) | Write::Tick(_) | Write::Standstill(_) | Write::Flush(_) => {
+                    break;
+                }
             }
         }
         self.store.append(&batch).await?;

@@ -116,6 +116,10 @@ impl Metrics {
         self.last_run_figures(&run.profile, run.summary.as_ref());
         self.last_run_steps(&run.profile, run.summary.as_ref());
         self.last_run_pools(&run.profile, run.summary.as_ref());
+        if let Some(summary) = &run.summary {
+            self.trends(run, &summary.analysed.trends);
+            self.capacity(run, summary.analysed.capacity.as_ref());
+        }
     }
 
     fn last_run_figures(&self, profile: &str, summary: Option<&Summary>) {
@@ -445,7 +449,7 @@ fn remove_matching<T: MetricVecBuilder>(family: &MetricVec<T>, wanted: &[(&str, 
 }
 
 /// Sets the series of which the `wanted` labels are equal to exactly `values`; new ones appear before old ones vanish.
-fn replace(family: &GaugeVec, wanted: &[(&str, &str)], values: &[(Vec<String>, f64)]) {
+pub(super) fn replace(family: &GaugeVec, wanted: &[(&str, &str)], values: &[(Vec<String>, f64)]) {
     for (labels, value) in values {
         family.with_label_values(labels).set(*value);
     }

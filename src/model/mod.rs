@@ -2,6 +2,7 @@
 //! Pure: imports nothing of ours, does no I/O, reads no clock.
 
 pub mod alerting;
+pub mod analysed;
 pub mod catalog;
 pub mod control;
 pub mod failure;

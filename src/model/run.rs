@@ -6,6 +6,7 @@ use std::fmt;
 use serde::{Deserialize, Serialize};
 
 use super::Labels;
+use super::analysed::Analysed;
 use super::catalog::Catalog;
 use super::control::ControlEntry;
 use super::failure::Reason;
@@ -298,6 +299,9 @@ pub struct Summary {
     /// How high each staircase with a gate came.
     #[serde(default)]
     pub climbs: Vec<ClimbSummary>,
+    /// What analysis concluded.
+    #[serde(default, skip_serializing_if = "Analysed::is_empty")]
+    pub analysed: Analysed,
 }
 
 /// How fit the load generator was.

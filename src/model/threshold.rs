@@ -2,6 +2,7 @@
 //! how it is evaluated second by second (`evaluate`). A threshold states what must hold, an alert rule what is bad.
 
 mod evaluate;
+mod found;
 mod parse;
 
 use std::time::Duration;
@@ -12,6 +13,7 @@ use super::run::Verdict;
 use super::units::{format_bytes, format_duration, format_percent, trim_decimal};
 
 pub use evaluate::{Aggregate, Evaluator, Judged, threshold_result};
+pub use found::Found;
 pub use parse::{ParseError, parse_bound, parse_condition, parse_series};
 
 /// What a metric measures, which decides the unit a bound must carry.
@@ -327,6 +329,8 @@ pub enum Condition {
         /// Runs in a row.
         runs: u32,
     },
+    /// `leak(memory) at least likely`, `capacity drop > 5%`: what analysis concludes of a run.
+    Found(Found),
 }
 
 /// A threshold of a profile.

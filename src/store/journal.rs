@@ -14,9 +14,22 @@ use crate::model::run::RunId;
 use crate::model::schedule::{Tick, TickOutcome};
 
 pub(super) async fn save_findings<D: Dialect>(tx: &mut Tx<'_, D>, run: &RunId, findings: &[Finding]) -> StoreResult<()> {
+    replace_findings(tx, run, &[], findings).await
+}
+
+pub(super) async fn replace_findings<D: Dialect>(
+    tx: &mut Tx<'_, D>,
+    run: &RunId,
+    methods: &[&str],
+    findings: &[Finding],
+) -> StoreResult<()> {
     let run = Key::of(tx, run).await?.num;
-    for method in findings.iter().map(|finding| &finding.method).collect::<BTreeSet<_>>() {
-        tx.execute(sql::DELETE_FINDINGS, params![run, method]).await?;
+    // What stands before the version is the method.
+    let family = |method: &str| method.rsplit_once('/').map_or_else(|| method.to_owned(), |(name, _)| name.to_owned());
+    let all = methods.iter().copied().chain(findings.iter().map(|finding| finding.method.as_str()));
+    for name in all.map(family).collect::<BTreeSet<_>>() {
+        let versions = format!("{}/", name);
+        tx.execute(sql::DELETE_FINDINGS, params![run, &name, &versions]).await?;
     }
     for finding in findings {
         let evidence = json(&finding.evidence)?;

@@ -262,6 +262,12 @@ impl<D: Dialect> Store for SqlStore<D> {
         tx.commit().await
     }
 
+    async fn replace_findings(&self, run: &RunId, methods: &[&str], findings: &[Finding]) -> StoreResult<()> {
+        let mut tx = self.writing().await?;
+        journal::replace_findings(&mut tx, run, methods, findings).await?;
+        tx.commit().await
+    }
+
     async fn findings(&self, run: Option<&RunId>, limit: u32) -> StoreResult<Vec<Finding>> {
         journal::findings(&mut self.reading().await?, run, limit).await
     }

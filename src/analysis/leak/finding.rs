@@ -64,31 +64,32 @@ pub fn sentence(subject: Subject, trend: &Trend) -> String {
     let name = capital(subject.name);
     let tell = Telling { subject, scale: trend.scale };
     let judged = about(trend.basis.to_s - trend.basis.from_s);
+    let word = tell.word();
     let mut text = match trend.verdict {
         Verdict::Leak => leak(&name, &tell, trend),
         Verdict::Levelling => match trend.why {
             Some(Why::Warming { needed_s }) => format!(
-                "{name} was still warming up for most of the {judged} judged: no leak is shown or ruled out. A soak of {} would tell.",
+                "{name} was still warming up for most of the {judged} judged: no {word} is shown or ruled out. A soak of {} would tell.",
                 about(needed_s)
             ),
-            Some(_) | None => format!("{name} grew and levels off in the {judged} judged: a warm-up, no leak."),
+            Some(_) | None => format!("{name} grew and levels off in the {judged} judged: a warm-up, no {word}."),
         },
         Verdict::Step => {
             let (at, by) = trend.step.unwrap_or((0.0, 0.0));
             let at = format_duration(seconds(at));
-            format!("{name} jumped once, by {} at {at}, and stays: a single step, no leak.", tell.growth(by))
+            format!("{name} jumped once, by {} at {at}, and stays: a single step, no {word}.", tell.growth(by))
         }
         Verdict::Tiny => {
             let per_hour = trend.growth.map_or(0.0, |growth| growth.per_hour);
-            format!("{name} grows by {} an hour, less than matters: no leak.", tell.growth(per_hour))
+            format!("{name} grows by {} an hour, less than matters: no {word}.", tell.growth(per_hour))
         }
         Verdict::NoLeak if trend.confidence.is_some() => {
             format!("{name} may be growing: it stands out in the {judged} judged, but is not proved. Worth watching.")
         }
-        Verdict::NoLeak => format!("No leak of {} is seen in the {judged} judged.", subject.name),
-        Verdict::Inconclusive => format!("Whether {} leaks cannot be said: {}.", subject.name, why(&tell, trend.why)),
+        Verdict::NoLeak => format!("No {word} of {} is seen in the {judged} judged.", subject.name),
+        Verdict::Inconclusive => format!("Whether {} {} cannot be said: {}.", subject.name, tell.verb(), why(&tell, trend.why)),
     };
-    if let Some(detectable) = trend.detectable.filter(|detectable| detectable.is_finite()) {
+    if let Some(detectable) = trend.detectable.filter(|detectable| detectable.is_finite() && *detectable > 0.0) {
         text.push_str(&format!(" Growth of {} or more over this time would have shown.", tell.growth(detectable)));
     }
     text
@@ -112,7 +113,7 @@ fn leak(name: &str, tell: &Telling, trend: &Trend) -> String {
     let speed = trend.growth.map_or(String::new(), |growth| {
         format!(" by {} an hour ({} to {})", tell.growth(growth.per_hour), tell.growth(growth.low), tell.growth(growth.high))
     });
-    let mut text = format!("{name} grows{speed}{since}{how}: a leak, {sure}.");
+    let mut text = format!("{name} grows{speed}{since}{how}: {} {}, {sure}.", tell.article(), tell.word());
     if let Some(exhaustion) = trend.exhaustion {
         let limit = show_unit(tell.subject.unit, exhaustion.limit);
         let latest = exhaustion.latest.map_or("perhaps never".into(), hours);
@@ -205,6 +206,23 @@ struct Telling<'a> {
 }
 
 impl Telling<'_> {
+    /// Response times and shares of failures do not leak: they rise.
+    fn rises(&self) -> bool {
+        self.scale == Scale::Ratio || self.subject.unit == Unit::Ratio
+    }
+
+    fn word(&self) -> &'static str {
+        if self.rises() { "upward trend" } else { "leak" }
+    }
+
+    fn article(&self) -> &'static str {
+        if self.rises() { "an" } else { "a" }
+    }
+
+    fn verb(&self) -> &'static str {
+        if self.rises() { "rises" } else { "leaks" }
+    }
+
     fn value(&self, value: f64) -> String {
         let rounded = match self.subject.unit {
             // Bytes are printed with one decimal of the unit that fits.

@@ -7,7 +7,7 @@ use super::expression::Selectable;
 use crate::config::raw::alerts::{RawAlerts, RawRoute, RawRule, Switch};
 use crate::engine::setup::Setup;
 use crate::model::alerting::{NoData, Route, Rule, Severity};
-use crate::model::threshold::{Condition, Series, parse_bound, parse_condition};
+use crate::model::threshold::{Condition, Series, Source, parse_bound, parse_condition};
 use crate::notify::ChannelSpec;
 use crate::registry::{Spanned, decode_kind, suggest};
 
@@ -58,7 +58,7 @@ impl DefaultRule {
         let when = parse_condition(self.when).ok()?;
         let recover = match &when {
             Condition::Series(series) if !self.recover.is_empty() => parse_bound(self.recover, series).ok(),
-            Condition::Series(_) | Condition::Verdict { .. } => None,
+            Condition::Series(_) | Condition::Verdict { .. } | Condition::Found(_) => None,
         };
         Some(Rule {
             name: self.name.into(),
@@ -137,6 +137,15 @@ impl Resolver<'_> {
                 self.check_verdict_selector(&raw.when, selector, known);
                 if let Some(text) = &raw.recover {
                     let message = format!("rule `{}` looks at verdicts, which have no `recover`", name.value);
+                    self.mistake("conflicting-keys", text.span, message, "remove it: the rule recovers with the next run that is fine");
+                }
+                None
+            }
+            Condition::Found(found) => {
+                // Probes and pools are the target's own, whatever they are called.
+                self.check_selector(&raw.when, found.selector(), Source::Scenario, known);
+                if let Some(text) = &raw.recover {
+                    let message = format!("rule `{}` looks at what a run shows, which has no `recover`", name.value);
                     self.mistake("conflicting-keys", text.span, message, "remove it: the rule recovers with the next run that is fine");
                 }
                 None

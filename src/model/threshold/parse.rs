@@ -1,7 +1,7 @@
 //! Reads the threshold grammar. Every refusal says where in the text, what and what to write.
 //!
 //! ```text
-//! condition   = series | verdict
+//! condition   = series | verdict | leak | capacity (`found`)
 //! series      = metric [selector] ":" aggregation op value ["over" time] ["for" time]
 //! verdict     = "verdict" [selector] ("==" | "!=") ("pass" | "fail" | "no_data" | "invalid") ["for" number ("run" | "runs")]
 //! selector    = "{" tag ":" value { "," tag ":" value } "}"
@@ -12,6 +12,7 @@
 
 use std::time::Duration;
 
+use super::found;
 use super::{Aggregation, Bound, Comparison, Condition, METRICS, Metric, MetricKind, Series, Unit, find_metric};
 use crate::model::Labels;
 use crate::model::run::Verdict;
@@ -34,23 +35,28 @@ pub struct ParseError {
 }
 
 /// The text being read, by characters.
-struct Reader<'a> {
+pub(super) struct Reader<'a> {
     text: &'a str,
     position: usize,
 }
 
-type Parsed<T> = Result<T, ParseError>;
+pub(super) type Parsed<T> = Result<T, ParseError>;
 
 impl<'a> Reader<'a> {
     fn rest(&self) -> &'a str {
         &self.text[self.position..]
     }
 
+    /// Where it is, in bytes.
+    pub(super) fn position(&self) -> usize {
+        self.position
+    }
+
     fn skip_space(&mut self) {
         self.position += self.rest().len() - self.rest().trim_start().len();
     }
 
-    fn eat(&mut self, token: &str) -> bool {
+    pub(super) fn eat(&mut self, token: &str) -> bool {
         self.skip_space();
         let found = self.rest().starts_with(token);
         if found {
@@ -60,7 +66,7 @@ impl<'a> Reader<'a> {
     }
 
     /// A run of characters that satisfy `keep`, with its start.
-    fn word(&mut self, keep: impl Fn(char) -> bool) -> (usize, &'a str) {
+    pub(super) fn word(&mut self, keep: impl Fn(char) -> bool) -> (usize, &'a str) {
         self.skip_space();
         let start = self.position;
         let len = self.rest().find(|c: char| !keep(c)).unwrap_or(self.rest().len());
@@ -68,7 +74,14 @@ impl<'a> Reader<'a> {
         (start, &self.text[start..self.position])
     }
 
-    fn fail<T>(&self, code: &'static str, start: usize, end: usize, message: impl Into<String>, hint: impl Into<String>) -> Parsed<T> {
+    pub(super) fn fail<T>(
+        &self,
+        code: &'static str,
+        start: usize,
+        end: usize,
+        message: impl Into<String>,
+        hint: impl Into<String>,
+    ) -> Parsed<T> {
         let at = self.text[..start].chars().count();
         // The end may lie behind the text (something is missing there) or within a character.
         let len = self.text.get(start..end).map_or(1, |part| part.chars().count()).max(1);
@@ -76,7 +89,7 @@ impl<'a> Reader<'a> {
     }
 }
 
-fn is_name(c: char) -> bool {
+pub(super) fn is_name(c: char) -> bool {
     c.is_ascii_alphanumeric() || c == '_'
 }
 
@@ -86,6 +99,15 @@ pub fn parse_condition(text: &str) -> Result<Condition, ParseError> {
     let (_, name) = reader.word(is_name);
     if name == "verdict" {
         return verdict(&mut reader);
+    }
+    let found = match name {
+        "leak" => Some(found::leak(&mut reader)?),
+        "capacity" => Some(found::capacity(&mut reader)?),
+        _ => None,
+    };
+    if let Some(found) = found {
+        end(&mut reader)?;
+        return Ok(Condition::Found(found));
     }
     parse_series(text).map(Condition::Series)
 }
@@ -151,6 +173,11 @@ fn verdict(reader: &mut Reader<'_>) -> Parsed<Condition> {
 
 /// Which tags there are is known only with the profile: its scenarios have tags of their own.
 fn selector(reader: &mut Reader<'_>) -> Parsed<Labels> {
+    run_selector(reader, &[])
+}
+
+/// A selector whose tags are these; none: any.
+pub(super) fn run_selector(reader: &mut Reader<'_>, known: &[&str]) -> Parsed<Labels> {
     let mut labels = Labels::new();
     if !reader.eat("{") {
         return Ok(labels);
@@ -159,6 +186,10 @@ fn selector(reader: &mut Reader<'_>) -> Parsed<Labels> {
         let (start, tag) = reader.word(|c| is_name(c) || c == '-' || c == '.');
         if tag.is_empty() {
             return reader.fail("bad-threshold", start, start + 1, "a tag is missing", "write `{step:login}`");
+        }
+        if !known.is_empty() && !known.contains(&tag) {
+            let hint = suggest(tag, known.iter().copied());
+            return reader.fail("unknown-tag", start, start + tag.len(), format!("this metric has no tag `{tag}`"), hint);
         }
         if !(reader.eat(":") || reader.eat("=")) {
             let at = reader.position;
@@ -275,6 +306,16 @@ fn value(reader: &mut Reader<'_>, metric: &Metric, aggregation: Aggregation) -> 
         }),
     };
     read.or_else(|error| reader.fail(error.code, start, start + text.len(), error.message, error.hint))
+}
+
+/// A share such as `5%`, with its place.
+pub(super) fn percentage(reader: &mut Reader<'_>) -> Parsed<(usize, usize, f64)> {
+    let (start, text) = reader.word(|c| !c.is_whitespace());
+    let end = start + text.len();
+    match parse_percent(text) {
+        Ok(share) => Ok((start, end, share)),
+        Err(error) => reader.fail(error.code, start, end, error.message, error.hint),
+    }
 }
 
 fn clause(reader: &mut Reader<'_>, word: &str) -> Parsed<Option<Duration>> {

@@ -94,6 +94,9 @@ impl Store for FakeStore {
     async fn save_findings(&self, _run: &RunId, _findings: &[Finding]) -> StoreResult<()> {
         unreachable!("the server never writes")
     }
+    async fn replace_findings(&self, _run: &RunId, _methods: &[&str], _findings: &[Finding]) -> StoreResult<()> {
+        unreachable!("the server never writes")
+    }
     async fn findings(&self, _run: Option<&RunId>, _limit: u32) -> StoreResult<Vec<Finding>> {
         self.here(sample::findings())
     }

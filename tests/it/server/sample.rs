@@ -338,6 +338,7 @@ fn summary() -> Summary {
         generator: GeneratorSummary { stall_max_us: 900, cpu_cores: Some(0.12), threads: 1 },
         intervals_lost: 0,
         climbs: Vec::new(),
+        analysed: Default::default(),
     }
 }
 

@@ -1,0 +1,141 @@
+//! When the pools of the target were full, and how many of the failures fall into these seconds. Pure.
+
+use std::collections::BTreeMap;
+
+use crate::analysis::pool::{FullPool, PoolSecond, full_pool};
+use crate::model::alerting::Severity;
+use crate::model::finding::{Evidence, Finding};
+use crate::model::measure::{Interval, StepInterval};
+use crate::model::run::RunId;
+use crate::model::series::Reading;
+use crate::model::units::{Timestamp, format_percent, trim_decimal};
+
+/// Name and version of the method.
+pub(super) const METHOD: &str = "pool-full/2";
+
+/// What was seen of the pools so far.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Pools {
+    failures: Vec<(u32, u64)>,
+    pools: BTreeMap<(String, String), Vec<PoolSecond>>,
+}
+
+impl Pools {
+    /// Adds one second.
+    pub(super) fn interval(&mut self, interval: &Interval) {
+        let failed: u64 = interval.steps.values().map(StepInterval::failed).sum();
+        if failed > 0 {
+            self.failures.push((interval.second, failed));
+        }
+    }
+
+    /// Adds one reading.
+    pub(super) fn reading(&mut self, reading: &Reading) {
+        let (Ok(points), Some(second)) = (&reading.points, reading.second) else { return };
+        let mut pools: BTreeMap<&str, PoolSecond> = BTreeMap::new();
+        for point in points {
+            let Some(pool) = point.labels.get("pool") else { continue };
+            let seen = pools.entry(pool).or_insert(PoolSecond { second, ..PoolSecond::default() });
+            match point.metric.as_str() {
+                "pool_utilization" => seen.utilization = Some(point.value),
+                "pool_in_use" => seen.in_use = Some(point.value),
+                "pool_limit" => seen.limit = Some(point.value),
+                "pool_waiting" => seen.waiting = Some(point.value),
+                // Not every library counts both.
+                "pool_waits" | "pool_timeouts" => seen.waits = Some(seen.waits.unwrap_or(0.0).max(point.value)),
+                _ => {}
+            }
+        }
+        let tells = |seen: &PoolSecond| seen.utilization.or(seen.waiting).or(seen.waits).is_some();
+        for (pool, seen) in pools.into_iter().filter(|(_, seen)| tells(seen)) {
+            self.pools.entry((reading.probe.clone(), pool.into())).or_default().push(seen);
+        }
+    }
+
+    /// What analysis finds.
+    pub(super) fn findings(&self, run: &RunId, at: Timestamp) -> Vec<Finding> {
+        let mut findings = Vec::new();
+        for ((probe, pool), seconds) in &self.pools {
+            if let Some(full) = full_pool(seconds, &self.failures) {
+                findings.push(pool_finding(run, at, probe, pool, &full));
+            }
+        }
+        findings
+    }
+}
+
+fn pool_finding(run: &RunId, at: Timestamp, probe: &str, pool: &str, full: &FullPool) -> Finding {
+    let number = |value: Option<f64>| value.map_or_else(|| "?".into(), |value| trim_decimal(value, 0));
+    let size = format!("{} of {}", number(full.in_use), number(full.limit));
+    let mut title = if full.seen_full {
+        format!("From second {} to {} pool `{pool}` was full ({size}", full.from, full.to)
+    } else {
+        format!(
+            "From second {} to {} callers had to wait for a connection of pool `{pool}` (at most {size} seen in use",
+            full.from, full.to
+        )
+    };
+    if let Some(waiting) = full.waiting.filter(|waiting| *waiting > 0.0) {
+        title.push_str(&format!(", {} waiting", trim_decimal(waiting, 0)));
+    }
+    title.push_str(").");
+    let mut evidence = vec![
+        Evidence { name: "probe".into(), value: probe.into() },
+        Evidence { name: "seconds exhausted".into(), value: format!("{} of {} readings", full.seconds, full.readings) },
+    ];
+    if let Some(share) = full.failures_share {
+        title.push_str(&format!(" {} of all failures fall into these seconds.", format_percent((share * 100.0).round() / 100.0)));
+        evidence.push(Evidence { name: "failures in exhausted seconds".into(), value: format_percent(share) });
+    }
+    let severity = if full.failures_share.is_some_and(|share| share > 0.5) { Severity::High } else { Severity::Medium };
+    Finding { kind: "pool_exhausted".into(), run: run.clone(), severity, title, evidence, method: METHOD.into(), at }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::failure::Reason;
+    use crate::model::measure::StepInterval;
+    use crate::model::series::Point;
+
+    /// One reading a second of the pool `main` with 20 connections: (in use, waits a second).
+    fn found(seconds: &[(f64, f64)], failed: &[u32]) -> Vec<Finding> {
+        let mut pools = Pools::default();
+        for (second, (in_use, waits)) in seconds.iter().enumerate() {
+            let point = |metric: &str, value| Point::new(metric, value).with("pool", "main");
+            let points = vec![
+                point("pool_in_use", *in_use),
+                point("pool_limit", 20.0),
+                point("pool_utilization", in_use / 20.0),
+                point("pool_waits", *waits),
+                Point::new("process_open_fds", 9.0),
+            ];
+            let at = Timestamp(0);
+            pools.reading(&Reading { target: "t".into(), probe: "app".into(), at, second: Some(second as u32), points: Ok(points) });
+        }
+        for second in failed {
+            let step = StepInterval { failures: [(Reason::Status(503), 4)].into(), ..StepInterval::default() };
+            pools.interval(&Interval { second: *second, steps: [(0, step)].into(), ..Interval::default() });
+        }
+        pools.findings(&RunId("r".into()), Timestamp(0))
+    }
+
+    #[test]
+    fn a_full_pool_that_explains_the_failures_is_a_grave_finding() {
+        let found = found(&[(5.0, 0.0), (20.0, 9.0), (20.0, 9.0), (20.0, 9.0), (4.0, 0.0)], &[1, 2, 3, 4]);
+        assert_eq!(found.len(), 1);
+        assert_eq!(found[0].title, "From second 1 to 3 pool `main` was full (20 of 20). 100 % of all failures fall into these seconds.");
+        assert_eq!(found[0].severity, Severity::High);
+    }
+
+    #[test]
+    fn waits_alone_are_told_as_what_they_are() {
+        let found = found(&[(5.0, 0.0), (19.0, 9.0), (18.0, 4.0), (5.0, 0.0), (4.0, 0.0)], &[]);
+        assert_eq!(
+            found[0].title,
+            "From second 1 to 2 callers had to wait for a connection of pool `main` (at most 19 of 20 seen in use)."
+        );
+        assert_eq!(found[0].severity, Severity::Medium);
+        assert!(super::tests::found(&[(5.0, 0.0); 8], &[0, 1]).is_empty());
+    }
+}
