@@ -1,5 +1,6 @@
 //! The command line: one file per command. What is printed here is for people; exit codes are in `exit`.
 
+mod analyse;
 mod check;
 mod control;
 mod demo;
@@ -104,6 +105,11 @@ Exit codes: 0 valid, 104 invalid";
   plimsoll show last
   plimsoll show 7k3f                       the end of an id is enough
   plimsoll show last --json";
+    pub(super) const ANALYSE: &str = "Examples:
+  plimsoll analyse last
+  plimsoll analyse 7k3f --json
+
+What is found replaces what older versions of the methods said of this run.";
     pub(super) const DEMO_TARGET: &str = "Examples:
   plimsoll demo-target --port 8080 --pool 20
   curl http://127.0.0.1:8080/metrics
@@ -146,6 +152,9 @@ enum Command {
     /// Show one run in full
     #[command(after_help = examples::SHOW)]
     Show(runs::ShowArguments),
+    /// Analyse a stored run again: leaks, load line, recovery
+    #[command(after_help = examples::ANALYSE)]
+    Analyse(analyse::AnalyseArguments),
     /// Start the built-in system under test alone
     #[command(after_help = examples::DEMO_TARGET)]
     DemoTarget(demo::TargetArguments),
@@ -214,6 +223,7 @@ async fn dispatch(command: Command) -> Outcome {
         Command::Resume(arguments) => control::resume(arguments).await,
         Command::Runs(arguments) => runs::runs(arguments).await,
         Command::Show(arguments) => runs::show(arguments).await,
+        Command::Analyse(arguments) => analyse::analyse(arguments).await,
         Command::DemoTarget(arguments) => demo::target(arguments).await,
         Command::Schema => check::schema(),
         Command::Healthcheck(arguments) => healthcheck::healthcheck(arguments).await,

@@ -101,12 +101,21 @@ pub struct Daemon {
     running: BTreeMap<String, Running>,
     queue: VecDeque<Waiting>,
     runs: JoinSet<(String, Option<Run>)>,
+    /// What is done beside the runs.
+    chores: JoinSet<()>,
     prober: Option<Prober>,
     started_at: Timestamp,
     last_tick: Option<Timestamp>,
     last_reload: Option<(Timestamp, Option<String>)>,
     stopping: bool,
     standstill: Option<Standstill>,
+}
+
+/// A chore that broke off has not answered; whoever waits for it was told that.
+fn say_broken(done: Result<(), tokio::task::JoinError>) {
+    if let Err(error) = done {
+        tracing::error!(%error, "a task of the daemon broke off; this is a bug in Plimsoll");
+    }
 }
 
 impl Daemon {
@@ -122,6 +131,7 @@ impl Daemon {
             running: BTreeMap::new(),
             queue: VecDeque::new(),
             runs: JoinSet::new(),
+            chores: JoinSet::new(),
             prober: None,
             started_at,
             last_tick: None,
@@ -141,6 +151,7 @@ impl Daemon {
                 Some(()) = ticker.ticks.recv() => self.tick(),
                 Some(command) = self.commands.recv() => self.command(command),
                 Some(ended) = self.runs.join_next() => self.run_ended(ended),
+                Some(done) = self.chores.join_next() => say_broken(done),
                 () = stop.cancelled() => break,
             }
             self.publish();

@@ -1,8 +1,12 @@
 //! Gathers, second by second, what analysis wants to know of a run, and asks it: at the end, now and then while the run goes on, and
 //! again later from what is stored (`again`). Bounded in memory. The methods are in `analysis`; what is said of them is in docs/analysis.md.
 
+mod again;
 mod asked;
+mod levels;
+mod load_line;
 mod pools;
+mod spikes;
 #[cfg(test)]
 mod testing;
 #[cfg(test)]
@@ -11,13 +15,14 @@ mod timeline;
 mod tracks;
 mod trends;
 
+pub use again::{NotAnalysed, analyse};
 pub use asked::Asked;
 
 use pools::Pools;
 use timeline::Timeline;
 use tracks::Tracks;
 
-use crate::analysis::leak;
+use crate::analysis::{capacity, leak, recovery};
 use crate::model::analysed::Analysed;
 use crate::model::catalog::Catalog;
 use crate::model::control::ControlEntry;
@@ -28,7 +33,7 @@ use crate::model::series::Reading;
 use crate::model::units::Timestamp;
 
 /// Methods that are asked about one run, by name and version.
-pub const METHODS: &[&str] = &[pools::METHOD, leak::METHOD];
+pub const METHODS: &[&str] = &[pools::METHOD, leak::METHOD, capacity::METHOD, recovery::METHOD];
 /// Seconds between two looks at a run that goes on.
 const EVERY: u32 = 300;
 
@@ -76,9 +81,16 @@ impl Observed {
     /// What analysis says of the run as a whole.
     pub fn look(&self, run: &Run, asked: &Asked, at: Timestamp) -> Looked {
         let mut findings = self.pools.findings(&run.id, at);
-        let (leaks, trends) = trends::trends((&run.id, at), (&self.timeline, &self.tracks), asked, false);
+        let seen = (&self.timeline, &self.tracks);
+        let (line, capacity) = load_line::capacity((run, at), seen, asked).unzip();
+        findings.extend(line);
+        let (after, recoveries) = spikes::recoveries((run, at), &self.timeline);
+        findings.extend(after);
+        let (leaks, trends) = trends::trends((&run.id, at), seen, asked, false);
         findings.extend(leaks);
-        Looked { findings, analysed: Analysed { trends, ..Analysed::default() } }
+        // What matters first.
+        findings.sort_by_key(|finding| std::cmp::Reverse(finding.severity));
+        Looked { findings, analysed: Analysed { trends, capacity, recoveries } }
     }
 
     /// What it says of leaks while the run goes on.

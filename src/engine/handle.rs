@@ -47,6 +47,8 @@ pub enum Command {
     StopAll(String, bool, oneshot::Sender<Result<Vec<RunId>, Refusal>>),
     /// Let load start again; the field says who.
     Resume(String, oneshot::Sender<Result<(), Refusal>>),
+    /// Analyse a run that has ended again; the answer is how many findings there are.
+    Analyse(RunId, oneshot::Sender<Result<usize, Refusal>>),
     /// Read the configuration again.
     Reload(oneshot::Sender<Result<(), Refusal>>),
 }
@@ -181,6 +183,12 @@ impl EngineHandle {
     pub async fn resume(&self, by: &str) -> Result<(), Refusal> {
         let (answer, wait) = oneshot::channel();
         self.ask(Command::Resume(by.into(), answer), wait).await
+    }
+
+    /// Analyses a run that has ended again, with the methods of this program; returns how many findings there are.
+    pub async fn analyse_run(&self, id: &RunId) -> Result<usize, Refusal> {
+        let (answer, wait) = oneshot::channel();
+        self.ask(Command::Analyse(id.clone(), answer), wait).await
     }
 
     /// Reads the configuration again; the last good one stays when it is invalid.

@@ -3,6 +3,8 @@
 
 use std::collections::BTreeMap;
 
+use prometheus::GaugeVec;
+
 use super::Metrics;
 use super::record::replace;
 use crate::model::analysed::{CapacityFound, TrendFound, TrendVerdict};
@@ -12,6 +14,12 @@ use crate::model::run::Run;
 type Values = BTreeMap<Vec<String>, f64>;
 
 impl Metrics {
+    /// All gauges of analysis.
+    pub(super) fn analysis(&self) -> [&GaugeVec; 5] {
+        let families = &self.families;
+        [&families.leak_confidence, &families.leak_growth, &families.leak_exhaustion, &families.capacity_load, &families.capacity_rate]
+    }
+
     /// What the resources of a run did; replaces what was said of its profile before.
     pub fn trends(&self, run: &Run, trends: &[TrendFound]) {
         let (mut sure, mut growth, mut left) = (Values::new(), Values::new(), Values::new());

@@ -235,7 +235,7 @@ impl Metrics {
         for family in self.accounting().into_iter().chain(self.step_counters()) {
             remove_where(family, &of_profile);
         }
-        for family in self.live().into_iter().chain(self.last()) {
+        for family in self.live().into_iter().chain(self.last()).chain(self.analysis()) {
             remove_where(family, &of_profile);
         }
     }

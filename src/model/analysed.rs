@@ -103,6 +103,13 @@ pub struct Ranged {
     pub high: Option<f64>,
 }
 
+impl Ranged {
+    /// A number with its interval; an upper end that is not finite is none. `None` when the number or the lower end is not finite.
+    pub fn new(value: f64, low: f64, high: f64) -> Option<Self> {
+        (value.is_finite() && low.is_finite()).then(|| Self { value, low, high: Some(high).filter(|high| high.is_finite()) })
+    }
+}
+
 /// What one resource did under constant load.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct TrendFound {

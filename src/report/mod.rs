@@ -3,12 +3,14 @@
 
 pub mod chart;
 mod lines;
+mod load_line;
 pub mod series;
 mod summary;
 mod text;
 
 pub use lines::{message_text, progress_line, runs_table};
-pub use summary::summary_text;
+pub use load_line::{share as level_share, why as level_why};
+pub use summary::{analysis_text, summary_text};
 pub use text::{count, decimal, latency, share};
 
 use serde_json::{Value, json};
@@ -53,6 +55,11 @@ pub fn run_row_json(run: &Run) -> Value {
 pub fn pool_peak(run: &Run) -> Option<f64> {
     let series = run.summary.as_ref()?.series.iter();
     series.filter(|one| one.metric == "pool_utilization").map(|one| one.max).reduce(f64::max)
+}
+
+/// Whether a finding is only for the record: its figures are not worth a line each.
+pub fn is_quiet(finding: &Finding) -> bool {
+    matches!(finding.kind.as_str(), "no_leak" | "leak_unknown")
 }
 
 /// A finding as JSON.

@@ -17,6 +17,9 @@ pub fn summary_text(run: &Run, findings: &[Finding]) -> String {
     section(&mut text, "Thresholds", &thresholds(&run.thresholds));
     if let Some(summary) = &run.summary {
         section(&mut text, "Levels", &levels(summary));
+        if let Some(capacity) = &summary.analysed.capacity {
+            section(&mut text, "Load line", &super::load_line::load_line(capacity));
+        }
         section(&mut text, "Rates", &rates(summary));
         section(&mut text, "Steps", &steps(summary));
         section(&mut text, "Groups", &groups(summary));
@@ -27,6 +30,19 @@ pub fn summary_text(run: &Run, findings: &[Finding]) -> String {
         section(&mut text, "Load generator", &generator(summary));
     } else {
         text.push_str("\nNo figures: nothing was measured.\n");
+    }
+    text
+}
+
+/// What analysis says of a run, as text of several lines.
+pub fn analysis_text(run: &Run, findings: &[Finding]) -> String {
+    let mut text = format!("run {}, {} on {}\n", run.id, run.profile, run.target);
+    section(&mut text, "Findings", &findings_text(findings));
+    if findings.is_empty() {
+        text.push_str("\nNothing was found: no load was held for 5 min, none was climbed, no pool was full.\n");
+    }
+    if let Some(capacity) = run.summary.as_ref().and_then(|summary| summary.analysed.capacity.as_ref()) {
+        section(&mut text, "Load line", &super::load_line::load_line(capacity));
     }
     text
 }
@@ -74,7 +90,7 @@ fn findings_text(findings: &[Finding]) -> String {
     let mut text = String::new();
     for finding in findings {
         text.push_str(&format!("  [{}] {}\n", finding.severity, plain(&finding.title, 400)));
-        for evidence in &finding.evidence {
+        for evidence in finding.evidence.iter().filter(|_| !super::is_quiet(finding)) {
             text.push_str(&format!("      {}: {}\n", plain(&evidence.name, 80), plain(&evidence.value, 120)));
         }
     }

@@ -7,6 +7,7 @@ use std::time::Duration;
 use tokio::sync::oneshot;
 
 use super::super::admission::Waiting;
+use super::super::findings::{NotAnalysed, analyse};
 use super::super::handle::{Command, Refusal};
 use super::super::prober::Prober;
 use super::super::reload::{same_instants, say_what_needs_a_restart};
@@ -16,6 +17,9 @@ use super::Daemon;
 use crate::model::control::{Action, ControlEntry, Standstill};
 use crate::model::run::{EndedBy, RunId, Trigger};
 use crate::model::schedule::{Schedule, TickOutcome};
+
+/// Runs that are analysed again at one time.
+const MOST_CHORES: usize = 2;
 
 impl Daemon {
     pub(super) fn command(&mut self, command: Command) {
@@ -33,10 +37,33 @@ impl Daemon {
             Command::Resume(by, answer) => {
                 let _ = answer.send(self.resume(&by));
             }
+            Command::Analyse(id, answer) => self.analyse(id, answer),
             Command::Reload(answer) => {
                 let _ = answer.send(self.reload());
             }
         }
+    }
+
+    /// Analyses a stored run again, beside everything else.
+    fn analyse(&mut self, id: RunId, answer: oneshot::Sender<Result<usize, Refusal>>) {
+        if self.chores.len() >= MOST_CHORES {
+            let _ = answer.send(Err(Refusal::NotNow("other runs are being analysed; try again in a moment".into())));
+            return;
+        }
+        let (store, now) = (self.parts.store.clone(), self.parts.clock.now());
+        self.chores.spawn(async move {
+            let outcome = match store.run(&id.0).await {
+                Ok(Some(run)) => match analyse(store.as_ref(), &run, now).await {
+                    Ok((_, looked)) => Ok(looked.findings.len()),
+                    Err(NotAnalysed::Store(error)) => Err(Refusal::NotNow(error.to_string())),
+                    Err(error @ (NotAnalysed::GoingOn(_) | NotAnalysed::Nothing(_))) => Err(Refusal::NotNow(error.to_string())),
+                },
+                Ok(None) => Err(Refusal::Unknown(format!("there is no run `{id}`"))),
+                Err(error) => Err(Refusal::NotNow(error.to_string())),
+            };
+            // Whoever asked may have gone; the deed is done all the same.
+            let _ = answer.send(outcome);
+        });
     }
 
     fn start_by_command(&mut self, profile: String, trigger: Trigger, answer: oneshot::Sender<Result<RunId, Refusal>>) {

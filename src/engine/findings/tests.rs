@@ -147,3 +147,178 @@ fn a_run_that_goes_on_is_looked_at_every_five_minutes_and_with_doubt() {
     let looked = observed.look_meanwhile(&run, &asked(), Timestamp(0));
     assert_eq!(of(&looked, Resource::Memory).sureness, Some(Sureness::Certain));
 }
+
+/// One reading of the pool `main` of 20 connections.
+fn pool(second: u32, in_use: f64) -> Reading {
+    let point = |metric: &str, value: f64| Point::new(metric, value).with("pool", "main");
+    reading(second, vec![point("pool_in_use", in_use), point("pool_limit", 20.0), point("pool_waiting", 0.0)])
+}
+
+/// Levels of so many requests a second, 120 s each; a request holds a connection for `service_s`, and beyond `most` requests a second a
+/// fifth of them fail and all are slow.
+fn climb(levels: &[u64], service_s: f64, most: u64) -> (Observed, Run) {
+    let phases = levels.iter().enumerate().map(|(at, load)| phase(&format!("m{load}"), at as u64 * 120, at as u64 * 120 + 120, false));
+    let phases: Vec<_> = phases.collect();
+    let catalog = catalog(&phases);
+    let mut observed = Observed::default();
+    let mut noise = Noise(3);
+    for (level, load) in levels.iter().enumerate() {
+        for at in level as u32 * 120..level as u32 * 120 + 120 {
+            let broken = *load > most;
+            let (failed, us) = if broken { (load / 5, 900_000) } else { (0, 20_000 + load * 200) };
+            observed.interval(&catalog, &[], &second(at, *load, failed, us));
+            let in_use = if broken { 20.0 } else { *load as f64 * service_s + 0.3 * noise.next() };
+            observed.reading(&pool(at, in_use));
+        }
+    }
+    (observed, run(catalog))
+}
+
+fn p95_below(limit: &str) -> Asked {
+    Asked::of_series(vec![(parse_series(&format!("http_req_duration: p(95) < {limit}")).unwrap(), Severity::High)])
+}
+
+#[test]
+fn the_levels_of_a_run_give_its_load_line() {
+    // 20 connections, 0.2 s each: full at 100 requests a second. Broken at 110.
+    let (observed, run) = climb(&[10, 30, 50, 70, 90, 110], 0.2, 100);
+    let looked = observed.look(&run, &p95_below("36ms"), Timestamp(0));
+    let capacity = looked.analysed.capacity.as_ref().expect("a load line");
+    assert_eq!((capacity.unit.as_str(), capacity.scenario.as_str(), capacity.from_ramp), ("starts/s", "main", false));
+    assert_eq!((capacity.safe, capacity.unsafe_from, capacity.peak, capacity.breaking), (Some(50.0), Some(70.0), Some(90.0), Some(110.0)));
+    assert!(capacity.peak_reached);
+    let full = capacity.per_second.unwrap();
+    assert!((full.value / 100.0 - 1.0).abs() < 0.05, "{full:?}");
+    assert_eq!(capacity.bottlenecks[0].resource, "pool `main`");
+    let outcomes: Vec<&str> = capacity.levels.iter().map(|level| level.outcome.as_str()).collect();
+    assert_eq!(outcomes, ["safe", "safe", "safe", "unsafe", "unsafe", "broken"]);
+    assert!(capacity.levels[3].missed[0].starts_with("p95 "), "{:?}", capacity.levels[3]);
+    assert!(capacity.levels[5].missed[0].starts_with("broken: "), "{:?}", capacity.levels[5]);
+    let finding = looked.findings.iter().find(|finding| finding.kind == "load_line").unwrap();
+    assert!(finding.title.starts_with("Safe up to 50 starts/s (at 70: p95 "), "{}", finding.title);
+    let advice = finding.evidence.iter().find(|one| one.name == "size for one and a half times the peak").unwrap();
+    assert!(advice.value.starts_with("34 of pool `main` (now 20)"), "135 a second of 0.2 s at 80 %: {}", advice.value);
+}
+
+#[test]
+fn what_did_not_break_is_estimated_and_marked_as_such() {
+    let (observed, run) = climb(&[10, 20, 30, 40, 50, 70], 0.2, 1_000);
+    let looked = observed.look(&run, &p95_below("1s"), Timestamp(0));
+    let capacity = looked.analysed.capacity.as_ref().expect("a load line");
+    assert_eq!((capacity.safe, capacity.unsafe_from, capacity.breaking, capacity.peak_reached), (Some(70.0), None, None, false));
+    let estimate = capacity.breaking_estimate.unwrap();
+    assert!((estimate.value / 100.0 - 1.0).abs() < 0.05 && estimate.low <= 100.0, "70 % of the capacity was tested: {estimate:?}");
+    let finding = looked.findings.iter().find(|finding| finding.kind == "load_line").unwrap();
+    assert!(finding.title.contains("at an estimated ") && finding.title.contains("not tested"), "{}", finding.title);
+    // It can be stored: what is infinite is absent.
+    let text = serde_json::to_string(&looked.analysed).unwrap();
+    let back: Analysed = serde_json::from_str(&text).unwrap();
+    assert_eq!(back, looked.analysed);
+}
+
+#[test]
+fn a_long_ramp_has_to_do_where_no_levels_were_held() {
+    let catalog = catalog(&[phase("up", 0, 600, true), phase("top", 600, 640, false)]);
+    let mut observed = Observed::default();
+    for at in 0..640 {
+        let load = u64::from(at.min(600)) / 6;
+        observed.interval(&catalog, &[], &second(at, load, 0, 20_000));
+        observed.reading(&pool(at, load as f64 * 0.15));
+    }
+    let looked = observed.look(&run(catalog), &Asked::default(), Timestamp(0));
+    let capacity = looked.analysed.capacity.as_ref().expect("a load line");
+    assert!(capacity.from_ramp && capacity.levels.len() >= 18, "{capacity:#?}");
+    assert!(looked.findings[0].evidence.iter().any(|one| one.name == "levels" && one.value.contains("pieces of a ramp")));
+}
+
+#[test]
+fn two_loads_are_no_ladder() {
+    let (observed, run) = climb(&[10, 30], 0.2, 100);
+    assert_eq!(observed.look(&run, &Asked::default(), Timestamp(0)).analysed.capacity, None);
+}
+
+/// 50 requests a second, a spike of 500 for two minutes after five, then 50 again for ten; p95 by second in microseconds.
+fn spiky(p95_us: impl Fn(u32) -> u64, after: u64) -> (Observed, Run) {
+    let phases =
+        [phase("before", 0, 300, false), phase("up", 300, 310, true), phase("spike", 310, 430, false), phase("down", 430, 440, true)];
+    let catalog = catalog(&[phases.as_slice(), &[phase("after", 440, 1_040, false)]].concat());
+    let mut observed = Observed::default();
+    for at in 0..1_040 {
+        let load = if at < 300 {
+            50
+        } else if at < 440 {
+            500
+        } else {
+            after
+        };
+        observed.interval(&catalog, &[], &second(at, load, 0, p95_us(at)));
+    }
+    (observed, run(catalog))
+}
+
+#[test]
+fn recovery_is_told_with_its_rule_and_nothing_less_is_called_one() {
+    use crate::model::analysed::RecoveryState;
+    let back = |at: u32| match at {
+        0..300 => 20_000,
+        300..440 => 90_000,
+        440..500 => 60_000,
+        _ => 20_000,
+    };
+    let plateau = |at: u32| {
+        if at < 300 {
+            20_000
+        } else if at < 440 {
+            90_000
+        } else {
+            30_000
+        }
+    };
+    for (p95_us, after, state) in [
+        (&back as &dyn Fn(u32) -> u64, 50, RecoveryState::Recovered),
+        (&plateau, 50, RecoveryState::StaysWorse),
+        // The load is gone: a target without load is always fast.
+        (&back, 2, RecoveryState::Unknown),
+    ] {
+        let (observed, run) = spiky(p95_us, after);
+        let looked = observed.look(&run, &Asked::default(), Timestamp(0));
+        if after == 2 {
+            // Two requests a second are no load like that of before: no end of a spike is seen.
+            assert!(looked.analysed.recoveries.iter().all(|one| one.state != RecoveryState::Recovered), "{looked:#?}");
+            continue;
+        }
+        let p95 = &looked.analysed.recoveries[0];
+        assert_eq!((p95.what.as_str(), p95.state), ("p95", state), "{p95:#?}");
+        assert!((p95.spike_from_s - 300.0).abs() < 1e-9 && (p95.spike_to_s - 440.0).abs() < 1e-9, "{p95:?}");
+        let finding = looked.findings.iter().find(|finding| finding.method.starts_with("recovery")).unwrap();
+        let told: Vec<&str> = finding.evidence.iter().map(|one| one.name.as_str()).collect();
+        assert!(told.contains(&"counts as back at") && told.contains(&"spike") && told.contains(&"median"), "{told:?}");
+        if state == RecoveryState::Recovered {
+            let after = p95.after_s.unwrap();
+            assert!((after - 60.0).abs() <= 45.0, "{after}");
+            assert!(p95.worst.is_some_and(|worst| worst > 3.5), "{p95:?}");
+        }
+    }
+}
+
+#[test]
+fn a_spike_without_enough_before_it_is_told_with_how_much_worse_it_was() {
+    let phases = [phase("before", 0, 30, false), phase("up", 30, 40, true), phase("spike", 40, 160, false), phase("down", 160, 190, true)];
+    let catalog = catalog(&[phases.as_slice(), &[phase("end", 190, 220, true)]].concat());
+    let mut observed = Observed::default();
+    for at in 0..220_u32 {
+        let load = if at < 30 {
+            50
+        } else if at < 160 {
+            500
+        } else {
+            50 - u64::from(at.saturating_sub(190))
+        };
+        observed.interval(&catalog, &[], &second(at, load, 0, if (30..160).contains(&at) { 60_000 } else { 20_000 }));
+    }
+    let looked = observed.look(&run(catalog), &Asked::default(), Timestamp(0));
+    let finding = looked.findings.iter().find(|finding| finding.method.starts_with("recovery")).expect("a spike");
+    assert_eq!(finding.kind, "recovery_unknown");
+    let median = finding.evidence.iter().find(|one| one.name == "median").unwrap();
+    assert!(median.value.contains("before") && median.value.contains('%'), "{}", median.value);
+}

@@ -91,6 +91,11 @@ impl Stretch {
         self.phases.get(scenario)?.as_ref().map(|(name, _)| name.as_str())
     }
 
+    /// A piece of a ramp.
+    pub(super) fn is_piece(&self) -> bool {
+        self.piece.is_some()
+    }
+
     /// Seconds from the first to the last.
     pub(super) fn length(&self) -> u32 {
         self.to.saturating_sub(self.from)

@@ -46,6 +46,7 @@ const FOLLOWED: &[Followed] = &[
     Followed { metric: "process_threads", resource: Some(Resource::Threads), limit: LimitedBy::Nothing },
     Followed { metric: "pool_in_use", resource: Some(Resource::Connections), limit: LimitedBy::Metric("pool_limit") },
     Followed { metric: "pool_waiting", resource: Some(Resource::Queue), limit: LimitedBy::Nothing },
+    Followed { metric: "process_cpu", resource: None, limit: LimitedBy::Nothing },
     Followed { metric: "pool_wait_time", resource: None, limit: LimitedBy::Nothing },
 ];
 

@@ -143,12 +143,10 @@ fn found(candidate: &Candidate, trend: &Trend, title: String) -> TrendFound {
         labels: candidate.labels.clone(),
         verdict,
         sureness,
-        per_hour: trend.growth.map(|growth| Ranged { value: growth.per_hour, low: growth.low, high: finite(growth.high) }),
+        per_hour: trend.growth.and_then(|growth| Ranged::new(growth.per_hour, growth.low, growth.high)),
         limit: candidate.soak.limit,
-        exhausted_in_s: trend.exhaustion.map(|exhaustion| Ranged {
-            value: hours(exhaustion.hours),
-            low: hours(exhaustion.earliest),
-            high: exhaustion.latest.map(hours).and_then(finite),
+        exhausted_in_s: trend.exhaustion.and_then(|exhaustion| {
+            Ranged::new(hours(exhaustion.hours), hours(exhaustion.earliest), exhaustion.latest.map_or(f64::INFINITY, hours))
         }),
         detectable: trend.detectable.and_then(finite),
         from_s: trend.basis.from_s,

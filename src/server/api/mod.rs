@@ -23,6 +23,8 @@ pub(super) fn router() -> Router<Parts> {
         .route("/runs/{id}/control", patch(control::control))
         .route("/stop", get(control::standstill).post(control::stop))
         .route("/resume", post(control::resume))
+        .route("/runs/{id}/findings", get(runs::findings))
+        .route("/runs/{id}/analyse", post(runs::analyse))
         .route("/runs/{id}/intervals", get(runs::intervals))
         .route("/profiles", get(configuration::profiles))
         .route("/targets", get(configuration::targets))

@@ -20,6 +20,8 @@ use crate::store::RunFilter;
 
 /// Most runs in one answer.
 const MAX_RUNS: u32 = 500;
+/// Most findings in one answer.
+const MAX_FINDINGS: u32 = 500;
 
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -156,4 +158,24 @@ pub(in super::super) async fn cancel(
     let id = going(&parts, &id).await?;
     parts.engine.cancel_run(&id, &format!("api token {token}")).await?;
     Ok((StatusCode::ACCEPTED, Json(json!({ "id": id, "cancelled": true }))))
+}
+
+/// What analysis says of a run, in words and as numbers.
+pub(in super::super) async fn findings(State(parts): State<Parts>, Path(id): Path<String>) -> Result<Json<Value>, ApiError> {
+    let run = find(&parts, &id).await?;
+    let findings = stored(parts.store.findings(Some(&run.id), MAX_FINDINGS)).await?;
+    let analysed = run.summary.as_ref().map(|summary| &summary.analysed);
+    Ok(Json(json!({ "id": run.id, "findings": findings.iter().map(finding_json).collect::<Vec<_>>(), "analysed": analysed })))
+}
+
+/// Analyses a run that has ended again.
+pub(in super::super) async fn analyse(
+    State(parts): State<Parts>,
+    Bearer(token): Bearer,
+    Path(id): Path<String>,
+) -> Result<Json<Value>, ApiError> {
+    let id = find(&parts, &id).await?.id;
+    let findings = parts.engine.analyse_run(&id).await?;
+    tracing::info!(run_id = %id, token, findings, "a run was analysed again over HTTP");
+    Ok(Json(json!({ "id": id, "findings": findings, "url": format!("/api/v1/runs/{id}/findings") })))
 }

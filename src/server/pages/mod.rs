@@ -2,6 +2,7 @@
 
 pub(super) mod control;
 mod home;
+mod load_line;
 mod parts;
 mod run;
 

@@ -19,7 +19,7 @@ use crate::model::threshold::{Unit, parse_series};
 use crate::model::units::{format_percent, trim_decimal};
 use crate::report::chart::{Chart, Line, Scale};
 use crate::report::series::{RunSeries, floats};
-use crate::report::{count, decimal, latency, share};
+use crate::report::{count, decimal, is_quiet, latency, share};
 
 pub(in super::super) async fn run(State(parts): State<Parts>, Path(id): Path<String>) -> Response {
     match whole_page(&parts, &id).await {
@@ -53,7 +53,7 @@ async fn whole_page(parts: &Parts, id: &str) -> Result<Option<Response>, ApiErro
         (key_figures(&run, live))
         (findings_section(&findings))
         (thresholds(&run.thresholds))
-        @if let Some(summary) = &run.summary { (levels(&summary.climbs)) }
+        @if let Some(summary) = &run.summary { (levels(&summary.climbs)) @if let Some(found) = &summary.analysed.capacity { (super::load_line::load_line(found)) } }
         section { h2 { "Second by second" }
             @if from > 0 { p.muted { "The last " (whole(std::time::Duration::from_secs(u64::from(end - from)))) " of the run." } }
             div.charts { @for chart in charts(&run, &series, [pools, waiting, memory]) { (PreEscaped(chart.svg())) } }
@@ -111,7 +111,7 @@ fn findings_section(findings: &[Finding]) -> Markup {
     html! {
         @if !findings.is_empty() { section { h2 { "Findings" } ul.plain { @for finding in findings { li {
             (badge(finding.severity.as_str())) " " strong { (finding.title) }
-            @if !finding.evidence.is_empty() { br; small.muted {
+            @if !finding.evidence.is_empty() && !is_quiet(finding) { br; small.muted {
                 (finding.evidence.iter().map(|one| format!("{}: {}", one.name, one.value)).collect::<Vec<_>>().join(" · "))
             } }
         } } } } }
