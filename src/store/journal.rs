@@ -28,7 +28,7 @@ pub(super) async fn replace_findings<D: Dialect>(
     let family = |method: &str| method.rsplit_once('/').map_or_else(|| method.to_owned(), |(name, _)| name.to_owned());
     let all = methods.iter().copied().chain(findings.iter().map(|finding| finding.method.as_str()));
     for name in all.map(family).collect::<BTreeSet<_>>() {
-        let versions = format!("{}/", name);
+        let versions = format!("{name}/");
         tx.execute(sql::DELETE_FINDINGS, params![run, &name, &versions]).await?;
     }
     for finding in findings {

@@ -1,5 +1,6 @@
 //! One integration binary: starts the real daemon and the real parts against real servers on free ports of 127.0.0.1.
 
+mod analysis;
 mod architecture;
 mod bad_config;
 mod cases;

@@ -55,10 +55,14 @@ async fn observe(store: &dyn Store, run: &Run) -> Result<Observed, NotAnalysed> 
     while from <= end.max(measured) + PAGE {
         let [begin, until] = [from, from + PAGE].map(|second| run.started_at.plus(Duration::from_secs(second.into())));
         let filter = ReadingFilter { run: Some(run.id.clone()), from: Some(begin), to: Some(until), ..ReadingFilter::default() };
-        store.readings(&filter).await?.iter().for_each(|reading| observed.reading(reading));
+        for reading in &store.readings(&filter).await? {
+            observed.reading(reading);
+        }
         let page = store.intervals(&run.id, from, from + PAGE).await?;
         seen += page.len();
-        page.iter().for_each(|interval| observed.interval(&run.catalog, &run.controls, interval));
+        for interval in &page {
+            observed.interval(&run.catalog, &run.controls, interval);
+        }
         from += PAGE;
     }
     if seen == 0 { Err(NotAnalysed::Nothing(run.id.0.clone())) } else { Ok(observed) }

@@ -50,9 +50,8 @@ impl Asked {
         asked
     }
 
-    /// By these alone.
-    #[cfg(test)]
-    pub(super) fn of_series(series: Vec<(Series, Severity)>) -> Self {
+    /// By these bounds alone.
+    pub fn of_bounds(series: Vec<(Series, Severity)>) -> Self {
         Self { series, ..Self::default() }
     }
 

@@ -1,5 +1,6 @@
 //! What the unit tests of this folder are made of: catalogs, seconds and readings of runs that never were.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use crate::model::catalog::{Catalog, PhaseWindow, ScenarioMeta, StepMeta};
@@ -37,7 +38,7 @@ pub(super) fn second(second: u32, requests: u64, failed: u64, us: u64) -> Interv
     let step = StepInterval {
         step: 0,
         ok,
-        failures: if failed > 0 { [(Reason::Status(503), failed)].into() } else { Default::default() },
+        failures: if failed > 0 { [(Reason::Status(503), failed)].into() } else { BTreeMap::new() },
         response_ok: LatencyHistogram::from_us((0..ok).map(spread)),
         response_failed: LatencyHistogram::from_us((ok..requests).map(spread)),
         ..StepInterval::default()

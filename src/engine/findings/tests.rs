@@ -34,7 +34,7 @@ fn soak(memory: impl Fn(u32, f64) -> f64) -> (Observed, Run) {
 }
 
 fn asked() -> Asked {
-    Asked::of_series(vec![(parse_series("process_memory: max < 1GiB").unwrap(), Severity::High)])
+    Asked::of_bounds(vec![(parse_series("process_memory: max < 1GiB").unwrap(), Severity::High)])
 }
 
 fn of(looked: &Looked, resource: Resource) -> &TrendFound {
@@ -131,7 +131,7 @@ fn a_response_time_that_rises_is_told_as_such() {
     for at in 0..3_600 {
         observed.interval(&catalog, &[], &second(at, 30, 0, 20_000 + u64::from(at) * 4));
     }
-    let asked = Asked::of_series(vec![(parse_series("http_req_duration: p(95) < 100ms").unwrap(), Severity::High)]);
+    let asked = Asked::of_bounds(vec![(parse_series("http_req_duration: p(95) < 100ms").unwrap(), Severity::High)]);
     let looked = observed.look(&run(catalog), &asked, Timestamp(0));
     let p95 = of(&looked, Resource::P95);
     assert_eq!(p95.verdict, TrendVerdict::Leak, "{p95:#?}");
@@ -175,7 +175,7 @@ fn climb(levels: &[u64], service_s: f64, most: u64) -> (Observed, Run) {
 }
 
 fn p95_below(limit: &str) -> Asked {
-    Asked::of_series(vec![(parse_series(&format!("http_req_duration: p(95) < {limit}")).unwrap(), Severity::High)])
+    Asked::of_bounds(vec![(parse_series(&format!("http_req_duration: p(95) < {limit}")).unwrap(), Severity::High)])
 }
 
 #[test]
@@ -260,7 +260,6 @@ fn spiky(p95_us: impl Fn(u32) -> u64, after: u64) -> (Observed, Run) {
 fn recovery_is_told_with_its_rule_and_nothing_less_is_called_one() {
     use crate::model::analysed::RecoveryState;
     let back = |at: u32| match at {
-        0..300 => 20_000,
         300..440 => 90_000,
         440..500 => 60_000,
         _ => 20_000,

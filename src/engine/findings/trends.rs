@@ -96,8 +96,9 @@ fn of_load(stretch: &Stretch, timeline: &Timeline, asked: &Asked) -> Vec<Candida
 
 /// `process_memory{probe="app", replica="2"}`.
 fn series_of(key: &Key) -> String {
-    let labels = key.labels.iter().map(|(name, value)| format!(", {name}=\"{value}\"")).collect::<String>();
-    format!("{}{{probe=\"{}\"{labels}}}", key.metric, key.probe)
+    let own = std::iter::once(format!("probe=\"{}\"", key.probe));
+    let labels: Vec<String> = own.chain(key.labels.iter().map(|(name, value)| format!("{name}=\"{value}\""))).collect();
+    format!("{}{{{}}}", key.metric, labels.join(", "))
 }
 
 /// "memory of `app`", in the singular.

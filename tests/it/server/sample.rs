@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use super::plimsoll::model::alerting::{AlertInstance, AlertState, Severity};
+use super::plimsoll::model::analysed::Analysed;
 use super::plimsoll::model::catalog::{Catalog, GroupMeta, PhaseWindow, ScenarioMeta, StepMeta};
 use super::plimsoll::model::failure::{Phase, Reason};
 use super::plimsoll::model::finding::{Evidence, Finding};
@@ -338,7 +339,7 @@ fn summary() -> Summary {
         generator: GeneratorSummary { stall_max_us: 900, cpu_cores: Some(0.12), threads: 1 },
         intervals_lost: 0,
         climbs: Vec::new(),
-        analysed: Default::default(),
+        analysed: Analysed::default(),
     }
 }
 
