@@ -36,3 +36,48 @@ pub fn why(level: &LevelFound) -> String {
 pub fn share(value: f64) -> String {
     format_percent((value * 1e4).round() / 1e4)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::analysed::{CapacityRow, LevelOutcome};
+
+    fn one(load: f64, outcome: LevelOutcome, p95_s: Option<f64>, missed: &[&str]) -> LevelFound {
+        let missed = missed.iter().map(|&text| text.to_owned()).collect();
+        let met = vec!["p95 20ms, limit 2s".to_owned()];
+        LevelFound { load, seconds: 105.0, per_second: load / 60.0, p95_s, failed: 0.001_234, outcome, met, missed }
+    }
+
+    #[test]
+    fn a_load_line_is_two_tables() {
+        let table =
+            [("starts/min", "500", "1,000", "> 1,000 (estimated 1,240, 1,110 to 1,400)"), ("pool `main`", "8 of 20", "18 of 20", "-")];
+        let row = |(name, safe, peak, breaking): &(&str, &str, &str, &str)| CapacityRow {
+            name: (*name).into(),
+            safe: (*safe).into(),
+            peak: (*peak).into(),
+            breaking: (*breaking).into(),
+        };
+        let found = CapacityFound {
+            scenario: "chat".into(),
+            unit: "starts/min".into(),
+            from_ramp: false,
+            safe: Some(500.0),
+            unsafe_from: Some(600.0),
+            peak: Some(1_000.0),
+            peak_per_second: Some(16.7),
+            peak_reached: false,
+            breaking: None,
+            breaking_estimate: None,
+            per_second: None,
+            bottlenecks: Vec::new(),
+            levels: vec![
+                one(500.0, LevelOutcome::Safe, Some(0.02), &[]),
+                one(600.0, LevelOutcome::Unsafe, Some(2.4), &["p95 2.4s, limit 2s"]),
+                one(1_000.0, LevelOutcome::Broken, None, &["broken: 6 % failed, limit 5 %"]),
+            ],
+            table: table.iter().map(row).collect(),
+        };
+        insta::assert_snapshot!(load_line(&found));
+    }
+}

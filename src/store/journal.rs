@@ -26,10 +26,12 @@ pub(super) async fn replace_findings<D: Dialect>(
     let run = Key::of(tx, run).await?.num;
     // What stands before the version is the method.
     let family = |method: &str| method.rsplit_once('/').map_or_else(|| method.to_owned(), |(name, _)| name.to_owned());
-    let all = methods.iter().copied().chain(findings.iter().map(|finding| finding.method.as_str()));
-    for name in all.map(family).collect::<BTreeSet<_>>() {
+    for name in methods.iter().copied().map(family).collect::<BTreeSet<_>>() {
         let versions = format!("{name}/");
-        tx.execute(sql::DELETE_FINDINGS, params![run, &name, &versions]).await?;
+        tx.execute(sql::DELETE_FINDINGS_OF_ALL_VERSIONS, params![run, &name, &versions]).await?;
+    }
+    for method in findings.iter().map(|finding| &finding.method).collect::<BTreeSet<_>>() {
+        tx.execute(sql::DELETE_FINDINGS, params![run, method]).await?;
     }
     for finding in findings {
         let evidence = json(&finding.evidence)?;

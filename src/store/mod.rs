@@ -191,10 +191,10 @@ pub trait Store: Send + Sync {
     /// Readings, ascending in time. Failed readings are included unless a metric is asked for; then only its points are.
     async fn readings(&self, filter: &ReadingFilter) -> StoreResult<Vec<Reading>>;
 
-    /// Adds findings; those of the same run and method, whatever its version, are replaced. Fails when the run is not stored.
+    /// Adds findings; those of the same run and method are replaced. Fails when the run is not stored.
     async fn save_findings(&self, run: &RunId, findings: &[Finding]) -> StoreResult<()>;
     /// Replaces the findings of a run that were made by these methods, whatever their version (`leak/1` stands for `leak/2` too), and
-    /// by those of `findings`. Fails when the run is not stored.
+    /// by those of `findings`, by the latter. Fails when the run is not stored.
     async fn replace_findings(&self, run: &RunId, methods: &[&str], findings: &[Finding]) -> StoreResult<()>;
     /// Findings, newest first; of one run or of all.
     async fn findings(&self, run: Option<&RunId>, limit: u32) -> StoreResult<Vec<Finding>>;

@@ -106,7 +106,9 @@ macro_rules! readings {
 pub(super) const READINGS: &str = readings!("probes p CROSS JOIN readings r", "");
 pub(super) const READINGS_OF_RUN: &str = readings!("readings r CROSS JOIN probes p", " AND r.run = $5");
 
-pub(super) const DELETE_FINDINGS: &str = "DELETE FROM findings WHERE run = $1 AND (method = $2 OR substr(method, 1, length($3)) = $3)";
+pub(super) const DELETE_FINDINGS: &str = "DELETE FROM findings WHERE run = $1 AND method = $2";
+pub(super) const DELETE_FINDINGS_OF_ALL_VERSIONS: &str =
+    "DELETE FROM findings WHERE run = $1 AND (method = $2 OR substr(method, 1, length($3)) = $3)";
 pub(super) const INSERT_FINDING: &str =
     "INSERT INTO findings (run, kind, severity, title, evidence, method, at) VALUES ($1, $2, $3, $4, $5, $6, $7)";
 pub(super) const FINDINGS: &str = "SELECT r.id, f.kind, f.severity, f.title, f.evidence, f.method, f.at FROM findings f \

@@ -108,3 +108,118 @@ fn shown(trend: &TrendFound) -> String {
     });
     format!("{sure}{}", per_hour.unwrap_or_default())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::alert::properties::{policy, rule};
+    use crate::model::alerting::AlertState;
+    use crate::model::analysed::{Analysed, CapacityFound, Ranged};
+    use crate::model::run::{Summary, Verdict};
+    use crate::model::sample;
+
+    fn trend(verdict: TrendVerdict, sureness: Option<Sureness>) -> TrendFound {
+        TrendFound {
+            resource: Resource::Memory,
+            probe: Some("app".into()),
+            labels: Labels::new(),
+            verdict,
+            sureness,
+            per_hour: Ranged::new(25_165_824.0, 2e7, 3e7),
+            limit: None,
+            exhausted_in_s: None,
+            detectable: None,
+            from_s: 0.0,
+            to_s: 600.0,
+            title: String::new(),
+        }
+    }
+
+    /// A run that ended so many seconds after the first, with this conclusion.
+    fn ended(number: u64, trends: Vec<TrendFound>, capacity: Option<f64>) -> Run {
+        let capacity = capacity.map(|number| CapacityFound {
+            scenario: "users".into(),
+            unit: "VUs".into(),
+            from_ramp: false,
+            safe: None,
+            unsafe_from: None,
+            peak: None,
+            peak_per_second: None,
+            peak_reached: false,
+            breaking: None,
+            breaking_estimate: None,
+            per_second: Ranged::new(number, number, number),
+            bottlenecks: Vec::new(),
+            levels: Vec::new(),
+            table: Vec::new(),
+        });
+        let analysed = Analysed { trends, capacity, recoveries: Vec::new() };
+        let summary = Some(Summary { analysed, ..Summary::default() });
+        Run { id: RunId(format!("r{number}")), verdict: Some(Verdict::Pass), summary, ..sample::finished() }
+    }
+
+    /// Reasons of the changes that are told next.
+    fn told(alerts: &mut Alerts, second: u64) -> Vec<String> {
+        let at = Timestamp(0).plus(std::time::Duration::from_secs(second));
+        alerts.judge(at).transitions.iter().map(|change| format!("{}: {}", change.to, change.reason)).collect()
+    }
+
+    #[test]
+    fn a_leak_fires_while_the_run_goes_on_and_is_resolved_by_a_later_run() {
+        let mut alerts = Alerts::new(vec![rule("leak(memory) at least likely")], Vec::new(), policy(3600));
+        let run = sample::running();
+        let context = RunContext::of(&run);
+        alerts.observe_trends(&context, &[trend(TrendVerdict::NoLeak, Some(Sureness::Possible))], Timestamp(0));
+        assert_eq!(told(&mut alerts, 1), Vec::<String>::new(), "only possible");
+        alerts.observe_trends(&context, &[trend(TrendVerdict::Leak, Some(Sureness::Certain))], Timestamp(0));
+        assert_eq!(told(&mut alerts, 2), ["firing: leak(memory) at least likely: certain, 24 MiB an hour"]);
+        // Later in the run nothing is seen of it: only the end may say so; and data that do not answer say nothing.
+        alerts.observe_trends(&context, &[trend(TrendVerdict::NoLeak, None)], Timestamp(0));
+        alerts.run_ended(&ended(1, vec![trend(TrendVerdict::Unknown, None)], None), Timestamp(0));
+        assert_eq!(told(&mut alerts, 3), Vec::<String>::new());
+        alerts.run_ended(&ended(2, vec![trend(TrendVerdict::NoLeak, None)], None), Timestamp(0));
+        assert_eq!(told(&mut alerts, 4), ["inactive: leak(memory) is no longer at least likely: none is seen"]);
+    }
+
+    #[test]
+    fn leaks_are_selected_by_resource_and_place() {
+        for (when, fires) in [
+            ("leak(any) at least certain", true),
+            ("leak(threads) at least possible", false),
+            ("leak(memory){probe:app} at least likely", true),
+            ("leak(memory){probe:other} at least likely", false),
+            ("leak(memory){profile:other} at least likely", false),
+        ] {
+            let mut alerts = Alerts::new(vec![rule(when)], Vec::new(), policy(3600));
+            alerts.run_ended(&ended(1, vec![trend(TrendVerdict::Leak, Some(Sureness::Certain))], None), Timestamp(0));
+            assert_eq!(told(&mut alerts, 1).len(), usize::from(fires), "{when}");
+            let stored = alerts.instances().filter(|alert| alert.state == AlertState::Firing).cloned().collect::<Vec<_>>();
+            // Over a restart it goes on.
+            let mut again = Alerts::new(vec![rule(when)], stored, policy(3600));
+            assert_eq!(told(&mut again, 2), Vec::<String>::new(), "{when}");
+        }
+    }
+
+    #[test]
+    fn a_capacity_that_drops_is_told_against_the_runs_before() {
+        let mut alerts = Alerts::new(vec![rule("capacity drop > 5%")], Vec::new(), policy(3600));
+        let numbers = [Some(100.0), Some(102.0), None, Some(98.0), Some(97.0), Some(90.0), Some(99.0)];
+        let mut said = Vec::new();
+        for (number, capacity) in numbers.into_iter().enumerate() {
+            alerts.run_ended(&ended(number as u64, Vec::new(), capacity), Timestamp(0));
+            said.extend(told(&mut alerts, number as u64 + 1));
+        }
+        assert_eq!(
+            said,
+            [
+                "firing: capacity drop > 5 %: 90 requests/s, 9.1 % below the median of the 4 runs before (99 requests/s)",
+                "inactive: capacity is no longer drop > 5 %: 99 requests/s, 1 % above the median of the 5 runs before (98 requests/s)",
+            ]
+        );
+        // Another load is no former run.
+        let mut other = ended(9, Vec::new(), Some(10.0));
+        other.digest = "another".into();
+        alerts.run_ended(&other, Timestamp(0));
+        assert_eq!(told(&mut alerts, 9), Vec::<String>::new());
+    }
+}

@@ -147,7 +147,7 @@ fn is_short(before: &Stretch, rest: &[(&Stretch, f64)]) -> bool {
     higher <= 8 * before.length() && rest.last().is_some_and(|(last, _)| !last.steady)
 }
 
-/// The load of all scenarios together, each as a share of what it is at most, so that VUs and rates can be added.
+/// The load of all scenarios together: VUs of closed ones, starts a second of open ones. Only compared with itself.
 fn load(catalog: &Catalog, stretch: &Stretch) -> f64 {
     let seconds = f64::from(stretch.seconds.max(1));
     let each = stretch.scenarios.iter().filter_map(|(index, load)| Some((catalog.scenarios.get(usize::from(*index))?, load)));
