@@ -14,6 +14,8 @@ pub mod profile;
 pub mod progress;
 pub mod random;
 pub mod request;
+pub mod retention;
+pub mod rollup;
 pub mod run;
 pub mod schedule;
 pub mod series;

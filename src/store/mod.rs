@@ -3,10 +3,14 @@
 //! A new backend: one file here, its migrations beside, and the conformance suite passes.
 
 mod alerts;
+mod archive;
+mod ask;
 mod dialect;
 mod journal;
 mod postgres;
 mod readings;
+mod rollup;
+mod rollup_sql;
 mod runs;
 mod schema;
 mod series;
@@ -17,6 +21,7 @@ mod sqlite;
 use std::sync::Arc;
 use std::time::Duration;
 
+pub use archive::{Archive, FigureQuery, Kept, ReadingQuery, ReadingSeries, ReadingSpan, Window};
 use async_trait::async_trait;
 
 use crate::model::alerting::{AlertInstance, OutboxState, Outgoing, Transition};
@@ -164,7 +169,7 @@ pub async fn open(url: &str) -> StoreResult<Arc<dyn Store>> {
 /// The memory of the daemon. Every call is one transaction; every promise is a test of the conformance suite.
 /// A `limit` of 0 means 50.
 #[async_trait]
-pub trait Store: Send + Sync {
+pub trait Store: Archive {
     /// Succeeds when the store can be written.
     async fn ping(&self) -> StoreResult<()>;
     /// Waits for the work under way and ends all connections; later calls fail. What was acknowledged is kept without it, too.

@@ -78,7 +78,8 @@ impl NewKeys {
 }
 
 /// Writes a reading; one of the same probe and moment is replaced. Points that are not finite were not measured: they are left out.
-pub(super) async fn save<D: Dialect>(tx: &mut Tx<'_, D>, keys: &mut NewKeys, run: Option<i64>, reading: &Reading) -> StoreResult<()> {
+/// Returns the number of its probe.
+pub(super) async fn save<D: Dialect>(tx: &mut Tx<'_, D>, keys: &mut NewKeys, run: Option<i64>, reading: &Reading) -> StoreResult<i64> {
     let probe = keys.probe(tx, reading).await?;
     let (points, error) = match &reading.points {
         Err(error) => (None, Some(error.as_str())),
@@ -90,7 +91,8 @@ pub(super) async fn save<D: Dialect>(tx: &mut Tx<'_, D>, keys: &mut NewKeys, run
             (Some(json(&pairs)?), None)
         }
     };
-    tx.execute(sql::SAVE_READING, params![probe, reading.at, run, reading.second, points, error]).await.map(drop)
+    tx.execute(sql::SAVE_READING, params![probe, reading.at, run, reading.second, points, error]).await?;
+    Ok(probe)
 }
 
 /// Readings that `filter` asks for, ascending in time.

@@ -36,7 +36,7 @@ pub(super) async fn save<D: Dialect>(tx: &mut Tx<'_, D>, run: Key, interval: &In
     Ok(())
 }
 
-fn step_values(run: Key, second: u32, index: u16, step: &StepInterval) -> StoreResult<Vec<Value<'static>>> {
+pub(super) fn step_values(run: Key, second: u32, index: u16, step: &StepInterval) -> StoreResult<Vec<Value<'static>>> {
     let failures = if step.failures.is_empty() { None } else { Some(json(&step.failures)?) };
     let messages = if step.messages.is_empty() { None } else { Some(json(&step.messages)?) };
     let checks = if step.checks.is_empty() {
@@ -64,7 +64,7 @@ fn step_values(run: Key, second: u32, index: u16, step: &StepInterval) -> StoreR
     Ok(values)
 }
 
-fn scenario_values(run: Key, second: u32, index: u16, scenario: &ScenarioInterval) -> StoreResult<Vec<Value<'static>>> {
+pub(super) fn scenario_values(run: Key, second: u32, index: u16, scenario: &ScenarioInterval) -> StoreResult<Vec<Value<'static>>> {
     let counts = &scenario.counts;
     let broke_off = if scenario.broke_off.is_empty() { None } else { Some(json(&scenario.broke_off)?) };
     let mut values = params![
@@ -92,6 +92,11 @@ fn scenario_values(run: Key, second: u32, index: u16, scenario: &ScenarioInterva
 /// Seconds `from <= second < to` of a run, ascending; none when the run is not stored.
 pub(super) async fn list<D: Dialect>(tx: &mut Tx<'_, D>, run: &RunId, from: u32, to: u32) -> StoreResult<Vec<Interval>> {
     let Some(run) = Key::find(tx, run).await? else { return Ok(Vec::new()) };
+    list_of(tx, run, from, to).await
+}
+
+/// The same of a run whose key is known.
+pub(super) async fn list_of<D: Dialect>(tx: &mut Tx<'_, D>, run: Key, from: u32, to: u32) -> StoreResult<Vec<Interval>> {
     let span = params![run.num, run.at(from), run.at(to)];
     let heads = tx.list(sql::INTERVALS, span, read_head).await?;
     let mut seconds: BTreeMap<u32, Interval> = heads.into_iter().map(|interval| (interval.second, interval)).collect();
@@ -123,7 +128,7 @@ pub(super) async fn list<D: Dialect>(tx: &mut Tx<'_, D>, run: &RunId, from: u32,
     Ok(seconds.into_values().collect())
 }
 
-fn read_head<D: Dialect>(row: &mut Columns<'_, D>) -> StoreResult<Interval> {
+pub(super) fn read_head<D: Dialect>(row: &mut Columns<'_, D>) -> StoreResult<Interval> {
     Ok(Interval {
         second: row.number()?,
         generator_stall: Duration::from_micros(row.number()?),
@@ -133,7 +138,7 @@ fn read_head<D: Dialect>(row: &mut Columns<'_, D>) -> StoreResult<Interval> {
     })
 }
 
-fn read_step<D: Dialect>(row: &mut Columns<'_, D>) -> StoreResult<StepInterval> {
+pub(super) fn read_step<D: Dialect>(row: &mut Columns<'_, D>) -> StoreResult<StepInterval> {
     Ok(StepInterval {
         step: row.number()?,
         ok: row.number()?,
@@ -165,7 +170,7 @@ fn read_step<D: Dialect>(row: &mut Columns<'_, D>) -> StoreResult<StepInterval> 
     })
 }
 
-fn read_scenario<D: Dialect>(row: &mut Columns<'_, D>) -> StoreResult<ScenarioInterval> {
+pub(super) fn read_scenario<D: Dialect>(row: &mut Columns<'_, D>) -> StoreResult<ScenarioInterval> {
     Ok(ScenarioInterval {
         scenario: row.number()?,
         counts: Accounting {

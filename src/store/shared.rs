@@ -13,7 +13,7 @@ use super::dialect::{Columns, Dialect, ErrorKind, Value};
 use super::readings::SeriesKeys;
 use super::{
     AlertChange, OutboxStats, ReadingFilter, RunFilter, SeriesBatch, Settlement, Store, StoreError, StoreResult, alerts, journal, readings,
-    runs, series, sql,
+    rollup, runs, series, sql,
 };
 use crate::model::alerting::{AlertInstance, OutboxState, Outgoing, Transition};
 use crate::model::control::Standstill;
@@ -40,7 +40,7 @@ pub(super) fn limit_or_default(limit: u32) -> Value<'static> {
 pub(super) struct SqlStore<D: Dialect> {
     write: Pool<D>,
     read: Pool<D>,
-    place: String,
+    pub(super) place: String,
     series_keys: SeriesKeys,
 }
 
@@ -146,6 +146,13 @@ impl<'s, D: Dialect> Tx<'s, D> {
         Ok(self.list(sql, values, read).await?.into_iter().next())
     }
 
+    /// The whole number in the first row of a query; `None` for NULL or no row.
+    pub(super) async fn maybe<T: TryFrom<i64> + Send>(&mut self, sql: &'static str, values: &[Value<'_>]) -> StoreResult<Option<T>> {
+        #[expect(clippy::redundant_closure_for_method_calls, reason = "the bare method is not general over the row's lifetime")]
+        let number = self.first(sql, values, |row| row.opt_number()).await?;
+        Ok(number.flatten())
+    }
+
     /// The whole number in the first row of a query.
     pub(super) async fn number(&mut self, sql: &'static str, values: &[Value<'_>]) -> StoreResult<i64> {
         #[expect(clippy::redundant_closure_for_method_calls, reason = "the bare method is not general over the row's lifetime")]
@@ -231,9 +238,11 @@ impl<D: Dialect> Store for SqlStore<D> {
     async fn append(&self, batch: &SeriesBatch) -> StoreResult<()> {
         let mut tx = self.writing().await?;
         let mut run_keys = runs::Keys::default();
+        let mut came = rollup::Came::default();
         for (run, interval) in &batch.intervals {
             let key = run_keys.of(&mut tx, run).await?;
             series::save(&mut tx, key, interval).await?;
+            came.second(key.num, interval.second);
         }
         let mut new_keys = self.series_keys.begin();
         for (run, reading) in &batch.readings {
@@ -241,8 +250,10 @@ impl<D: Dialect> Store for SqlStore<D> {
                 Some(run) => Some(run_keys.of(&mut tx, run).await?.num),
                 None => None,
             };
-            readings::save(&mut tx, &mut new_keys, run, reading).await?;
+            let probe = readings::save(&mut tx, &mut new_keys, run, reading).await?;
+            came.reading(run, probe, reading);
         }
+        came.note(&mut tx).await?;
         tx.commit().await?;
         self.series_keys.learn(new_keys);
         Ok(())

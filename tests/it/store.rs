@@ -7,6 +7,7 @@ mod faults;
 mod journal;
 mod life;
 mod readings;
+mod rollups;
 mod runs;
 mod samples;
 mod series;
@@ -47,6 +48,17 @@ impl Bed {
     fn literal(&self, bytes: &[u8]) -> String {
         let hex = bytes.iter().fold(String::new(), |hex, byte| format!("{hex}{byte:02x}"));
         if self.url.starts_with("sqlite") { format!("x'{hex}'") } else { format!("'\\x{hex}'::bytea") }
+    }
+
+    /// Fails unless a question beside the store has this whole number as its answer.
+    async fn holds(&self, sql: &str, expected: i64) {
+        let query = sqlx::AssertSqlSafe(sql.to_owned());
+        let found: i64 = if self.url.starts_with("sqlite") {
+            sqlx::query_scalar(query).fetch_one(&mut SqliteConnection::connect(&self.url).await.unwrap()).await.unwrap()
+        } else {
+            sqlx::query_scalar(query).fetch_one(&mut PgConnection::connect(&self.url).await.unwrap()).await.unwrap()
+        };
+        assert_eq!(found, expected, "{sql}");
     }
 
     /// Runs a statement beside the store.
@@ -113,6 +125,12 @@ promises! {
     alerts::two_senders_never_get_the_same_message,
     alerts::messages_are_listed_by_state_newest_first,
     alerts::the_outbox_tells_how_much_waits,
+    rollups::percentiles_and_counts_of_roll_ups_are_those_of_the_seconds,
+    rollups::a_run_that_goes_on_is_rolled_up_behind_it_and_answers_to_its_end,
+    rollups::what_comes_late_is_rolled_up_again,
+    rollups::readings_are_rolled_up_on_the_clock_of_their_run,
+    rollups::readings_between_runs_are_rolled_up_by_minute_and_hour,
+    rollups::two_that_roll_up_at_once_do_it_once,
     life::a_ping_writes,
     life::what_was_acknowledged_survives_without_a_close,
     life::a_closed_store_refuses,

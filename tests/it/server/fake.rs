@@ -11,19 +11,24 @@ use plimsoll::engine::handle::{Command, EngineHandle, EngineStatus, LiveRun, Nex
 use plimsoll::engine::setup::{Setup, TargetSetup};
 use plimsoll::engine::steer::Steer;
 use plimsoll::metrics::Metrics;
+use plimsoll::model::Labels;
 use plimsoll::model::alerting::{AlertInstance, AlertState, OutboxState, Outgoing, Transition};
 use plimsoll::model::control::{Action, ControlEntry, Standstill};
 use plimsoll::model::finding::Finding;
 use plimsoll::model::measure::Interval;
 use plimsoll::model::profile::{Executor, Limits, Profile, Scenario, Target};
 use plimsoll::model::request::{HttpOptions, TlsOptions};
+use plimsoll::model::rollup::{Figures, ReadingRoll, Resolution, Rolled, roll_up};
 use plimsoll::model::run::{Run, RunId};
 use plimsoll::model::schedule::{Missed, Overlap, Schedule, Tick, TickOutcome};
 use plimsoll::model::series::Reading;
 use plimsoll::model::units::Timestamp;
 use plimsoll::probe::{Probe, ProbeParts, ProbeSettings, ProbeSpec};
 use plimsoll::server::{ServerParts, serve};
-use plimsoll::store::{AlertChange, OutboxStats, ReadingFilter, RunFilter, SeriesBatch, Settlement, Store, StoreError, StoreResult};
+use plimsoll::store::{
+    AlertChange, Archive, FigureQuery, Kept, OutboxStats, ReadingFilter, ReadingQuery, ReadingSeries, ReadingSpan, RunFilter, SeriesBatch,
+    Settlement, Store, StoreError, StoreResult, Window,
+};
 use sha2::{Digest, Sha256};
 use tokio::net::TcpListener;
 use tokio::sync::{broadcast, mpsc, watch};
@@ -46,6 +51,47 @@ pub(crate) struct FakeStore {
 impl FakeStore {
     fn here<T>(&self, value: T) -> StoreResult<T> {
         if self.gone.load(Ordering::SeqCst) { Err(StoreError::Gone("postgres://user:hunter2@db is away".into())) } else { Ok(value) }
+    }
+}
+
+/// Seconds as they are; nothing is rolled up.
+#[async_trait]
+impl Archive for FakeStore {
+    async fn roll_up(&self, _pieces: u32) -> StoreResult<u32> {
+        unreachable!("the server never writes")
+    }
+    async fn kept(&self, _run: &RunId) -> StoreResult<Option<Kept>> {
+        self.here(Some(Kept { finest: Some(Resolution::Second), rolled_seconds: 0 }))
+    }
+    async fn figures(&self, query: &FigureQuery) -> StoreResult<Vec<Figures>> {
+        let spans = self.rolled(&query.run, query.resolution, query.from, query.to).await?;
+        Ok(spans.iter().map(|span| span.figures(&sample::finished().catalog, query.step)).collect())
+    }
+    async fn reading_series(&self, query: &ReadingQuery) -> StoreResult<Vec<ReadingSeries>> {
+        let mut all: BTreeMap<(String, Labels), Vec<ReadingSpan>> = BTreeMap::new();
+        let filter = ReadingFilter { metric: Some(query.metric.clone()), ..ReadingFilter::default() };
+        for reading in self.readings(&filter).await? {
+            let (Some(second), Ok(points)) = (reading.second, reading.points) else { continue };
+            if second < query.resolution.floor(query.from) || second >= query.to {
+                continue;
+            }
+            let second = query.resolution.floor(second);
+            for point in points {
+                let spans = all.entry((reading.probe.clone(), point.labels)).or_default();
+                match spans.last_mut() {
+                    Some(span) if span.second == second => span.roll.follow(&ReadingRoll::one(point.value)),
+                    _ => spans.push(ReadingSpan { second, roll: ReadingRoll::one(point.value) }),
+                }
+            }
+        }
+        Ok(all.into_iter().map(|((probe, labels), spans)| ReadingSeries { probe, labels, spans }).collect())
+    }
+    async fn rolled(&self, run: &RunId, resolution: Resolution, from: u32, to: u32) -> StoreResult<Vec<Rolled>> {
+        let seconds = self.intervals(run, resolution.floor(from), to).await?;
+        Ok(roll_up(seconds.into_iter().map(Rolled::from), resolution))
+    }
+    async fn merged(&self, _run: &RunId, _from: u32, _to: u32) -> StoreResult<Option<Window>> {
+        unreachable!("no page asks for a window")
     }
 }
 
