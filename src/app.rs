@@ -25,6 +25,7 @@ use crate::engine::runner::{RunNews, RunnerParts};
 use crate::engine::scheduler::Ticker;
 use crate::engine::setup::Setup;
 use crate::engine::taps::{Taps, hand_on};
+use crate::engine::upkeep::{self, UpkeepParts};
 use crate::engine::writer::Writer;
 use crate::metrics::Metrics;
 use crate::model::alerting::AlertInstance;
@@ -39,6 +40,8 @@ pub const KINDS: Kinds = Kinds { probes: crate::probe::KINDS, channels: crate::n
 
 /// Longest time for outgoing messages when the daemon stops.
 const OUTBOX_DRAIN: Duration = Duration::from_secs(8);
+/// Longest time for rolling up the runs that ended last when the program stops.
+const UPKEEP_DRAIN: Duration = Duration::from_secs(5);
 
 /// What is started.
 pub struct Options {
@@ -212,6 +215,7 @@ async fn assemble(
         outbox: stats_in,
         random: random_numbers(),
     };
+    spawn_upkeep(wiring, store, stop.clone(), tasks);
     let ticker = Ticker::start().await.context("the scheduler cannot be started")?;
     let running = Daemon::new(parts, commands_in).run(ticker, stop.clone(), stop_now.clone());
     tasks.daemon.spawn(async move {
@@ -268,6 +272,15 @@ fn spawn_outbox(wiring: &Wiring, store: &Arc<dyn Store>, stats: watch::Sender<Ou
     });
 }
 
+fn spawn_upkeep(wiring: &Wiring, store: &Arc<dyn Store>, stop: CancellationToken, tasks: &mut Tasks) {
+    let (store, clock, metrics) = (store.clone(), wiring.clock.clone(), wiring.metrics.clone());
+    let parts = UpkeepParts { store, clock, metrics, setup: wiring.setup.subscribe() };
+    tasks.tail.spawn(async move {
+        upkeep::run(parts, stop).await;
+        "upkeep"
+    });
+}
+
 /// Takes what alerting would have taken.
 async fn discard<A: Send, B: Send>(mut news: mpsc::Receiver<A>, mut readings: mpsc::Receiver<B>) -> &'static str {
     let news = async { while news.recv().await.is_some() {} };
@@ -300,6 +313,7 @@ impl App {
         if tokio::time::timeout(Duration::from_secs(20), rest).await.is_err() {
             tracing::warn!("some parts did not end in time; they are cut off");
         }
+        upkeep::finish(&*self.store, UPKEEP_DRAIN).await;
         self.store.close().await;
         broken.map_or(Ok(()), Err)
     }

@@ -3,6 +3,7 @@
 mod analyse;
 mod check;
 mod control;
+mod db;
 mod demo;
 mod exit;
 mod healthcheck;
@@ -97,9 +98,16 @@ Exit codes: 0 done, 1 refused or no answer";
   plimsoll check /etc/plimsoll             a folder of files is one configuration
 
 Exit codes: 0 valid, 104 invalid";
+    pub(super) const DB: &str = "Examples:
+  plimsoll db retain --dry-run             what is too old by now, and would go
+  plimsoll db retain                       removes it; the daemon does so every hour
+  plimsoll db retain --compact             and writes a SQLite file anew, as small as can be";
     pub(super) const RUNS: &str = "Examples:
   plimsoll runs --limit 5
   plimsoll runs --profile surge --verdict fail
+  plimsoll runs pin 7k3f                   keeps a run whatever its age
+  plimsoll runs pin 7k3f --baseline        because others are compared with it
+  plimsoll runs unpin 7k3f
   plimsoll runs --json";
     pub(super) const SHOW: &str = "Examples:
   plimsoll show last
@@ -149,6 +157,9 @@ enum Command {
     /// List runs
     #[command(after_help = examples::RUNS)]
     Runs(runs::RunsArguments),
+    /// Look after the database
+    #[command(after_help = examples::DB)]
+    Db(db::DbArguments),
     /// Show one run in full
     #[command(after_help = examples::SHOW)]
     Show(runs::ShowArguments),
@@ -222,6 +233,7 @@ async fn dispatch(command: Command) -> Outcome {
         Command::Stop(arguments) => control::stop(arguments).await,
         Command::Resume(arguments) => control::resume(arguments).await,
         Command::Runs(arguments) => runs::runs(arguments).await,
+        Command::Db(arguments) => db::db(arguments).await,
         Command::Show(arguments) => runs::show(arguments).await,
         Command::Analyse(arguments) => analyse::analyse(arguments).await,
         Command::DemoTarget(arguments) => demo::target(arguments).await,

@@ -24,6 +24,7 @@ pub mod steer;
 pub mod summary;
 pub mod taps;
 pub mod time_scale;
+pub mod upkeep;
 pub mod verdict;
 pub mod watchers;
 pub mod workload;

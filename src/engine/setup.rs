@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use crate::model::alerting::{Route, Rule};
 use crate::model::profile::{Profile, Target};
+use crate::model::retention::Policies;
 use crate::model::schedule::Schedule;
 use crate::model::threshold::Series;
 use crate::notify::ChannelSpec;
@@ -78,11 +79,13 @@ pub struct StorageSetup {
     pub url: Secret,
     /// Folder for files of the daemon (mailboxes, spool).
     pub data_dir: PathBuf,
+    /// How long what is kept.
+    pub retention: Policies,
 }
 
 impl Default for StorageSetup {
     fn default() -> Self {
-        Self { url: Secret::new("sqlite://plimsoll.db"), data_dir: PathBuf::from(".") }
+        Self { url: Secret::new("sqlite://plimsoll.db"), data_dir: PathBuf::from("."), retention: Policies::default() }
     }
 }
 

@@ -6,11 +6,13 @@ use async_trait::async_trait;
 use super::StoreResult;
 use super::dialect::Dialect;
 use super::shared::SqlStore;
-use super::{ask, rollup};
+use super::{Batch, Returned, ask, retention, rollup, space};
 use crate::model::Labels;
 use crate::model::measure::Interval;
+use crate::model::retention::{KeptRun, Pin, Removal};
 use crate::model::rollup::{Figures, ReadingRoll, Resolution, Rolled};
 use crate::model::run::RunId;
+use crate::model::units::Timestamp;
 
 /// What is left of a run's series.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -107,6 +109,24 @@ pub trait Archive: Send + Sync {
     /// `from <= second < to` added up, exactly, from the coarsest spans that fit in. Where the seconds at its edges are not kept any
     /// more, the window is widened to whole spans. `None` when nothing of it is stored.
     async fn merged(&self, run: &RunId, from: u32, to: u32) -> StoreResult<Option<Window>>;
+
+    /// Runs in the order in which they were stored, after this one; at most `limit`.
+    async fn kept_runs(&self, after: Option<&RunId>, limit: u32) -> StoreResult<Vec<KeptRun>>;
+    /// Keeps a run whatever its age, or no longer; false when it is not stored.
+    async fn pin(&self, run: &RunId, pin: Option<Pin>) -> StoreResult<bool>;
+    /// Why a run is kept whatever its age.
+    async fn pinned(&self, run: &RunId) -> StoreResult<Option<Pin>>;
+    /// Removes a bounded part of what a plan names; to be called until it is done. What was pinned or came late since the plan was made
+    /// stays, and so do seconds that roll-ups do not hold.
+    async fn remove(&self, removal: &Removal) -> StoreResult<Batch>;
+    /// Makes what rows of the coming weeks need, and returns how many partitions that were. Nothing on SQLite.
+    async fn prepare_partitions(&self, now: Timestamp) -> StoreResult<u64>;
+    /// Drops the partitions in which everything is to go by this plan, and returns how many. Nothing on SQLite.
+    async fn drop_partitions(&self, plan: &[Removal]) -> StoreResult<u64>;
+    /// Gives free space back, in small steps and a bounded amount. PostgreSQL does so by itself.
+    async fn give_back(&self) -> StoreResult<Returned>;
+    /// Writes a SQLite file anew, so that it is as small as can be and shrinks by itself from now on. Nobody can write meanwhile.
+    async fn compact(&self) -> StoreResult<()>;
 }
 
 #[async_trait]
@@ -133,5 +153,40 @@ impl<D: Dialect> Archive for SqlStore<D> {
 
     async fn merged(&self, run: &RunId, from: u32, to: u32) -> StoreResult<Option<Window>> {
         ask::merged(&mut self.reading().await?, run, from, to).await
+    }
+
+    async fn kept_runs(&self, after: Option<&RunId>, limit: u32) -> StoreResult<Vec<KeptRun>> {
+        retention::kept_runs(&mut self.reading().await?, after, limit).await
+    }
+
+    async fn pin(&self, run: &RunId, pin: Option<Pin>) -> StoreResult<bool> {
+        let mut tx = self.writing().await?;
+        let found = retention::pin(&mut tx, run, pin).await?;
+        tx.commit().await?;
+        Ok(found)
+    }
+
+    async fn pinned(&self, run: &RunId) -> StoreResult<Option<Pin>> {
+        retention::pinned(&mut self.reading().await?, run).await
+    }
+
+    async fn remove(&self, removal: &Removal) -> StoreResult<Batch> {
+        retention::remove(self, removal).await
+    }
+
+    async fn prepare_partitions(&self, now: Timestamp) -> StoreResult<u64> {
+        space::prepare_partitions(self, now).await
+    }
+
+    async fn drop_partitions(&self, plan: &[Removal]) -> StoreResult<u64> {
+        space::drop_partitions(self, plan).await
+    }
+
+    async fn give_back(&self) -> StoreResult<Returned> {
+        space::give_back(self).await
+    }
+
+    async fn compact(&self) -> StoreResult<()> {
+        space::compact(self).await
     }
 }

@@ -9,6 +9,7 @@ use futures_util::stream::{BoxStream, StreamExt};
 use sqlx::error::BoxDynError;
 use sqlx::{Arguments, Column, Database, Postgres, Row, Sqlite};
 
+use super::space::Space;
 use super::{StoreError, StoreResult, sql};
 use crate::model::histogram::LatencyHistogram;
 use crate::model::run::RunId;
@@ -18,7 +19,7 @@ use crate::model::units::Timestamp;
 pub(super) type ErrorKind = fn(String) -> StoreError;
 
 /// An SQL database behind the shared statements.
-pub(super) trait Dialect: Database {
+pub(super) trait Dialect: Database + Space {
     /// Begins a transaction that writes.
     const BEGIN_WRITE: &'static str;
     /// Begins a transaction that sees one state of the database and writes nothing.

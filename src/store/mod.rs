@@ -9,12 +9,15 @@ mod dialect;
 mod journal;
 mod postgres;
 mod readings;
+mod retention;
+mod retention_sql;
 mod rollup;
 mod rollup_sql;
 mod runs;
 mod schema;
 mod series;
 mod shared;
+mod space;
 mod sql;
 mod sqlite;
 
@@ -23,6 +26,8 @@ use std::time::Duration;
 
 pub use archive::{Archive, FigureQuery, Kept, ReadingQuery, ReadingSeries, ReadingSpan, Window};
 use async_trait::async_trait;
+pub use retention::Batch;
+pub use space::Returned;
 
 use crate::model::alerting::{AlertInstance, OutboxState, Outgoing, Transition};
 use crate::model::control::Standstill;

@@ -248,10 +248,16 @@ async fn save_readings<D: Dialect>(tx: &mut Tx<'_, D>, run: i64, resolution: Res
 /// Rolls up readings that were taken between runs.
 async fn idle<D: Dialect>(store: &SqlStore<D>, pieces: u32) -> StoreResult<u32> {
     let probes = store.reading().await?.list(sql::PROBES, &[], |row| Ok((row.int()?, row.int()?))).await?;
+    let mut newest = Vec::with_capacity(probes.len());
+    for (probe, _) in &probes {
+        newest.push(store.reading().await?.maybe::<i64>(sql::NEWEST_READING, params![*probe]).await?.unwrap_or(0));
+    }
+    let overall = newest.iter().copied().max().unwrap_or(0);
     let mut done = 0;
-    for (probe, mut from) in probes {
-        let newest = store.reading().await?.maybe::<i64>(sql::NEWEST_READING, params![probe]).await?;
-        let until = newest.unwrap_or(0) / MINUTE * MINUTE;
+    for ((probe, mut from), newest) in probes.into_iter().zip(newest) {
+        // A probe that fell silent while others went on will not complete its last span.
+        let silent = newest < overall - HOUR && newest > 0;
+        let until = if silent { (newest / HOUR + 1) * HOUR } else { newest / MINUTE * MINUTE };
         while from < until && done < pieces {
             let next = store.reading().await?.maybe::<i64>(sql::FIRST_READING_SINCE, params![probe, from]).await?;
             let start = next.unwrap_or(until) / HOUR * HOUR;

@@ -55,6 +55,16 @@ impl<D: Dialect> SqlStore<D> {
         Tx::begin(&self.write, D::BEGIN_WRITE, &self.place).await
     }
 
+    /// Runs statements that no transaction may hold, on the one connection that writes; they take as long as they take.
+    pub(super) async fn alone(&self, statements: &[&'static str]) -> StoreResult<()> {
+        let failed = |error| store_error::<D>(&self.place, &error);
+        let mut connection = self.write.acquire().await.map_err(failed)?;
+        for statement in statements {
+            D::execute(&mut connection, statement, arguments::<D>(&[])?).await.map_err(failed)?;
+        }
+        Ok(())
+    }
+
     /// A transaction that reads one state of the database; it ends when it is dropped.
     pub(super) async fn reading(&self) -> StoreResult<Tx<'_, D>> {
         Tx::begin(&self.read, D::BEGIN_READ, &self.place).await

@@ -7,6 +7,7 @@ mod faults;
 mod journal;
 mod life;
 mod readings;
+mod retention;
 mod rollups;
 mod runs;
 mod samples;
@@ -131,6 +132,10 @@ promises! {
     rollups::readings_are_rolled_up_on_the_clock_of_their_run,
     rollups::readings_between_runs_are_rolled_up_by_minute_and_hour,
     rollups::two_that_roll_up_at_once_do_it_once,
+    retention::each_resolution_goes_at_its_age_and_the_next_answers,
+    retention::pinned_runs_stay_until_they_are_not,
+    retention::seconds_that_no_roll_up_holds_are_not_deleted,
+    retention::readings_between_runs_go_by_whole_days,
     life::a_ping_writes,
     life::what_was_acknowledged_survives_without_a_close,
     life::a_closed_store_refuses,

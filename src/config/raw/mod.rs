@@ -8,6 +8,7 @@ pub(crate) mod data;
 pub(crate) mod flow;
 pub(crate) mod http;
 pub(crate) mod profile;
+pub(crate) mod retention;
 pub(crate) mod scenario;
 pub(crate) mod service;
 pub(crate) mod staircase;

@@ -6,6 +6,7 @@ use serde_json::{Value as Json, json};
 
 use super::Attempt;
 use super::flow::RawNodes;
+use super::retention::RawRetention;
 use super::scenario::RawScenario;
 use crate::model::alerting::Severity;
 use crate::model::schedule::Overlap;
@@ -32,6 +33,8 @@ settings! {
         thresholds: default Vec<RawThreshold>,
         /// Share of starts that may be dropped or unsent before the run is invalid.
         max_undelivered: default Share = Share(0.01),
+        /// How long its runs are kept, where that is not as in `storage:`.
+        retention: optional RawRetention,
     }
 }
 

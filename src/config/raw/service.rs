@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use super::retention::RawRetention;
 use crate::registry::{FilePath, Secret, Spanned, WebUrl};
 use crate::{choice, settings};
 
@@ -12,6 +13,8 @@ settings! {
         url: secret Secret,
         /// Folder for the files of the daemon; a relative path of SQLite starts there. Without it: the folder of the configuration.
         data_dir: optional FilePath,
+        /// How long what is kept. Profiles may have their own.
+        retention: optional RawRetention,
     }
 }
 

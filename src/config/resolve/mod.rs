@@ -9,6 +9,7 @@ mod expression;
 mod flow;
 mod iteration;
 mod profile;
+mod retention;
 mod scenario;
 mod schedule;
 mod service;
@@ -87,6 +88,7 @@ const REDIRECTS: u32 = 10;
 impl Resolver<'_> {
     fn setup(&mut self, raw: &RawConfig) -> Setup {
         let mut setup = Setup { storage: self.storage(raw.storage.as_ref()), ..Setup::default() };
+        setup.storage.retention = self.retention(raw.storage.as_ref(), &raw.profiles);
         setup.server = self.server(raw.server.as_ref());
         setup.log = self.log(raw.log.as_ref());
         setup.load = self.load(raw.load.as_ref());

@@ -27,7 +27,7 @@ impl Resolver<'_> {
                 "write `sqlite://plimsoll.db` or `postgres://user@host/database` as `url`",
             );
         }
-        StorageSetup { url: Secret::new(below(url, &data_dir)), data_dir }
+        StorageSetup { url: Secret::new(below(url, &data_dir)), data_dir, ..StorageSetup::default() }
     }
 
     pub(super) fn server(&mut self, raw: Option<&RawServer>) -> ServerSetup {

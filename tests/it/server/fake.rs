@@ -18,6 +18,7 @@ use plimsoll::model::finding::Finding;
 use plimsoll::model::measure::Interval;
 use plimsoll::model::profile::{Executor, Limits, Profile, Scenario, Target};
 use plimsoll::model::request::{HttpOptions, TlsOptions};
+use plimsoll::model::retention::{KeptRun, Pin, Removal};
 use plimsoll::model::rollup::{Figures, ReadingRoll, Resolution, Rolled, roll_up};
 use plimsoll::model::run::{Run, RunId};
 use plimsoll::model::schedule::{Missed, Overlap, Schedule, Tick, TickOutcome};
@@ -26,8 +27,8 @@ use plimsoll::model::units::Timestamp;
 use plimsoll::probe::{Probe, ProbeParts, ProbeSettings, ProbeSpec};
 use plimsoll::server::{ServerParts, serve};
 use plimsoll::store::{
-    AlertChange, Archive, FigureQuery, Kept, OutboxStats, ReadingFilter, ReadingQuery, ReadingSeries, ReadingSpan, RunFilter, SeriesBatch,
-    Settlement, Store, StoreError, StoreResult, Window,
+    AlertChange, Archive, Batch, FigureQuery, Kept, OutboxStats, ReadingFilter, ReadingQuery, ReadingSeries, ReadingSpan, Returned,
+    RunFilter, SeriesBatch, Settlement, Store, StoreError, StoreResult, Window,
 };
 use sha2::{Digest, Sha256};
 use tokio::net::TcpListener;
@@ -92,6 +93,30 @@ impl Archive for FakeStore {
     }
     async fn merged(&self, _run: &RunId, _from: u32, _to: u32) -> StoreResult<Option<Window>> {
         unreachable!("no page asks for a window")
+    }
+    async fn kept_runs(&self, _after: Option<&RunId>, _limit: u32) -> StoreResult<Vec<KeptRun>> {
+        unreachable!("the server plans no retention")
+    }
+    async fn pin(&self, _run: &RunId, _pin: Option<Pin>) -> StoreResult<bool> {
+        unreachable!("the server never writes")
+    }
+    async fn pinned(&self, _run: &RunId) -> StoreResult<Option<Pin>> {
+        self.here(None)
+    }
+    async fn remove(&self, _removal: &Removal) -> StoreResult<Batch> {
+        unreachable!("the server never writes")
+    }
+    async fn prepare_partitions(&self, _now: Timestamp) -> StoreResult<u64> {
+        unreachable!("the server never writes")
+    }
+    async fn drop_partitions(&self, _plan: &[Removal]) -> StoreResult<u64> {
+        unreachable!("the server never writes")
+    }
+    async fn give_back(&self) -> StoreResult<Returned> {
+        unreachable!("the server never writes")
+    }
+    async fn compact(&self) -> StoreResult<()> {
+        unreachable!("the server never writes")
     }
 }
 

@@ -1,0 +1,45 @@
+//! Statement text of retention and space. Deletions go by stretches of time, so that each is small on both databases.
+
+pub(super) const KEPT_RUNS: &str = "SELECT id, profile, started_at, ended_at, rolled, finest, pinned, status FROM runs \
+    WHERE num > COALESCE((SELECT num FROM runs WHERE id = $1), 0) ORDER BY num LIMIT $2";
+pub(super) const PIN: &str = "UPDATE runs SET pinned = $2 WHERE id = $1";
+pub(super) const PINNED: &str = "SELECT pinned FROM runs WHERE id = $1";
+/// Only what nobody has pinned, or begun to roll up again, since the plan was made.
+pub(super) const STATE: &str = "SELECT finest, rolled FROM runs WHERE num = $1 AND pinned IS NULL AND status <> 'running'";
+pub(super) const COARSER: &str = "UPDATE runs SET finest = $2 WHERE num = $1";
+pub(super) const DELETE_RUN: &str = "DELETE FROM runs WHERE num = $1";
+
+/// Seconds that are stored, and those that roll-ups hold.
+pub(super) const SECONDS: &str = "SELECT count(*) FROM intervals WHERE run = $1";
+pub(super) const ROLLED_SECONDS: &str = "SELECT CAST(COALESCE(sum(seconds), 0) AS BIGINT) FROM rollups WHERE run = $1 AND resolution = 10";
+pub(super) const ROLL_AGAIN: &str = "UPDATE runs SET rolled = 0, rolled_seconds = 0 WHERE num = $1";
+
+pub(super) const FIRST_SECOND: &str = "SELECT min(at) FROM intervals WHERE run = $1";
+pub(super) const FIRST_READING: &str = "SELECT min(at) FROM readings WHERE run = $1";
+pub(super) const DELETE_SECONDS: [&str; 4] = [
+    "DELETE FROM step_intervals WHERE run = $1 AND at >= $2 AND at < $3",
+    "DELETE FROM scenario_intervals WHERE run = $1 AND at >= $2 AND at < $3",
+    "DELETE FROM group_intervals WHERE run = $1 AND at >= $2 AND at < $3",
+    "DELETE FROM intervals WHERE run = $1 AND at >= $2 AND at < $3",
+];
+pub(super) const DELETE_READINGS: &str = "DELETE FROM readings WHERE run = $1 AND at >= $2 AND at < $3";
+pub(super) const FIRST_SPAN: &str = "SELECT min(at) FROM rollups WHERE run = $1 AND resolution = $2";
+pub(super) const FIRST_READING_SPAN: &str = "SELECT min(at) FROM reading_rollups WHERE run = $1 AND resolution = $2";
+
+pub(super) const DELETE_IDLE_READINGS: &str = "DELETE FROM readings WHERE probe = $1 AND at >= $2 AND at < $3 AND run IS NULL";
+pub(super) const KEPT_SINCE: &str = "UPDATE probes SET kept_since = $2 WHERE num = $1";
+pub(super) const DELETE_IDLE_SPANS: &str = "DELETE FROM reading_rollups WHERE run = 0 AND resolution = $1 AND at >= $2 AND at < $3";
+
+pub(super) const AUTO_VACUUM: &str = "PRAGMA auto_vacuum";
+pub(super) const PAGE_SIZE: &str = "PRAGMA page_size";
+pub(super) const FREE_PAGES: &str = "PRAGMA freelist_count";
+pub(super) const VACUUM_STEP: &str = "PRAGMA incremental_vacuum(1000)";
+pub(super) const VACUUM_FROM_NOW_ON: &str = "PRAGMA auto_vacuum = INCREMENTAL";
+pub(super) const VACUUM: &str = "VACUUM";
+
+pub(super) const PARTITION_AHEAD: &str = "SELECT plimsoll_partition_ahead($1, $2)";
+pub(super) const PARTITIONS: &str = "SELECT parent, named, starts, ends FROM series_partitions WHERE ends <= $1 ORDER BY starts, parent";
+/// The earliest reading between runs that is not rolled up.
+pub(super) const FIRST_UNROLLED: &str = "SELECT min(r.at) FROM probes p JOIN readings r ON r.probe = p.num AND r.at >= p.rolled_until \
+    WHERE r.run IS NULL AND r.points IS NOT NULL AND r.at < $1";
+pub(super) const DROP_PARTITION: &str = "SELECT plimsoll_drop_partition($1, $2)";
