@@ -12,6 +12,7 @@ mod rollups;
 mod runs;
 mod samples;
 mod series;
+mod views;
 
 use std::sync::Arc;
 

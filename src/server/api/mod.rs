@@ -4,6 +4,7 @@ mod alerts;
 mod configuration;
 pub(super) mod control;
 pub(super) mod runs;
+mod series;
 
 use axum::Json;
 use axum::Router;
@@ -26,6 +27,7 @@ pub(super) fn router() -> Router<Parts> {
         .route("/runs/{id}/findings", get(runs::findings))
         .route("/runs/{id}/analyse", post(runs::analyse))
         .route("/runs/{id}/intervals", get(runs::intervals))
+        .route("/runs/{id}/series", get(series::series))
         .route("/profiles", get(configuration::profiles))
         .route("/targets", get(configuration::targets))
         .route("/schedules", get(configuration::schedules))

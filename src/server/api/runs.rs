@@ -70,7 +70,7 @@ pub(in super::super) async fn list(
     Ok(Json(json!({ "runs": rows, "next_before": next })))
 }
 
-async fn find(parts: &Parts, id: &str) -> Result<Run, ApiError> {
+pub(super) async fn find(parts: &Parts, id: &str) -> Result<Run, ApiError> {
     stored(parts.store.run(id)).await?.ok_or_else(|| ApiError::unknown_run(id))
 }
 
@@ -113,7 +113,7 @@ pub(in super::super) async fn intervals(
 }
 
 /// Probe metrics of a run: those it summarised, or all known ones while it is going on.
-fn probe_metrics(run: &Run) -> Vec<&'static str> {
+pub(super) fn probe_metrics(run: &Run) -> Vec<&'static str> {
     let known = METRICS.iter().filter(|metric| metric.source == Source::Probe).map(|metric| metric.name);
     match &run.summary {
         Some(summary) => known.filter(|name| summary.series.iter().any(|one| one.metric == *name)).collect(),

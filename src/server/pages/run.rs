@@ -6,19 +6,19 @@ use axum::response::{IntoResponse, Redirect, Response};
 use maud::{Markup, PreEscaped, html};
 
 use super::super::error::ApiError;
-use super::super::load::{self, LIVE_SECONDS, MAX_SECONDS, ProbeSeries};
+use super::super::load::{self, CHART_POINTS, ChartSeries, LIVE_SECONDS, ProbeSeries};
 use super::super::{Parts, stored};
 use super::parts::{badge, fact, progress, run_path, steering, time, verdict, whole};
 use super::{failed, not_found, page, respond};
 use crate::model::finding::Finding;
 use crate::model::measure::Accounting;
 use crate::model::progress::Progress;
+use crate::model::rollup::{Figures, Resolution};
 use crate::model::run::{LatencySummary, Run, RunStatus, StepSummary, Summary, ThresholdResult};
 use crate::model::staircase::ClimbSummary;
 use crate::model::threshold::{Unit, parse_series};
 use crate::model::units::{format_percent, trim_decimal};
 use crate::report::chart::{Chart, Line, Scale};
-use crate::report::series::{RunSeries, floats};
 use crate::report::{count, decimal, is_quiet, latency, share};
 
 pub(in super::super) async fn run(State(parts): State<Parts>, Path(id): Path<String>) -> Response {
@@ -37,12 +37,12 @@ async fn whole_page(parts: &Parts, id: &str) -> Result<Option<Response>, ApiErro
     let findings = stored(parts.store.findings(Some(&run.id), 50)).await?;
     let end = load::seconds_of(parts, &run);
     // A page that reloads every few seconds shows the last quarter of an hour; the whole run is there once it has ended.
-    let shown = if run.status == RunStatus::Running { LIVE_SECONDS } else { MAX_SECONDS };
-    let from = end.saturating_sub(shown);
-    let series = load::series(parts, &run, from, end).await?;
-    let pools = load::readings(parts, &run, "pool_utilization", from, end).await?;
-    let waiting = load::readings(parts, &run, "pool_waiting", from, end).await?;
-    let memory = load::readings(parts, &run, "process_memory", from, end).await?;
+    let from = if run.status == RunStatus::Running { end.saturating_sub(LIVE_SECONDS) } else { 0 };
+    let resolution = load::resolution(parts, &run, end - from, CHART_POINTS).await?;
+    let series = ChartSeries::read(parts, &run, (from, end), resolution).await?;
+    let pools = load::probe_lines(parts, &run, "pool_utilization", (from, end), resolution).await?;
+    let waiting = load::probe_lines(parts, &run, "pool_waiting", (from, end), resolution).await?;
+    let memory = load::probe_lines(parts, &run, "process_memory", (from, end), resolution).await?;
     let status = parts.engine.status();
     let going = status.running.iter().find(|live| live.id == run.id);
     let live = going.and_then(|live| live.progress.as_ref());
@@ -54,7 +54,7 @@ async fn whole_page(parts: &Parts, id: &str) -> Result<Option<Response>, ApiErro
         (findings_section(&findings))
         (thresholds(&run.thresholds))
         @if let Some(summary) = &run.summary { (levels(&summary.climbs)) @if let Some(found) = &summary.analysed.capacity { (super::load_line::load_line(found)) } }
-        section { h2 { "Second by second" }
+        section { h2 { @if resolution == Resolution::Second { "Second by second" } @else { "Over time, in spans of " (resolution) } }
             @if from > 0 { p.muted { "The last " (whole(std::time::Duration::from_secs(u64::from(end - from)))) " of the run." } }
             div.charts { @for chart in charts(&run, &series, [pools, waiting, memory]) { (PreEscaped(chart.svg())) } }
         }
@@ -156,19 +156,24 @@ fn named(series: Vec<ProbeSeries>) -> Vec<Line> {
     series.into_iter().map(|one| Line::new(name(&one), one.values)).collect()
 }
 
-fn charts(run: &Run, series: &RunSeries, [pools, waiting, memory]: [Vec<ProbeSeries>; 3]) -> Vec<Chart> {
+fn charts(run: &Run, series: &ChartSeries, [pools, waiting, memory]: [Vec<ProbeSeries>; 3]) -> Vec<Chart> {
     let time = Scale::Unit(Unit::Time);
     let whole = Scale::Unit(Unit::Count);
-    let requests = vec![Line::new("requests", floats(&series.requests, 1.0)), Line::new("failed", floats(&series.failed, 1.0))];
-    let quantiles = [("p50", &series.p50_us), ("p95", &series.p95_us), ("p99", &series.p99_us)];
-    let quantiles = quantiles.into_iter().map(|(name, values)| Line::new(name, floats(values, 1e-6))).collect();
+    let requests =
+        vec![Line::new("requests", series.rates(|one| Some(one.requests))), Line::new("failed", series.rates(|one| Some(one.failed)))];
+    let quantiles: [(&str, fn(&Figures) -> Option<u64>); 3] =
+        [("p50", |one| one.p50_us), ("p95", |one| one.p95_us), ("p99", |one| one.p99_us)];
+    let quantile =
+        |(name, pick): (&str, fn(&Figures) -> Option<u64>)| Line::new(name, series.values(|one| pick(one).map(|us| us as f64 * 1e-6)));
+    let quantiles = quantiles.into_iter().map(quantile).collect();
     let mut charts = vec![
         Chart::new("Requests a second", Scale::PerSecond, requests),
         limits(run, "http_req_duration", Chart::new("Request duration", time, quantiles)),
-        Chart::new("Virtual users", whole, vec![Line::new("VUs", floats(&series.vus, 1.0))]),
+        Chart::new("Virtual users", whole, vec![Line::new("VUs", series.values(|one| one.vus.map(|vus| vus as f64)))]),
     ];
-    if series.dropped.iter().flatten().any(|dropped| *dropped > 0) {
-        charts.push(Chart::new("Dropped starts a second", Scale::PerSecond, vec![Line::new("dropped", floats(&series.dropped, 1.0))]));
+    let dropped = series.rates(|one| one.dropped);
+    if dropped.iter().flatten().any(|dropped| *dropped > 0.0) {
+        charts.push(Chart::new("Dropped starts a second", Scale::PerSecond, vec![Line::new("dropped", dropped)]));
     }
     if !pools.is_empty() {
         let chart = Chart::new("Pool utilization", Scale::Unit(Unit::Ratio), named(pools));

@@ -127,14 +127,15 @@ pub(super) async fn readings_between_runs_go_by_whole_days(bed: Bed) {
     bed.holds("SELECT count(DISTINCT at) FROM reading_rollups WHERE resolution = 3600", 39).await;
 }
 
+const RUN: &str = "INSERT INTO runs (id, profile, target, trigger_by, digest, started_at, ended_at, status, reasons, catalog, thresholds) \
+    VALUES ('old', 'soak', 'shop', 'cli', '', 1790000000000000, 1790000002000000, 'finished', '[]', '{\"scenarios\":[],\"steps\":[]}', '[]')";
+const SECONDS: &str = "INSERT INTO intervals (run, at, second, stall_us, shards) \
+    VALUES (1, 1790000000000000, 0, 0, 1), (1, 1790000001000000, 1, 0, 1), (1, 1790604800000000, 604800, 0, 1)";
+
 /// A store whose schema is that of the program before roll-ups, with one run in it.
 async fn before_roll_ups(url: &str, migrations: Migrator) {
     let old: Vec<_> = migrations.iter().filter(|migration| migration.version < 4).cloned().collect();
     assert_eq!(old.len(), 3);
-    const RUN: &str = "INSERT INTO runs (id, profile, target, trigger_by, digest, started_at, ended_at, status, reasons, catalog, thresholds) \
-        VALUES ('old', 'soak', 'shop', 'cli', '', 1790000000000000, 1790000002000000, 'finished', '[]', '{\"scenarios\":[],\"steps\":[]}', '[]')";
-    const SECONDS: &str = "INSERT INTO intervals (run, at, second, stall_us, shards) \
-        VALUES (1, 1790000000000000, 0, 0, 1), (1, 1790000001000000, 1, 0, 1), (1, 1790604800000000, 604800, 0, 1)";
     if url.starts_with("sqlite") {
         let mut connection = SqliteConnection::connect(&format!("{url}?mode=rwc")).await.unwrap();
         Migrator::with_migrations(old).run(&mut connection).await.unwrap();
