@@ -13,7 +13,7 @@ use crate::servers::daemon::plimsoll;
 use crate::servers::{free_port, temp_dir};
 
 const COMMANDS: &[&str] =
-    &["demo", "serve", "run", "check", "control", "stop", "resume", "runs", "show", "demo-target", "schema", "healthcheck"];
+    &["demo", "serve", "run", "check", "control", "stop", "resume", "runs", "db", "show", "demo-target", "schema", "healthcheck"];
 
 async fn call(arguments: &[&str]) -> Output {
     finish(plimsoll(arguments)).await
@@ -136,6 +136,12 @@ async fn a_run_is_made_listed_and_shown() {
     assert_eq!((rows.as_array().unwrap().len(), rows[0]["id"].as_str()), (1, Some(run.id.0.as_str())));
     let filtered: Json = serde_json::from_slice(&with(&["runs", "--json", "--verdict", "fail"]).await.stdout).unwrap();
     assert_eq!(filtered, Json::Array(Vec::new()));
+    let pinned = with(&["runs", "pin", "last", "--baseline"]).await;
+    assert!(printed(&pinned).ends_with(": baseline, kept whatever its age\n"), "{}", printed(&pinned));
+    assert_eq!(with(&["runs", "unpin", "last"]).await.status.code(), Some(0));
+    assert_eq!(with(&["runs", "pin", "nobody"]).await.status.code(), Some(1));
+    let planned = printed(&with(&["db", "retain", "--dry-run"]).await);
+    assert!(planned.starts_with("PROFILE") && !planned.contains("series up to"), "the run is young: {planned}");
     let wrong = with(&["runs", "--verdict", "green"]).await;
     assert_eq!(wrong.status.code(), Some(2));
 

@@ -269,8 +269,24 @@ async fn one_run_has_everything_and_its_seconds() {
     let pool = seconds["probes"].as_array().unwrap().iter().find(|one| one["metric"] == "pool_utilization").unwrap();
     assert_eq!((pool["labels"]["pool"].as_str(), pool["values"][2].as_f64()), (Some("main"), Some(1.0)));
     assert_eq!(served.get(&format!("/api/v1/runs/{ID}/intervals?from=10&to=5")).await.status, 400);
+    series_at_any_resolution(&served).await;
     let redirect = served.get("/runs/last").await;
     assert_eq!((redirect.status, redirect.headers["location"].as_str()), (307, "/runs/20261121-020000-checkout-7k3f"));
+}
+
+async fn series_at_any_resolution(served: &Served) {
+    let ask = async |query: &str| served.get(&format!("/api/v1/runs/{ID}/series{query}")).await;
+    let whole = ask("").await.json();
+    assert_eq!((&whole["resolution"], whole["series"][0]["seconds"].as_u64()), (&"1s".into(), Some(1)), "{whole}");
+    let coarse = ask("?points=5").await.json();
+    assert_eq!(coarse["resolution"], "10s");
+    let sum =
+        |answer: &serde_json::Value| answer["series"].as_array().unwrap().iter().map(|one| one["requests"].as_u64().unwrap()).sum::<u64>();
+    assert_eq!(sum(&whole), sum(&coarse), "nothing is lost");
+    assert_eq!(coarse["probes"][0]["spans"][0]["samples"], 10);
+    for wrong in ["?resolution=2s", "?from=9&to=5", "?step=nobody", "?to=90000&resolution=1s", "?fro=1"] {
+        assert_eq!(ask(wrong).await.status, 400, "{wrong}");
+    }
 }
 
 #[tokio::test]
