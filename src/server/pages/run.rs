@@ -161,11 +161,9 @@ fn charts(run: &Run, series: &ChartSeries, [pools, waiting, memory]: [Vec<ProbeS
     let whole = Scale::Unit(Unit::Count);
     let requests =
         vec![Line::new("requests", series.rates(|one| Some(one.requests))), Line::new("failed", series.rates(|one| Some(one.failed)))];
-    let quantiles: [(&str, fn(&Figures) -> Option<u64>); 3] =
-        [("p50", |one| one.p50_us), ("p95", |one| one.p95_us), ("p99", |one| one.p99_us)];
     let quantile =
-        |(name, pick): (&str, fn(&Figures) -> Option<u64>)| Line::new(name, series.values(|one| pick(one).map(|us| us as f64 * 1e-6)));
-    let quantiles = quantiles.into_iter().map(quantile).collect();
+        |name: &str, pick: fn(&Figures) -> Option<u64>| Line::new(name, series.values(|one| pick(one).map(|us| us as f64 * 1e-6)));
+    let quantiles = vec![quantile("p50", |one| one.p50_us), quantile("p95", |one| one.p95_us), quantile("p99", |one| one.p99_us)];
     let mut charts = vec![
         Chart::new("Requests a second", Scale::PerSecond, requests),
         limits(run, "http_req_duration", Chart::new("Request duration", time, quantiles)),
