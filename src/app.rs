@@ -18,8 +18,10 @@ use crate::clock::{SharedClock, SystemClock};
 use crate::config::Kinds;
 use crate::engine::alerting::{Alerting, AlertingParts};
 use crate::engine::daemon::{Daemon, DaemonParts, Loader};
+use crate::engine::duty::{Duty, Watch, WatchParts};
 use crate::engine::handle::{EngineHandle, EngineStatus, Event};
 use crate::engine::outbox::{Outbox, OutboxParts};
+use crate::engine::owner;
 use crate::engine::prober::{ActiveRuns, ProberParts, Taken};
 use crate::engine::runner::{RunNews, RunnerParts};
 use crate::engine::scheduler::Ticker;
@@ -53,7 +55,7 @@ pub struct Options {
     pub serve: bool,
     /// Judge alert rules and send messages. A single `plimsoll run` does not: the daemon's alerts are not its business.
     pub alerting: bool,
-    /// Runs that are stored as running belong to a daemon that died. Only the one who owns the store may say so.
+    /// Take charge of the store when nobody has, and mark runs of processes that are gone as interrupted.
     pub own_store: bool,
 }
 
@@ -79,6 +81,8 @@ struct Tasks {
     daemon: JoinSet<&'static str>,
     alerting: JoinSet<&'static str>,
     tail: JoinSet<&'static str>,
+    watch: JoinSet<&'static str>,
+    stop_watch: CancellationToken,
     stop_alerting: CancellationToken,
     stop_outbox: CancellationToken,
     stop_server: CancellationToken,
@@ -118,6 +122,7 @@ struct Wiring {
     events: broadcast::Sender<Event>,
     probe: ProbeParts,
     notify: NotifyParts,
+    duty: watch::Receiver<Duty>,
 }
 
 /// Starts everything; `Err` says what could not be started.
@@ -126,16 +131,23 @@ pub async fn start(options: Options) -> anyhow::Result<App> {
     let listener = listen(&options).await?;
     let store = open_store(&options.setup).await.context("the store cannot be opened")?;
     let clock: SharedClock = Arc::new(SystemClock);
-    let orphans = if options.own_store { store.interrupt_orphans(clock.now()).await?.len() } else { 0 };
+    let metrics = Arc::new(Metrics::new());
+    let mut random = random_numbers();
+    let this = owner::this_process(&hostname(), random(), clock.now());
+    let (duty, duty_in) = watch::channel(Duty::default());
+    let parts = WatchParts { store: store.clone(), clock: clock.clone(), metrics: metrics.clone(), daemon: options.own_store, duty };
+    let (watching, orphans) = Watch::begin(parts, &this).await?;
+    let orphans = orphans.len();
     let address = listener.as_ref().map(TcpListener::local_addr).transpose()?;
     let http = http_client()?;
     let wiring = Wiring {
-        metrics: Arc::new(Metrics::new()),
+        metrics,
         setup: watch::Sender::new(Arc::new(options.setup.clone())),
         events: broadcast::Sender::new(1_024),
         probe: ProbeParts { http: http.clone(), clock: clock.clone() },
         notify: NotifyParts { http, clock: clock.clone(), hostname: hostname(), data_dir: data_dir(&options.setup) },
         clock,
+        duty: duty_in,
     };
     options.setup.seed(&wiring.metrics);
     wiring.metrics.config_reload(true, wiring.clock.now());
@@ -144,12 +156,19 @@ pub async fn start(options: Options) -> anyhow::Result<App> {
         daemon: JoinSet::new(),
         alerting: JoinSet::new(),
         tail: JoinSet::new(),
+        watch: JoinSet::new(),
+        stop_watch: CancellationToken::new(),
         stop_alerting: CancellationToken::new(),
         stop_outbox: CancellationToken::new(),
         stop_server: CancellationToken::new(),
     };
     let (stop, stop_now) = (CancellationToken::new(), CancellationToken::new());
-    let engine = assemble(options, &wiring, &store, link_base, &mut tasks, (&stop, &stop_now)).await?;
+    let stop_watch = tasks.stop_watch.clone();
+    tasks.watch.spawn(async move {
+        watching.run(stop_watch).await;
+        "watch"
+    });
+    let engine = assemble(options, &wiring, &store, link_base, &mut tasks, (&stop, &stop_now), random).await?;
     if let Some(listener) = listener {
         let parts =
             ServerParts { store: store.clone(), engine: engine.clone(), metrics: wiring.metrics.clone(), clock: wiring.clock.clone() };
@@ -172,6 +191,7 @@ async fn assemble(
     link_base: watch::Sender<Option<String>>,
     tasks: &mut Tasks,
     (stop, stop_now): (&CancellationToken, &CancellationToken),
+    random: RandomNumbers,
 ) -> anyhow::Result<EngineHandle> {
     let Wiring { clock, metrics, setup, events, probe, .. } = wiring;
     let writer = Writer::start(store.clone(), metrics.clone(), &mut tasks.tail);
@@ -213,7 +233,8 @@ async fn assemble(
         events: events.clone(),
         alerts: alerts_in,
         outbox: stats_in,
-        random: random_numbers(),
+        duty: wiring.duty.clone(),
+        random,
     };
     spawn_upkeep(wiring, store, stop.clone(), tasks);
     let ticker = Ticker::start().await.context("the scheduler cannot be started")?;
@@ -245,6 +266,7 @@ async fn spawn_alerting(
         setup: wiring.setup.subscribe(),
         active,
         link_base,
+        duty: wiring.duty.clone(),
     };
     let alerting = Alerting::restore(parts).await.context("the state of alerts cannot be read")?;
     let stop = tasks.stop_alerting.clone();
@@ -264,6 +286,7 @@ fn spawn_outbox(wiring: &Wiring, store: &Arc<dyn Store>, stats: watch::Sender<Ou
         notify: wiring.notify.clone(),
         setup: wiring.setup.subscribe(),
         stats,
+        duty: wiring.duty.clone(),
     });
     let stop = tasks.stop_outbox.clone();
     tasks.tail.spawn(async move {
@@ -296,6 +319,7 @@ impl App {
             Some(ended) = self.tasks.daemon.join_next() => ended,
             Some(ended) = self.tasks.alerting.join_next() => ended,
             Some(ended) = self.tasks.tail.join_next() => ended,
+            Some(ended) = self.tasks.watch.join_next() => ended,
         };
         let broken = (!self.stop.is_cancelled()).then(|| match unasked {
             Ok(name) => anyhow::anyhow!("the part `{name}` ended by itself"),
@@ -314,6 +338,12 @@ impl App {
             tracing::warn!("some parts did not end in time; they are cut off");
         }
         upkeep::finish(&*self.store, UPKEEP_DRAIN).await;
+        self.tasks.stop_watch.cancel();
+        while self.tasks.watch.join_next().await.is_some() {}
+        // Others need not wait to see that this process is gone; when they cannot be told, they see it.
+        if let Err(error) = self.store.resign().await {
+            tracing::warn!(%error, "this process could not give back what it held");
+        }
         self.store.close().await;
         broken.map_or(Ok(()), Err)
     }
@@ -352,7 +382,9 @@ fn hostname() -> String {
         .unwrap_or_else(|| "localhost".into())
 }
 
-fn random_numbers() -> Box<dyn FnMut() -> u64 + Send> {
+type RandomNumbers = Box<dyn FnMut() -> u64 + Send>;
+
+fn random_numbers() -> RandomNumbers {
     #[expect(clippy::disallowed_methods, reason = "the root of all random numbers of the program")]
     let mut random = rand::rngs::SmallRng::from_rng(&mut rand::rng());
     Box::new(move || random.next_u64())

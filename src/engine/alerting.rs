@@ -9,6 +9,7 @@ use tokio::sync::{broadcast, mpsc, watch};
 use tokio::time::{MissedTickBehavior, interval};
 use tokio_util::sync::CancellationToken;
 
+use super::duty::Duty;
 use super::handle::Event;
 use super::prober::Taken;
 use super::runner::RunNews;
@@ -47,6 +48,8 @@ pub struct AlertingParts {
     pub active: watch::Sender<Vec<AlertInstance>>,
     /// Start of the links in messages.
     pub link_base: watch::Receiver<Option<String>>,
+    /// Whether this daemon is in charge: the others judge nothing.
+    pub duty: watch::Receiver<Duty>,
 }
 
 /// Who is told what, by the configuration.
@@ -71,30 +74,39 @@ fn link_to(base: Option<&str>, instance: &AlertInstance) -> Option<String> {
     Some(instance.run.as_ref().map_or_else(|| format!("{base}/"), |run| format!("{base}/runs/{run}")))
 }
 
+/// The state of alerts and the history of verdicts, from the store.
+async fn restored(parts: &AlertingParts) -> StoreResult<Alerts> {
+    let setup = parts.setup.borrow().clone();
+    let stored = parts.store.alerts().await?;
+    let mut alerts = Alerts::new(setup.rules.clone(), stored, policy_of(&setup));
+    // By profile: a profile that runs every minute would crowd out the one that runs at night.
+    for profile in setup.profiles.keys() {
+        let filter = RunFilter { profile: Some(profile.clone()), limit: RUNS_REMEMBERED, ..RunFilter::default() };
+        let mut runs = parts.store.runs(&filter).await?;
+        // A run in fast motion was a trial, not the profile.
+        runs.retain(|run| !time_scale::is_scaled(&run.digest));
+        alerts.seed_history(&runs);
+    }
+    alerts.retain(|labels| is_configured(&setup, labels));
+    Ok(alerts)
+}
+
 /// The alerting task.
 pub struct Alerting {
     parts: AlertingParts,
     alerts: Alerts,
     unsaved: VecDeque<AlertChange>,
     refusals: u32,
+    /// In charge, and the state of alerts is that of the store.
+    judging: bool,
 }
 
 impl Alerting {
     /// Restores the state of alerts and the history of verdicts from the store.
     pub async fn restore(parts: AlertingParts) -> StoreResult<Self> {
-        let setup = parts.setup.borrow().clone();
-        let stored = parts.store.alerts().await?;
-        let mut alerts = Alerts::new(setup.rules.clone(), stored, policy_of(&setup));
-        // By profile: a profile that runs every minute would crowd out the one that runs at night.
-        for profile in setup.profiles.keys() {
-            let filter = RunFilter { profile: Some(profile.clone()), limit: RUNS_REMEMBERED, ..RunFilter::default() };
-            let mut runs = parts.store.runs(&filter).await?;
-            // A run in fast motion was a trial, not the profile.
-            runs.retain(|run| !time_scale::is_scaled(&run.digest));
-            alerts.seed_history(&runs);
-        }
-        alerts.retain(|labels| is_configured(&setup, labels));
-        Ok(Self { parts, alerts, unsaved: VecDeque::new(), refusals: 0 })
+        let alerts = restored(&parts).await?;
+        let judging = parts.duty.borrow().in_charge;
+        Ok(Self { parts, alerts, unsaved: VecDeque::new(), refusals: 0, judging })
     }
 
     /// Judges until `stop`, then stores what is left.
@@ -104,6 +116,7 @@ impl Alerting {
         loop {
             tokio::select! {
                 biased;
+                Ok(()) = self.parts.duty.changed() => self.judging = false,
                 Some(news) = self.parts.news.recv() => self.hear(&news),
                 Some((_, reading)) = self.parts.readings.recv() => self.read(&reading),
                 Ok(()) = self.parts.setup.changed() => self.reconfigure(),
@@ -143,7 +156,28 @@ impl Alerting {
         self.alerts.retain(|labels| is_configured(&setup, labels));
     }
 
+    /// True when this daemon is in charge. One that comes in charge begins with what the other one has stored.
+    async fn may_judge(&mut self) -> bool {
+        if !self.parts.duty.borrow().in_charge {
+            self.unsaved.clear();
+            return false;
+        }
+        if !self.judging {
+            match restored(&self.parts).await {
+                Ok(alerts) => (self.alerts, self.judging) = (alerts, true),
+                Err(error) => {
+                    tracing::warn!(%error, "the state of alerts cannot be read; nothing is judged until it can");
+                    self.parts.metrics.storage_error("alerts");
+                }
+            }
+        }
+        self.judging
+    }
+
     async fn decide(&mut self) {
+        if !self.may_judge().await {
+            return;
+        }
         let now = self.parts.clock.now();
         let decision = self.alerts.judge(now);
         if !decision.is_empty() {

@@ -2,6 +2,7 @@
 //! What became of every instant of every schedule is stored with its reason. What people ask for is in `commands`.
 
 mod commands;
+mod duty;
 
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::{Arc, PoisonError};
@@ -13,6 +14,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::admission::{Admission, Occupancy, Waiting, admit};
 use super::calendar;
+use super::duty::Duty;
 use super::handle::{Command, EngineStatus, Event, LiveRun, NextFire, Refusal};
 use super::launch::{Launch, new_run};
 use super::prober::{ActiveRun, ActiveRuns, Prober, ProberParts};
@@ -76,6 +78,8 @@ pub struct DaemonParts {
     pub alerts: watch::Receiver<Vec<AlertInstance>>,
     /// Figures of the outbox.
     pub outbox: watch::Receiver<OutboxStats>,
+    /// Whether this daemon is in charge of the database.
+    pub duty: watch::Receiver<Duty>,
     /// Seeds of runs and jitter, 0 to 1 and whole.
     pub random: Box<dyn FnMut() -> u64 + Send>,
 }
@@ -109,6 +113,7 @@ pub struct Daemon {
     last_reload: Option<(Timestamp, Option<String>)>,
     stopping: bool,
     standstill: Option<Standstill>,
+    in_charge: bool,
 }
 
 /// A chore that broke off has not answered; whoever waits for it was told that.
@@ -138,13 +143,13 @@ impl Daemon {
             last_reload: None,
             stopping: false,
             standstill: None,
+            in_charge: false,
         }
     }
 
     /// Runs until `stop`, then lets runs end within the drain time; `stop_now` ends that wait.
     pub async fn run(mut self, mut ticker: Ticker, stop: CancellationToken, stop_now: CancellationToken) {
-        self.prober = Some(Prober::start(self.setup.targets.values(), &self.parts.prober));
-        self.plan_after_start().await;
+        self.follow_duty(true).await;
         self.publish();
         loop {
             tokio::select! {
@@ -152,6 +157,7 @@ impl Daemon {
                 Some(command) = self.commands.recv() => self.command(command),
                 Some(ended) = self.runs.join_next() => self.run_ended(ended),
                 Some(done) = self.chores.join_next() => say_broken(done),
+                Ok(()) = self.parts.duty.changed() => self.follow_duty(false).await,
                 () = stop.cancelled() => break,
             }
             self.publish();
@@ -197,7 +203,7 @@ impl Daemon {
     }
 
     /// Plans every schedule; what passed while the daemon was down is recorded, and made up for where the schedule asks for it.
-    async fn plan_after_start(&mut self) {
+    async fn plan_after_start(&mut self, first: bool) {
         let now = self.parts.clock.now();
         self.standstill = self.parts.store.standstill().await.unwrap_or_else(|error| {
             tracing::error!(%error, "it is not known whether all load was stopped before; it may start");
@@ -222,7 +228,7 @@ impl Daemon {
                 self.missed(&schedule, due, count, now);
             }
             self.plan(&schedule, now);
-            if schedule.run_at_start {
+            if schedule.run_at_start && first {
                 self.fire(&schedule, now, "at the start of the daemon");
             }
         }
@@ -456,6 +462,7 @@ impl Daemon {
             outbox_waiting: self.parts.outbox.borrow().waiting,
             stopping: self.stopping,
             standstill: self.standstill.clone(),
+            standing_by: self.parts.duty.borrow().standing_by(),
         }));
     }
 }

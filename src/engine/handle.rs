@@ -110,6 +110,8 @@ pub struct EngineStatus {
     pub stopping: bool,
     /// All load is stopped, and nothing starts.
     pub standstill: Option<Standstill>,
+    /// Another daemon is in charge of the database, and who; `None` when this one is.
+    pub standing_by: Option<String>,
 }
 
 /// What happens, as it happens.

@@ -18,7 +18,7 @@ use crate::protocol::dial::Dialer;
 use crate::protocol::dns::Dns;
 use crate::protocol::guard::Guard;
 use crate::protocol::tls::Tls;
-use crate::store::Store;
+use crate::store::{Store, StoreError};
 
 /// The row of a run that begins.
 pub(super) fn new_run(profile: &Profile, id: RunId, trigger: Trigger, now: Timestamp) -> Run {
@@ -84,28 +84,34 @@ impl Launch {
         Ok(laid)
     }
 
+    fn record(&self, run: &Run, schedule: &str, due: Timestamp, outcome: TickOutcome, reason: String, started: Option<RunId>) -> Tick {
+        let (schedule, profile) = (schedule.to_owned(), run.profile.clone());
+        Tick { schedule, profile, due, decided: self.runner.clock.now(), outcome, reason, run: started }
+    }
+
     /// Stores the row of the run, records the instant, answers whoever asked, and executes the run; `None` when it could not be stored.
     pub(super) async fn run(mut self, mut order: Order) -> Option<Run> {
         order.run.target_version = version::ask(&self.probe, &order.target.target).await;
         // The question may have taken seconds: offset 0 of the series is now.
         order.run.started_at = self.runner.clock.now();
-        let stored = self.store.start_run(&order.run).await;
         let id = order.run.id.clone();
+        let stored = match &self.tick {
+            None => self.store.start_run(&order.run).await,
+            Some((schedule, due)) => {
+                let tick = self.record(&order.run, schedule, *due, TickOutcome::Started, self.why.clone(), Some(id.clone()));
+                self.store.start_due(&order.run, &tick).await
+            }
+        };
+        if let (Some((schedule, due)), Err(StoreError::Duplicate(_))) = (&self.tick, &stored) {
+            tracing::info!(schedule, %due, "another daemon has started the run of this instant");
+            return None;
+        }
         let (outcome, reason, run) = match &stored {
             Ok(()) => (TickOutcome::Started, self.why.clone(), Some(id.clone())),
             Err(error) => (TickOutcome::Refused, format!("the run could not be stored, so nothing was loaded: {error}"), None),
         };
         if let Some((schedule, due)) = &self.tick {
-            let tick = Tick {
-                schedule: schedule.clone(),
-                profile: order.run.profile.clone(),
-                due: *due,
-                decided: self.runner.clock.now(),
-                outcome,
-                reason: reason.clone(),
-                run,
-            };
-            self.runner.writer.tick(tick);
+            self.runner.writer.tick(self.record(&order.run, schedule, *due, outcome, reason.clone(), run));
         }
         if let Some(answer) = self.answer.take() {
             // Whoever asked may have gone.

@@ -11,6 +11,7 @@ use tokio::task::JoinSet;
 use tokio::time::{MissedTickBehavior, interval, timeout};
 use tokio_util::sync::CancellationToken;
 
+use super::duty::Duty;
 use super::handle::Event;
 use super::setup::Setup;
 use crate::clock::SharedClock;
@@ -19,7 +20,7 @@ use crate::model::alerting::{OutboxState, Outgoing};
 use crate::notify::{Delivery, Notifier, NotifyParts, retry};
 use crate::store::{OutboxStats, Settlement, Store};
 
-/// How long a message is leased; longer than the longest attempt.
+/// How long a message is leased; longer than the longest attempt. When its sender is gone, it is free as soon as that is noticed.
 const LEASE: Duration = Duration::from_secs(90);
 /// Longest time for one attempt, whatever the channel's own limit.
 const LONGEST_ATTEMPT: Duration = Duration::from_secs(60);
@@ -43,6 +44,8 @@ pub struct OutboxParts {
     pub setup: watch::Receiver<Arc<Setup>>,
     /// Figures for status.
     pub stats: watch::Sender<OutboxStats>,
+    /// Whether this daemon is in charge: the others send nothing.
+    pub duty: watch::Receiver<Duty>,
 }
 
 /// The sender.
@@ -94,7 +97,8 @@ impl Outbox {
     }
 
     async fn send_due(&mut self) {
-        let room = AT_ONCE.saturating_sub(self.on_the_way.len());
+        let in_charge = self.parts.duty.borrow().in_charge;
+        let room = if in_charge { AT_ONCE.saturating_sub(self.on_the_way.len()) } else { 0 };
         if room > 0 {
             match self.parts.store.lease_messages(self.parts.clock.now(), LEASE, room as u32).await {
                 Ok(messages) => {

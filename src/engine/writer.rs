@@ -234,7 +234,7 @@ impl Task {
     async fn write_pending(&mut self) {
         while let Some(first) = self.pending.front() {
             let written = match first {
-                Write::RunEnd(run, findings) => self.write_end(run, findings).await.map(|()| 1),
+                Write::RunEnd(run, findings) => self.store.end_run(run, super::findings::METHODS, findings).await.map(|()| 1),
                 Write::Findings(run, findings) => self.store.save_findings(run, findings).await.map(|()| 1),
                 Write::RunChange(run) => self.store.update_run(run).await.map(|()| 1),
                 Write::Standstill(standstill) => self.store.set_standstill(standstill.as_ref()).await.map(|()| 1),
@@ -278,11 +278,6 @@ impl Task {
         self.refusals = 0;
         self.lose(0);
         true
-    }
-
-    async fn write_end(&self, run: &Run, findings: &[Finding]) -> StoreResult<()> {
-        self.store.update_run(run).await?;
-        self.store.replace_findings(&run.id, super::findings::METHODS, findings).await
     }
 
     /// Writes the series before the next other thing in one transaction; returns how many.

@@ -298,6 +298,11 @@ impl Metrics {
         self.families.storage_errors.with_label_values(&[operation]).inc();
     }
 
+    /// Whether this daemon is in charge of the database.
+    pub fn in_charge(&self, in_charge: bool) {
+        self.families.in_charge.with_label_values::<&str>(&[]).set(f64::from(u8::from(in_charge)));
+    }
+
     /// So many seconds of runs could not be stored.
     pub fn intervals_lost(&self, count: u64) {
         self.families.intervals_lost.with_label_values::<&str>(&[]).inc_by(count);

@@ -115,8 +115,14 @@ pub(super) async fn transitions<D: Dialect>(tx: &mut Tx<'_, D>, fingerprint: Opt
     .await
 }
 
-pub(super) async fn lease<D: Dialect>(tx: &mut Tx<'_, D>, now: Timestamp, lease: Duration, limit: u32) -> StoreResult<Vec<Outgoing>> {
-    let mut leased = tx.list(D::LEASE, params![now, now.plus(lease), limit], read_message).await?;
+pub(super) async fn lease<D: Dialect>(
+    tx: &mut Tx<'_, D>,
+    now: Timestamp,
+    lease: Duration,
+    limit: u32,
+    owner: Option<&str>,
+) -> StoreResult<Vec<Outgoing>> {
+    let mut leased = tx.list(D::LEASE, params![now, now.plus(lease), limit, owner], read_message).await?;
     leased.sort_by_key(|(num, _)| *num);
     Ok(leased.into_iter().map(|(_, outgoing)| outgoing).collect())
 }

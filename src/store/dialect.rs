@@ -28,6 +28,12 @@ pub(super) trait Dialect: Database + Space {
     const HAS_MIGRATIONS: &'static str;
     /// Leases due messages; see `Store::lease_messages`.
     const LEASE: &'static str;
+    /// Enlisted processes, and the database's clock.
+    const OWNERS: &'static str;
+    /// Enlists a process, or shows that it lives.
+    const BEAT: &'static str;
+    /// Takes a lease that nobody has.
+    const HOLD: &'static str;
 
     /// Adds a value to the arguments of a statement.
     fn bind(arguments: &mut Self::Arguments, value: &Value<'_>) -> Result<(), BoxDynError>;
@@ -280,6 +286,9 @@ impl Dialect for Sqlite {
     const BEGIN_READ: &'static str = "BEGIN";
     const HAS_MIGRATIONS: &'static str = "SELECT count(*) FROM sqlite_master WHERE name = '_sqlx_migrations'";
     const LEASE: &'static str = sql::LEASE_SQLITE;
+    const OWNERS: &'static str = sql::OWNERS_SQLITE;
+    const BEAT: &'static str = sql::BEAT_SQLITE;
+    const HOLD: &'static str = sql::HOLD_SQLITE;
 
     sqlx_calls!();
 
@@ -307,6 +316,9 @@ impl Dialect for Postgres {
     const BEGIN_READ: &'static str = "BEGIN ISOLATION LEVEL REPEATABLE READ, READ ONLY";
     const HAS_MIGRATIONS: &'static str = "SELECT count(to_regclass('_sqlx_migrations'))";
     const LEASE: &'static str = sql::LEASE_POSTGRES;
+    const OWNERS: &'static str = sql::OWNERS_POSTGRES;
+    const BEAT: &'static str = sql::BEAT_POSTGRES;
+    const HOLD: &'static str = sql::HOLD_POSTGRES;
 
     sqlx_calls!();
 

@@ -68,9 +68,10 @@ pub(super) async fn save_standstill<D: Dialect>(tx: &mut Tx<'_, D>, standstill: 
     }
 }
 
-pub(super) async fn record_tick<D: Dialect>(tx: &mut Tx<'_, D>, tick: &Tick) -> StoreResult<()> {
+/// Records what became of an instant; 0 when a run was started for it already, and this is not that run.
+pub(super) async fn save_tick<D: Dialect>(tx: &mut Tx<'_, D>, tick: &Tick) -> StoreResult<u64> {
     let values = params![&tick.schedule, tick.due, &tick.profile, tick.decided, tick.outcome.as_str(), &tick.reason, &tick.run];
-    tx.execute(sql::SAVE_TICK, values).await.map(drop)
+    tx.execute(sql::SAVE_TICK, values).await
 }
 
 pub(super) async fn ticks<D: Dialect>(tx: &mut Tx<'_, D>, schedule: Option<&str>, limit: u32) -> StoreResult<Vec<Tick>> {

@@ -7,6 +7,7 @@ mod archive;
 mod ask;
 mod dialect;
 mod journal;
+mod owners;
 mod postgres;
 mod readings;
 mod retention;
@@ -26,6 +27,7 @@ use std::time::Duration;
 
 pub use archive::{Archive, FigureQuery, Kept, ReadingQuery, ReadingSeries, ReadingSpan, Window};
 use async_trait::async_trait;
+pub use owners::{CHARGE, Owner, Ownership, Seen};
 pub use retention::Batch;
 pub use space::Returned;
 
@@ -174,7 +176,7 @@ pub async fn open(url: &str) -> StoreResult<Arc<dyn Store>> {
 /// The memory of the daemon. Every call is one transaction; every promise is a test of the conformance suite.
 /// A `limit` of 0 means 50.
 #[async_trait]
-pub trait Store: Archive {
+pub trait Store: Archive + Ownership {
     /// Succeeds when the store can be written.
     async fn ping(&self) -> StoreResult<()>;
     /// Waits for the work under way and ends all connections; later calls fail. What was acknowledged is kept without it, too.
@@ -186,7 +188,7 @@ pub trait Store: Archive {
     async fn update_run(&self, run: &Run) -> StoreResult<()>;
     /// Moves offset 0 of a run that is stored as running and has no series yet: its setup took time.
     async fn load_begins(&self, run: &RunId, at: Timestamp) -> StoreResult<()>;
-    /// Marks every run that is stored as running as interrupted (`ended_by` crash, ended at its last interval or `at`), and returns their ids.
+    /// Marks every run that is stored as running, and whose process is not enlisted, as interrupted (`ended_by` crash, ended at its last interval or `at`), and returns their ids.
     async fn interrupt_orphans(&self, at: Timestamp) -> StoreResult<Vec<RunId>>;
     /// The run with this id, or the only run whose id starts or ends with it; `last` is the newest. `None` also when several fit.
     async fn run(&self, id: &str) -> StoreResult<Option<Run>>;
@@ -209,7 +211,8 @@ pub trait Store: Archive {
     /// Findings, newest first; of one run or of all.
     async fn findings(&self, run: Option<&RunId>, limit: u32) -> StoreResult<Vec<Finding>>;
 
-    /// Adds the record of one instant of a schedule. The same schedule and instant again replaces it.
+    /// Adds the record of one instant of a schedule. The same schedule and instant again replaces it, unless it names the run that was
+    /// started for it.
     async fn record_tick(&self, tick: &Tick) -> StoreResult<()>;
     /// Records, newest first; of one schedule or of all.
     async fn ticks(&self, schedule: Option<&str>, limit: u32) -> StoreResult<Vec<Tick>>;

@@ -9,7 +9,7 @@ use serde::de::DeserializeOwned;
 
 use super::dialect::{Columns, Dialect, Value, params};
 use super::shared::{Tx, json, limit_or_default};
-use super::{RunFilter, StoreError, StoreResult, sql};
+use super::{Owner, RunFilter, StoreError, StoreResult, sql};
 use crate::model::run::{EndedBy, Run, RunId, RunStatus, Trigger, Verdict};
 use crate::model::units::Timestamp;
 
@@ -95,9 +95,10 @@ fn values(run: &Run) -> StoreResult<(Vec<Value<'_>>, usize)> {
     Ok((values, 7))
 }
 
-pub(super) async fn start<D: Dialect>(tx: &mut Tx<'_, D>, run: &Run) -> StoreResult<()> {
+pub(super) async fn start<D: Dialect>(tx: &mut Tx<'_, D>, run: &Run, owner: Option<&Owner>) -> StoreResult<()> {
     let (mut values, start) = values(run)?;
     values.insert(start, run.started_at.into());
+    values.push(owner.map(|owner| owner.id.as_str()).into());
     match tx.execute(sql::INSERT_RUN, &values).await {
         Ok(_) => Ok(()),
         Err(StoreError::Duplicate(_)) => Err(StoreError::Duplicate(format!("run {}", run.id))),

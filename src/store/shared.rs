@@ -2,6 +2,7 @@
 //! (`runs`, `series`, `readings`, `journal`, `alerts`). Writers and readers have pools of their own, so that a long
 //! question never holds up the writing of a second.
 
+use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -12,8 +13,8 @@ use sqlx::{Arguments, Transaction};
 use super::dialect::{Columns, Dialect, ErrorKind, Value};
 use super::readings::SeriesKeys;
 use super::{
-    AlertChange, OutboxStats, ReadingFilter, RunFilter, SeriesBatch, Settlement, Store, StoreError, StoreResult, alerts, journal, readings,
-    rollup, runs, series, sql,
+    AlertChange, OutboxStats, Owner, ReadingFilter, RunFilter, SeriesBatch, Settlement, Store, StoreError, StoreResult, alerts, journal,
+    owners, readings, rollup, runs, series, sql,
 };
 use crate::model::alerting::{AlertInstance, OutboxState, Outgoing, Transition};
 use crate::model::control::Standstill;
@@ -42,12 +43,24 @@ pub(super) struct SqlStore<D: Dialect> {
     read: Pool<D>,
     pub(super) place: String,
     series_keys: SeriesKeys,
+    /// In whose name is written.
+    owner: Mutex<Option<Owner>>,
 }
 
 impl<D: Dialect> SqlStore<D> {
     /// A store on open pools (which may be the same); `place` names the database in errors, without secrets.
     pub(super) fn new(write: Pool<D>, read: Pool<D>, place: String) -> Self {
-        Self { write, read, place, series_keys: SeriesKeys::default() }
+        Self { write, read, place, series_keys: SeriesKeys::default(), owner: Mutex::default() }
+    }
+
+    /// From now on is written in the name of `owner`.
+    pub(super) fn belongs_to(&self, owner: Owner) {
+        *self.owner.lock().unwrap_or_else(PoisonError::into_inner) = Some(owner);
+    }
+
+    /// In whose name is written; `None` before it has enlisted.
+    pub(super) fn owner(&self) -> Option<Owner> {
+        self.owner.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     /// A transaction that writes.
@@ -214,7 +227,7 @@ impl<D: Dialect> Store for SqlStore<D> {
 
     async fn start_run(&self, run: &Run) -> StoreResult<()> {
         let mut tx = self.writing().await?;
-        runs::start(&mut tx, run).await?;
+        runs::start(&mut tx, run, self.owner().as_ref()).await?;
         tx.commit().await
     }
 
@@ -295,7 +308,7 @@ impl<D: Dialect> Store for SqlStore<D> {
 
     async fn record_tick(&self, tick: &Tick) -> StoreResult<()> {
         let mut tx = self.writing().await?;
-        journal::record_tick(&mut tx, tick).await?;
+        journal::save_tick(&mut tx, tick).await?;
         tx.commit().await
     }
 
@@ -319,6 +332,7 @@ impl<D: Dialect> Store for SqlStore<D> {
 
     async fn commit_alerts(&self, change: &AlertChange) -> StoreResult<()> {
         let mut tx = self.writing().await?;
+        owners::check_charge(&mut tx, self.owner().as_ref()).await?;
         alerts::commit(&mut tx, change).await?;
         tx.commit().await
     }
@@ -329,7 +343,7 @@ impl<D: Dialect> Store for SqlStore<D> {
 
     async fn lease_messages(&self, now: Timestamp, lease: Duration, limit: u32) -> StoreResult<Vec<Outgoing>> {
         let mut tx = self.writing().await?;
-        let messages = alerts::lease(&mut tx, now, lease, limit).await?;
+        let messages = alerts::lease(&mut tx, now, lease, limit, self.owner().as_ref().map(|owner| owner.id.as_str())).await?;
         tx.commit().await?;
         Ok(messages)
     }

@@ -23,7 +23,7 @@ macro_rules! lease {
              AND e.incident = o.incident AND e.channel = o.channel AND (e.seq < o.seq OR (e.seq = o.seq AND e.num < o.num))) \
              ORDER BY o.num LIMIT $3",
             $locking,
-            ") UPDATE outbox SET leased_until = $2 FROM due WHERE num = due_num RETURNING ",
+            ") UPDATE outbox SET leased_until = $2, owner = $4 FROM due WHERE num = due_num RETURNING ",
             outbox_columns!()
         )
     };
@@ -32,8 +32,11 @@ macro_rules! lease {
 pub(super) const PING: &str = "UPDATE store_meta SET pings = pings + 1 WHERE id = 1";
 pub(super) const VERSION: &str = "SELECT max(version) FROM _sqlx_migrations";
 
-pub(super) const INSERT_RUN: &str =
-    concat!("INSERT INTO runs (", run_columns!(), ") VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17)");
+pub(super) const INSERT_RUN: &str = concat!(
+    "INSERT INTO runs (",
+    run_columns!(),
+    ", owner) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18)"
+);
 pub(super) const UPDATE_RUN: &str = "UPDATE runs SET profile = $2, target = $3, trigger_by = $4, trigger_name = $5, digest = $6, \
     target_version = $7, ended_at = $8, status = $9, ended_by = $10, verdict = $11, reasons = $12, catalog = $13, summary = $14, \
     thresholds = $15, controls = $16 WHERE id = $1";
@@ -54,7 +57,7 @@ pub(super) const RUNS: &str = concat!(
 );
 pub(super) const RUN_KEY: &str = "SELECT num, started_at FROM runs WHERE id = $1";
 pub(super) const ORPHANS: &str = "SELECT r.num, r.id, r.reasons, (SELECT max(i.at) FROM intervals i WHERE i.run = r.num) FROM runs r \
-    WHERE r.status = 'running' ORDER BY r.num";
+    WHERE r.status = 'running' AND (r.owner IS NULL OR NOT EXISTS (SELECT 1 FROM owners o WHERE o.id = r.owner)) ORDER BY r.num";
 pub(super) const INTERRUPT: &str =
     "UPDATE runs SET status = 'interrupted', ended_by = 'crash', ended_at = $2, reasons = $3 WHERE num = $1 AND status = 'running'";
 
@@ -116,7 +119,8 @@ pub(super) const FINDINGS: &str = "SELECT r.id, f.kind, f.severity, f.title, f.e
 
 pub(super) const SAVE_TICK: &str = "INSERT INTO ticks (schedule, due, profile, decided, outcome, reason, run) \
     VALUES ($1, $2, $3, $4, $5, $6, $7) ON CONFLICT (schedule, due) DO UPDATE SET profile = excluded.profile, \
-    decided = excluded.decided, outcome = excluded.outcome, reason = excluded.reason, run = excluded.run";
+    decided = excluded.decided, outcome = excluded.outcome, reason = excluded.reason, run = excluded.run \
+    WHERE ticks.run IS NULL OR ticks.run = excluded.run";
 pub(super) const TICKS: &str = "SELECT schedule, profile, due, decided, outcome, reason, run FROM ticks \
     WHERE ($1 IS NULL OR schedule = $1) ORDER BY due DESC, schedule LIMIT $2";
 
@@ -151,3 +155,52 @@ pub(super) const MESSAGE_EXISTS: &str = "SELECT count(*) FROM outbox WHERE id = 
 pub(super) const MESSAGES: &str =
     concat!("SELECT ", outbox_columns!(), " FROM outbox WHERE ($1 IS NULL OR state = $1) ORDER BY created_at DESC, num DESC LIMIT $2");
 pub(super) const OUTBOX_STATS: &str = "SELECT count(*), min(created_at) FROM outbox WHERE state = 'waiting'";
+
+/// Times by the database's clock, in microseconds.
+macro_rules! owners {
+    ($now:literal) => {
+        concat!("SELECT id, host, pid, process, started_at, heartbeat, ", $now, " FROM owners ORDER BY id")
+    };
+}
+macro_rules! beat {
+    ($now:literal) => {
+        concat!(
+            "INSERT INTO owners (id, host, pid, process, started_at, heartbeat) VALUES ($1, $2, $3, $4, $5, ",
+            $now,
+            ") ON CONFLICT (id) DO UPDATE SET heartbeat = excluded.heartbeat"
+        )
+    };
+}
+macro_rules! hold {
+    ($now:literal) => {
+        concat!(
+            "INSERT INTO leases (name, owner, since) VALUES ($1, $2, ",
+            $now,
+            ") ON CONFLICT (name) DO UPDATE SET owner = excluded.owner, since = excluded.since \
+             WHERE NOT EXISTS (SELECT 1 FROM owners o WHERE o.id = leases.owner)"
+        )
+    };
+}
+macro_rules! sqlite_now {
+    ($statement:ident) => {
+        $statement!("CAST(unixepoch('subsec') * 1000000 AS INTEGER)")
+    };
+}
+macro_rules! postgres_now {
+    ($statement:ident) => {
+        $statement!("CAST(extract(epoch FROM clock_timestamp()) * 1000000 AS BIGINT)")
+    };
+}
+pub(super) const OWNERS_SQLITE: &str = sqlite_now!(owners);
+pub(super) const OWNERS_POSTGRES: &str = postgres_now!(owners);
+pub(super) const BEAT_SQLITE: &str = sqlite_now!(beat);
+pub(super) const BEAT_POSTGRES: &str = postgres_now!(beat);
+pub(super) const HOLD_SQLITE: &str = sqlite_now!(hold);
+pub(super) const HOLD_POSTGRES: &str = postgres_now!(hold);
+pub(super) const HOLDER: &str =
+    "SELECT l.owner, o.host, o.pid, o.started_at FROM leases l LEFT JOIN owners o ON o.id = l.owner WHERE l.name = $1";
+pub(super) const HELD_BY_OTHERS: &str = "SELECT count(*) FROM leases WHERE name = $1 AND owner <> $2";
+pub(super) const DISMISS: &str = "DELETE FROM owners WHERE id = $1 AND heartbeat = $2";
+pub(super) const RESIGN: &str = "DELETE FROM owners WHERE id = $1";
+pub(super) const FREE_LEASES: &str = "DELETE FROM leases WHERE owner = $1";
+pub(super) const FREE_MESSAGES: &str = "UPDATE outbox SET leased_until = NULL WHERE owner = $1 AND state = 'waiting'";

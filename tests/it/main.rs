@@ -17,4 +17,5 @@ mod probes;
 mod scheduling;
 mod server;
 mod servers;
+mod several;
 mod store;

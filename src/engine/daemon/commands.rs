@@ -32,10 +32,10 @@ impl Daemon {
             }
             Command::Control(id, steer, answer) => self.control(&id, steer, answer),
             Command::StopAll(by, hold, answer) => {
-                let _ = answer.send(Ok(self.stop_all(&by, hold)));
+                let _ = answer.send(self.standing_by().map_or_else(|| Ok(self.stop_all(&by, hold)), Err));
             }
             Command::Resume(by, answer) => {
-                let _ = answer.send(self.resume(&by));
+                let _ = answer.send(self.standing_by().map_or_else(|| self.resume(&by), Err));
             }
             Command::Analyse(id, answer) => self.analyse(id, answer),
             Command::Reload(answer) => {
@@ -69,6 +69,7 @@ impl Daemon {
     fn start_by_command(&mut self, profile: String, trigger: Trigger, answer: oneshot::Sender<Result<RunId, Refusal>>) {
         let refusal = match (self.setup.profiles.get(&profile), &self.standstill) {
             (None, _) => Some(Refusal::Unknown(format!("there is no profile `{profile}`"))),
+            (Some(_), _) if !self.in_charge => self.standing_by(),
             (Some(_), _) if self.stopping => Some(Refusal::NotNow("the daemon is stopping".into())),
             (Some(_), Some(standstill)) => Some(Refusal::NotNow(standstill.to_string())),
             (Some(found), None) => self
@@ -148,13 +149,13 @@ impl Daemon {
                 say_what_needs_a_restart(&before, &self.setup);
                 self.setup.seed(&self.parts.metrics);
                 self.parts.setup.send_replace(self.setup.clone());
-                self.prober = Some(Prober::start(self.setup.targets.values(), &self.parts.prober));
+                self.prober = self.in_charge.then(|| Prober::start(self.setup.targets.values(), &self.parts.prober));
                 // An instant that is due already and waits for its jitter, or for the next tick, is not forgotten.
                 let same = |name: &String| before.schedules.get(name).zip(self.setup.schedules.get(name)).is_some_and(same_instants);
                 self.planned.retain(|name, _| same(name));
                 let schedules: Vec<Schedule> = self.setup.schedules.values().cloned().collect();
                 for schedule in &schedules {
-                    if !self.planned.contains_key(&schedule.name) {
+                    if self.in_charge && !self.planned.contains_key(&schedule.name) {
                         self.plan(schedule, now);
                     }
                 }

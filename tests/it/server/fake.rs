@@ -27,8 +27,8 @@ use plimsoll::model::units::Timestamp;
 use plimsoll::probe::{Probe, ProbeParts, ProbeSettings, ProbeSpec};
 use plimsoll::server::{ServerParts, serve};
 use plimsoll::store::{
-    AlertChange, Archive, Batch, FigureQuery, Kept, OutboxStats, ReadingFilter, ReadingQuery, ReadingSeries, ReadingSpan, Returned,
-    RunFilter, SeriesBatch, Settlement, Store, StoreError, StoreResult, Window,
+    AlertChange, Archive, Batch, FigureQuery, Kept, OutboxStats, Owner, Ownership, ReadingFilter, ReadingQuery, ReadingSeries,
+    ReadingSpan, Returned, RunFilter, Seen, SeriesBatch, Settlement, Store, StoreError, StoreResult, Window,
 };
 use sha2::{Digest, Sha256};
 use tokio::net::TcpListener;
@@ -116,6 +116,34 @@ impl Archive for FakeStore {
         unreachable!("the server never writes")
     }
     async fn compact(&self) -> StoreResult<()> {
+        unreachable!("the server never writes")
+    }
+}
+
+#[async_trait]
+impl Ownership for FakeStore {
+    async fn enlist(&self, _owner: &Owner) -> StoreResult<()> {
+        unreachable!("the server owns nothing")
+    }
+    async fn beat(&self) -> StoreResult<()> {
+        unreachable!("the server owns nothing")
+    }
+    async fn owners(&self) -> StoreResult<Vec<Seen>> {
+        self.here(Vec::new())
+    }
+    async fn dismiss(&self, _gone: &[(String, Timestamp)]) -> StoreResult<usize> {
+        unreachable!("the server owns nothing")
+    }
+    async fn resign(&self) -> StoreResult<()> {
+        unreachable!("the server owns nothing")
+    }
+    async fn hold(&self, _lease: &str) -> StoreResult<Option<Owner>> {
+        unreachable!("the server owns nothing")
+    }
+    async fn start_due(&self, _run: &Run, _tick: &Tick) -> StoreResult<()> {
+        unreachable!("the server never writes")
+    }
+    async fn end_run(&self, _run: &Run, _methods: &[&str], _findings: &[Finding]) -> StoreResult<()> {
         unreachable!("the server never writes")
     }
 }
@@ -322,6 +350,7 @@ pub(crate) fn busy() -> EngineStatus {
         outbox_waiting: 1,
         stopping: false,
         standstill: None,
+        standing_by: None,
     }
 }
 

@@ -1,0 +1,186 @@
+//! Several real processes on one database: who owns which run, who is in charge, and what the others do when one is killed.
+#![expect(clippy::unwrap_used, reason = "a step that fails, fails the test")]
+
+use std::collections::BTreeSet;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use plimsoll::model::run::{EndedBy, RunStatus};
+use plimsoll::model::schedule::TickOutcome;
+use plimsoll::store::Store;
+use tokio::io::AsyncReadExt;
+use tokio::net::TcpListener;
+use tokio::time::Instant;
+
+use crate::servers::bed::{Bed, LONG, metric, profile, run_that_is, run_with_seconds, runs, start_run, with_token};
+use crate::servers::daemon::{Daemon, plimsoll};
+use crate::servers::postgres::Postgres;
+use crate::servers::{Child, PATIENCE, wait_until};
+
+/// The longest time after which another daemon has taken over.
+const TAKEN_OVER: Duration = Duration::from_secs(30);
+
+async fn is_in_charge(daemon: &Daemon) -> bool {
+    metric(daemon, "plimsoll_in_charge").await == Some(1.0)
+}
+
+/// A configuration of the same content under another name.
+fn copied(bed: &Bed, name: &str) -> PathBuf {
+    let path = bed.folder.path().join(name);
+    std::fs::copy(bed.config(), &path).unwrap();
+    path
+}
+
+/// Starts a daemon beside another one.
+async fn another(bed: &Bed) -> Daemon {
+    Daemon::start(bed.folder.path(), &copied(bed, "another.yaml")).await
+}
+
+async fn a_run_beside_the_daemon_is_left_alone(bed: Bed) {
+    bed.configure(&format!("profiles:{}", profile("short", "shop", "8s")));
+    let config = bed.config().display().to_string();
+    let mut alone = Child::spawn("run", bed.folder.path(), &mut plimsoll(&["run", "short", "--config", &config]));
+    let store = bed.store().await;
+    let run = run_with_seconds(&*store, 1).await;
+    let daemon = bed.serve().await;
+    assert!(!daemon.output().contains("interrupted"), "{}", daemon.output());
+    assert_eq!(store.run(&run.id.0).await.unwrap().unwrap().status, RunStatus::Running);
+    assert!(is_in_charge(&daemon).await, "a single run is never in charge");
+    assert_eq!(alone.wait().await.code(), Some(0), "{}", alone.output());
+    assert_eq!(store.run(&run.id.0).await.unwrap().unwrap().status, RunStatus::Finished);
+
+    // One that is killed is noticed while the daemon goes on.
+    let mut alone = Child::spawn("killed", bed.folder.path(), &mut plimsoll(&["run", "short", "--config", &config]));
+    let run = run_with_seconds(&*store, 1).await;
+    alone.signal("KILL");
+    alone.wait().await;
+    let run = wait_until("the run to be marked", LONG, async || {
+        store.run(&run.id.0).await.unwrap().filter(|run| run.status == RunStatus::Interrupted)
+    })
+    .await;
+    assert_eq!(run.ended_by, Some(EndedBy::Crash));
+    daemon.signal("TERM");
+    assert_eq!(daemon.exit_code().await, Some(0));
+    assert_eq!(store.owners().await.unwrap(), [], "everybody has said goodbye");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_run_beside_the_daemon_is_left_alone_on_sqlite() {
+    a_run_beside_the_daemon_is_left_alone(Bed::new().await).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_run_beside_the_daemon_is_left_alone_on_postgres() {
+    let mut bed = Bed::new().await;
+    bed.storage = Postgres::fresh_database().await;
+    a_run_beside_the_daemon_is_left_alone(bed).await;
+}
+
+/// A receiver of webhooks that takes each request and never answers; returns its address and the requests so far.
+async fn silent_receiver() -> (String, std::sync::Arc<std::sync::Mutex<Vec<String>>>) {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = format!("http://{}/hook", listener.local_addr().unwrap());
+    let seen = std::sync::Arc::new(std::sync::Mutex::new(Vec::new()));
+    let kept = seen.clone();
+    tokio::spawn(async move {
+        while let Ok((mut stream, _)) = listener.accept().await {
+            let kept = kept.clone();
+            tokio::spawn(async move {
+                let mut request = vec![0; 65_536];
+                let count = stream.read(&mut request).await.unwrap_or(0);
+                kept.lock().unwrap().push(String::from_utf8_lossy(&request[..count]).into_owned());
+                let _ = stream.read_to_end(&mut Vec::new()).await;
+            });
+        }
+    });
+    (url, seen)
+}
+
+async fn started(store: &dyn Store) -> usize {
+    let ticks = store.ticks(Some("often"), 1_000).await.unwrap();
+    ticks.iter().filter(|tick| tick.outcome == TickOutcome::Started).count()
+}
+
+/// Lines of the mailbox, as (channel's message id).
+fn told(bed: &Bed) -> Vec<String> {
+    let text = std::fs::read_to_string(bed.folder.path().join("box.jsonl")).unwrap_or_default();
+    let id = |line: &str| serde_json::from_str::<serde_json::Value>(line).ok()?["plimsoll"]["id"].as_str().map(str::to_owned);
+    text.lines().filter_map(id).collect()
+}
+
+/// Every instant has one run at most, every run its own instant, and no message was told twice.
+async fn assert_nothing_happened_twice(bed: &Bed, store: &dyn Store) {
+    let ticks = store.ticks(Some("often"), 1_000).await.unwrap();
+    let of_ticks: Vec<_> = ticks.iter().filter_map(|tick| tick.run.clone()).collect();
+    let of_schedule: BTreeSet<_> = runs(store).await.into_iter().filter(|run| run.trigger.by == "schedule").map(|run| run.id).collect();
+    assert_eq!(of_ticks.iter().cloned().collect::<BTreeSet<_>>(), of_schedule);
+    assert_eq!(of_ticks.len(), of_schedule.len());
+    let told = told(bed);
+    assert_eq!(told.len(), told.iter().collect::<BTreeSet<_>>().len(), "told twice: {told:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn of_two_daemons_one_works_and_the_other_takes_over_when_it_is_killed() {
+    let (hook, seen) = silent_receiver().await;
+    let mut bed = Bed::new().await;
+    bed.storage = Postgres::fresh_database().await;
+    bed.configure(&format!(
+        r#"
+profiles:{}
+schedules: {{ often: {{ profile: short, cron: "*/2 * * * * *", timezone: UTC }} }}
+alerts:
+  channels: {{ box: {{ type: file, path: box.jsonl, format: json }}, hook: {{ type: webhook, url: "{hook}", timeout: 50s }} }}
+  routes: [{{ send: [box, hook] }}]
+  rules: {{ some-load: {{ when: "http_reqs: rate > 0.1/s over 1s", severity: high }} }}
+"#,
+        profile("short", "shop", "1s")
+    ));
+    let first = bed.serve().await;
+    let second = another(&bed).await;
+    let store = bed.store().await;
+    assert!(is_in_charge(&first).await && !is_in_charge(&second).await);
+    wait_until("some runs", LONG, async || (started(&*store).await >= 3).then_some(())).await;
+    wait_until("the message to be on its way", LONG, async || (!seen.lock().unwrap().is_empty()).then_some(())).await;
+    let refused = with_token(&second, "POST", "/api/v1/runs", "{\"profile\": \"short\"}").await;
+    assert_eq!(refused.status, 409, "{refused:?}");
+    assert!(refused.body.contains("stands by") && refused.body.contains(&first.id().to_string()), "{refused:?}");
+    assert_eq!(second.try_get("/-/ready").await.unwrap().status, 200, "who stands by is ready to take over");
+    assert_eq!(metric(&second, "plimsoll_requests_total{").await.unwrap_or(0.0).to_bits(), 0f64.to_bits());
+    assert_nothing_happened_twice(&bed, &*store).await;
+
+    let before = (started(&*store).await, seen.lock().unwrap().len());
+    first.kill().await;
+    let killed = Instant::now();
+    wait_until("the other to be in charge", LONG, async || is_in_charge(&second).await.then_some(())).await;
+    wait_until("a run by the other", LONG, async || (started(&*store).await > before.0).then_some(())).await;
+    wait_until("the message to go again", LONG, async || (seen.lock().unwrap().len() > before.1).then_some(())).await;
+    let took = killed.elapsed();
+    assert!(took < TAKEN_OVER, "taken over after {took:?}");
+    assert_nothing_happened_twice(&bed, &*store).await;
+    let missed = store.ticks(Some("often"), 1_000).await.unwrap();
+    assert!(missed.iter().all(|tick| !tick.reason.is_empty()));
+    second.signal("TERM");
+    assert_eq!(second.exit_code().await, Some(0));
+    assert_eq!(store.owners().await.unwrap(), []);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_daemon_that_ends_in_order_is_followed_at_once() {
+    let mut bed = Bed::new().await;
+    bed.storage = Postgres::fresh_database().await;
+    bed.configure(&format!("profiles:{}", profile("endless", "shop", "10m")));
+    let first = bed.serve().await;
+    let second = another(&bed).await;
+    let store = bed.store().await;
+    let id = start_run(&first, "endless").await;
+    run_with_seconds(&*store, 1).await;
+    first.signal("TERM");
+    assert_eq!(first.exit_code().await, Some(0));
+    wait_until("the other to be in charge", PATIENCE, async || is_in_charge(&second).await.then_some(())).await;
+    let run = store.run(&id.0).await.unwrap().unwrap();
+    assert_eq!((run.status, run.ended_by), (RunStatus::Finished, Some(EndedBy::Signal)), "it ended its run itself");
+    start_run(&second, "endless").await;
+    run_that_is(&*store, RunStatus::Running).await;
+    second.signal("TERM");
+    assert_eq!(second.exit_code().await, Some(0));
+}
