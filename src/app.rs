@@ -26,6 +26,7 @@ use crate::engine::prober::{ActiveRuns, ProberParts, Taken};
 use crate::engine::runner::{RunNews, RunnerParts};
 use crate::engine::scheduler::Ticker;
 use crate::engine::setup::Setup;
+use crate::engine::spool::SpoolPlace;
 use crate::engine::taps::{Taps, hand_on};
 use crate::engine::upkeep::{self, UpkeepParts};
 use crate::engine::writer::Writer;
@@ -123,6 +124,7 @@ struct Wiring {
     probe: ProbeParts,
     notify: NotifyParts,
     duty: watch::Receiver<Duty>,
+    spool: Option<SpoolPlace>,
 }
 
 /// Starts everything; `Err` says what could not be started.
@@ -135,7 +137,9 @@ pub async fn start(options: Options) -> anyhow::Result<App> {
     let mut random = random_numbers();
     let this = owner::this_process(&hostname(), random(), clock.now());
     let (duty, duty_in) = watch::channel(Duty::default());
-    let parts = WatchParts { store: store.clone(), clock: clock.clone(), metrics: metrics.clone(), daemon: options.own_store, duty };
+    let spool = spool_of(&options.setup, &this.id);
+    let (store_, clock_, metrics_) = (store.clone(), clock.clone(), metrics.clone());
+    let parts = WatchParts { store: store_, clock: clock_, metrics: metrics_, daemon: options.own_store, duty, spool: spool.clone() };
     let (watching, orphans) = Watch::begin(parts, &this).await?;
     let orphans = orphans.len();
     let address = listener.as_ref().map(TcpListener::local_addr).transpose()?;
@@ -148,6 +152,7 @@ pub async fn start(options: Options) -> anyhow::Result<App> {
         notify: NotifyParts { http, clock: clock.clone(), hostname: hostname(), data_dir: data_dir(&options.setup) },
         clock,
         duty: duty_in,
+        spool,
     };
     options.setup.seed(&wiring.metrics);
     wiring.metrics.config_reload(true, wiring.clock.now());
@@ -194,7 +199,7 @@ async fn assemble(
     random: RandomNumbers,
 ) -> anyhow::Result<EngineHandle> {
     let Wiring { clock, metrics, setup, events, probe, .. } = wiring;
-    let writer = Writer::start(store.clone(), metrics.clone(), &mut tasks.tail);
+    let writer = Writer::start(store.clone(), metrics.clone(), wiring.spool.clone(), &mut tasks.tail);
     let (readings, readings_in) = mpsc::channel(1_024);
     let (alert_readings, alert_readings_in) = mpsc::channel(1_024);
     let (news, news_in) = mpsc::channel(1_024);
@@ -372,6 +377,13 @@ fn link_base(setup: &Setup, address: Option<SocketAddr>) -> Option<String> {
 
 fn data_dir(setup: &Setup) -> PathBuf {
     setup.storage.data_dir.clone()
+}
+
+/// Where this process keeps what the database does not take; nowhere when the database ends with the process.
+fn spool_of(setup: &Setup, name: &str) -> Option<SpoolPlace> {
+    let storage = &setup.storage;
+    let database = store::name_of(storage.url.expose())?;
+    Some(SpoolPlace { folder: storage.spool.clone(), limit: storage.spool_limit, database, name: name.into() })
 }
 
 fn hostname() -> String {

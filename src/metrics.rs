@@ -158,6 +158,8 @@ families! {
     gauge config_success_at = "plimsoll_config_last_reload_success_timestamp_seconds" [] "When the configuration in force was read.";
     counter storage_errors = "plimsoll_storage_errors_total" ["operation"] "Calls of the store that failed.";
     counter intervals_lost = "plimsoll_intervals_lost_total" [] "Seconds of runs that could not be stored.";
+    gauge spool_records = "plimsoll_spool_records" [] "Records that wait in the spool for the database.";
+    gauge spool_bytes = "plimsoll_spool_bytes" [] "Size of the spool.";
     gauge in_charge = "plimsoll_in_charge" [] "1 when this daemon is in charge of the database, 0 when it stands by.";
     counter series_overflow = "plimsoll_series_overflow_total" [] "Times that figures were counted under `other` because there are too many series.";
     gauge build_info = "plimsoll_build_info" ["version"] "Version of Plimsoll; always 1.";
@@ -248,6 +250,7 @@ impl Metrics {
         for counter in [&metrics.families.intervals_lost, &metrics.families.series_overflow] {
             counter.with_label_values::<&str>(&[]).inc_by(0);
         }
+        metrics.spooled(0, 0);
         metrics.families.generator_cpu.with_label_values::<&str>(&[]).inc_by(0.0);
         metrics.families.scheduler_lag.with_label_values::<&str>(&[]);
         metrics

@@ -11,6 +11,8 @@ use tokio::time::{Instant, MissedTickBehavior, interval};
 use tokio_util::sync::CancellationToken;
 
 use super::owner::{Life, SILENCE, is_gone, life_of};
+use super::spool::SpoolPlace;
+use super::writer::take_over;
 use crate::clock::SharedClock;
 use crate::metrics::Metrics;
 use crate::model::run::RunId;
@@ -56,12 +58,16 @@ pub struct WatchParts {
     pub daemon: bool,
     /// Whether it is in charge.
     pub duty: watch::Sender<Duty>,
+    /// Where processes that are gone may have left what the database did not take.
+    pub spool: Option<SpoolPlace>,
 }
 
 /// Shows that this process lives, and looks at the others.
 pub struct Watch {
     parts: WatchParts,
     others: Others,
+    /// Spools have to be looked for.
+    look_for_spools: bool,
     unreachable: bool,
 }
 
@@ -69,7 +75,7 @@ impl Watch {
     /// Enlists this process. A daemon frees what belongs to processes that are gone, and takes charge if it can; then it marks runs
     /// of processes that are gone as interrupted and returns them.
     pub async fn begin(parts: WatchParts, this: &Owner) -> StoreResult<(Self, Vec<RunId>)> {
-        let mut watch = Self { parts, others: Others::default(), unreachable: false };
+        let mut watch = Self { parts, others: Others::default(), look_for_spools: true, unreachable: false };
         watch.parts.store.enlist(this).await?;
         if !watch.parts.daemon {
             watch.tell(&Duty { in_charge: true, other: None });
@@ -130,11 +136,27 @@ impl Watch {
             }
             let gone: Vec<(String, Timestamp)> = gone.into_iter().map(|seen| (seen.owner.id, seen.beat)).collect();
             store.dismiss(&gone).await?;
+            self.look_for_spools = true;
         }
         let duty = Duty::of(store.hold(CHARGE).await?.as_ref());
+        if duty.in_charge && self.look_for_spools {
+            // Before runs are marked as interrupted: their ends may be there.
+            self.empty_spools().await?;
+            self.look_for_spools = false;
+        }
+        let store = &self.parts.store;
         let orphans = if duty.in_charge { store.interrupt_orphans(self.parts.clock.now()).await? } else { Vec::new() };
         self.tell(&duty);
         Ok(orphans)
+    }
+
+    async fn empty_spools(&self) -> StoreResult<()> {
+        let Some(place) = &self.parts.spool else { return Ok(()) };
+        let (written, refused) = take_over(&self.parts.store, &self.parts.metrics, place).await?;
+        if written + refused > 0 {
+            tracing::info!(written, refused, "what an earlier process could not store is stored now");
+        }
+        Ok(())
     }
 
     fn tell(&self, duty: &Duty) {

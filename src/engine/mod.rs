@@ -22,6 +22,7 @@ mod reload;
 pub mod runner;
 pub mod scheduler;
 pub mod setup;
+pub mod spool;
 pub mod steer;
 pub mod summary;
 pub mod taps;

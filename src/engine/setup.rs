@@ -81,11 +81,21 @@ pub struct StorageSetup {
     pub data_dir: PathBuf,
     /// How long what is kept.
     pub retention: Policies,
+    /// Folder for what the database does not take.
+    pub spool: PathBuf,
+    /// Most bytes there.
+    pub spool_limit: u64,
 }
 
 impl Default for StorageSetup {
     fn default() -> Self {
-        Self { url: Secret::new("sqlite://plimsoll.db"), data_dir: PathBuf::from("."), retention: Policies::default() }
+        Self {
+            url: Secret::new("sqlite://plimsoll.db"),
+            data_dir: PathBuf::from("."),
+            retention: Policies::default(),
+            spool: PathBuf::from("spool"),
+            spool_limit: 256 << 20,
+        }
     }
 }
 

@@ -1,15 +1,21 @@
-//! The one writer of series: gathers a second's intervals and readings into one transaction, and keeps what the database does
-//! not take, within a bound, until it does. What could not be kept is counted and said; a run never stops or waits for its storage.
-//! What the database refuses for its own sake, again and again, is given up, so that it does not hold up everything behind it.
+//! The one writer of series: gathers what comes within half a second into one transaction, and keeps what the database does not take,
+//! within bounds, in a file (`spool`), until it does. What could not be kept is counted and said; a run never stops or waits for its
+//! storage. What the database refuses for its own sake, again and again, is given up, so that it does not hold up everything behind it.
 
-use std::collections::VecDeque;
+mod backlog;
+mod record;
+mod task;
+
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use tokio::sync::{mpsc, oneshot, watch};
-use tokio::time::{MissedTickBehavior, interval};
 
+use self::backlog::Backlog;
+use self::record::{Handed, Write};
+use self::task::Task;
+use super::spool::SpoolPlace;
 use crate::metrics::Metrics;
 use crate::model::control::Standstill;
 use crate::model::finding::Finding;
@@ -17,62 +23,37 @@ use crate::model::measure::Interval;
 use crate::model::run::{Run, RunId};
 use crate::model::schedule::Tick;
 use crate::model::series::Reading;
-use crate::store::{SeriesBatch, Store, StoreError, StoreResult};
+use crate::store::Store;
 
-/// Seconds of series that are kept while the database is away: half an hour of a run with one probe.
+pub use self::task::take_over;
+
+/// Seconds of series that are kept in memory when there is no spool: half an hour of a run with one probe.
 const KEPT: usize = 3_600;
-/// Items in one transaction.
-const BATCH: usize = 512;
-/// How often something that the database refuses is tried before it is given up; about once a second.
-const REFUSALS: u32 = 3;
-
-/// Something to write.
-enum Write {
-    Interval(RunId, Arc<Interval>),
-    Reading(Option<RunId>, Arc<Reading>),
-    RunEnd(Box<Run>, Vec<Finding>),
-    /// What was found of a run that goes on.
-    Findings(RunId, Vec<Finding>),
-    /// What changed about a run that goes on.
-    RunChange(Box<Run>),
-    Tick(Box<Tick>),
-    /// Whether all load stands still.
-    Standstill(Option<Standstill>),
-    Flush(oneshot::Sender<()>),
-}
-
-impl Write {
-    /// Part of a series: one of many, and the first to go when there is too much.
-    fn is_series(&self) -> bool {
-        matches!(self, Self::Interval(..) | Self::Reading(..))
-    }
-}
 
 /// Hands things to the writer.
 #[derive(Clone)]
 pub struct Writer {
-    queue: mpsc::Sender<Write>,
+    queue: mpsc::Sender<Handed>,
     metrics: Arc<Metrics>,
     lost: Arc<AtomicU64>,
     trouble: watch::Receiver<Option<String>>,
 }
 
 impl Writer {
-    /// Starts the writer on `tasks`; it ends when all handles are gone and everything that can be written is.
-    pub fn start(store: Arc<dyn Store>, metrics: Arc<Metrics>, tasks: &mut tokio::task::JoinSet<&'static str>) -> Self {
+    /// Starts the writer on `tasks`; it ends when all handles are gone and everything that can be written is. Without a place for a spool
+    /// it keeps in memory what the store does not take.
+    pub fn start(
+        store: Arc<dyn Store>,
+        metrics: Arc<Metrics>,
+        spool: Option<SpoolPlace>,
+        tasks: &mut tokio::task::JoinSet<&'static str>,
+    ) -> Self {
         // Room for what comes while one call of the store takes as long as it may.
         let (queue, receiver) = mpsc::channel(KEPT);
         let (trouble_sender, trouble) = watch::channel(None);
-        let lost = Arc::new(AtomicU64::new(0));
-        let task = Task {
-            store,
-            metrics: metrics.clone(),
-            pending: VecDeque::new(),
-            batch: BATCH,
-            refusals: 0,
-            lost: lost.clone(),
-            trouble: trouble_sender,
-        };
+        let backlog = Backlog::new(spool, metrics.clone());
+        let lost = backlog.lost.clone();
+        let task = Task::new(store, metrics.clone(), backlog, trouble_sender);
         tasks.spawn(async move {
             task.run(receiver).await;
             "writer"
@@ -93,38 +74,35 @@ impl Writer {
     /// Writes what became of an instant of a schedule; never waits.
     pub fn tick(&self, tick: Tick) {
         self.metrics.tick(&tick);
-        if let Err(mpsc::error::TrySendError::Full(Write::Tick(tick)) | mpsc::error::TrySendError::Closed(Write::Tick(tick))) =
-            self.queue.try_send(Write::Tick(Box::new(tick)))
-        {
-            let (outcome, reason) = (tick.outcome, tick.reason);
-            tracing::error!(schedule = tick.schedule, %outcome, reason, "what became of an instant could not be stored");
+        if let Err(tick) = self.try_put(Write::Tick(Box::new(tick))) {
+            tracing::error!(?tick, "what became of an instant could not be stored");
         }
     }
 
     /// Writes what changed about a run that goes on; never waits.
     pub fn run_changed(&self, run: &Run) {
-        if self.queue.try_send(Write::RunChange(Box::new(run.clone()))).is_err() {
+        if self.try_put(Write::RunChange(Box::new(run.clone()))).is_err() {
             tracing::warn!(run_id = %run.id, "a change of a run could not be stored; its end will be");
         }
     }
 
     /// Writes what was found of a run that goes on; never waits.
     pub fn findings(&self, run: &RunId, findings: Vec<Finding>) {
-        if self.queue.try_send(Write::Findings(run.clone(), findings)).is_err() {
+        if self.try_put(Write::Findings(run.clone(), findings)).is_err() {
             tracing::warn!(run_id = %run, "what was found of a run could not be stored; what is found at its end will be");
         }
     }
 
     /// Writes whether all load stands still; never waits.
     pub fn standstill(&self, standstill: Option<Standstill>) {
-        if self.queue.try_send(Write::Standstill(standstill)).is_err() {
+        if self.try_put(Write::Standstill(standstill)).is_err() {
             tracing::error!("it could not be stored whether all load stands still: a restart will not know");
         }
     }
 
     /// Writes the end of a run, after everything that came before it.
     pub async fn run_ended(&self, run: Run, findings: Vec<Finding>) {
-        if self.queue.send(Write::RunEnd(Box::new(run), findings)).await.is_err() {
+        if self.queue.send(Handed::Write(Write::RunEnd(Box::new(run), findings))).await.is_err() {
             tracing::error!("the end of a run could not be stored: the writer has ended");
         }
     }
@@ -132,7 +110,7 @@ impl Writer {
     /// Waits until everything handed over so far has been tried, at most so long; says whether that was in time.
     pub async fn flush(&self, limit: Duration) -> bool {
         let (done, wait) = oneshot::channel();
-        let flushed = async { self.queue.send(Write::Flush(done)).await.is_ok() && wait.await.is_ok() };
+        let flushed = async { self.queue.send(Handed::Flush(done)).await.is_ok() && wait.await.is_ok() };
         tokio::time::timeout(limit, flushed).await.unwrap_or(false)
     }
 
@@ -146,170 +124,21 @@ impl Writer {
         self.trouble.borrow().clone()
     }
 
+    /// Gives back what finds no room.
+    fn try_put(&self, write: Write) -> Result<(), Write> {
+        match self.queue.try_send(Handed::Write(write)) {
+            Err(mpsc::error::TrySendError::Full(Handed::Write(write)) | mpsc::error::TrySendError::Closed(Handed::Write(write))) => {
+                Err(write)
+            }
+            Ok(()) | Err(_) => Ok(()),
+        }
+    }
+
     fn put(&self, write: Write) {
-        if self.queue.try_send(write).is_err() {
+        if self.try_put(write).is_err() {
             self.lost.fetch_add(1, Ordering::Relaxed);
             self.metrics.intervals_lost(1);
         }
-    }
-}
-
-struct Task {
-    store: Arc<dyn Store>,
-    metrics: Arc<Metrics>,
-    pending: VecDeque<Write>,
-    /// Items in the next transaction: one by one after a refusal, to find the one that is refused.
-    batch: usize,
-    /// How often the first of `pending` was refused.
-    refusals: u32,
-    lost: Arc<AtomicU64>,
-    trouble: watch::Sender<Option<String>>,
-}
-
-impl Task {
-    async fn run(mut self, mut receiver: mpsc::Receiver<Write>) {
-        let mut every_second = interval(Duration::from_secs(1));
-        every_second.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        loop {
-            tokio::select! {
-                _ = every_second.tick() => self.write_pending().await,
-                write = receiver.recv() => match write {
-                    Some(Write::Flush(done)) => {
-                        self.write_pending().await;
-                        // The one who asked may have given up waiting.
-                        let _ = done.send(());
-                    }
-                    Some(write @ (Write::RunEnd(..) | Write::Findings(..) | Write::RunChange(_) | Write::Tick(_) | Write::Standstill(_))) => {
-                        self.keep(write);
-                        self.write_pending().await;
-                    }
-                    Some(write) => self.keep(write),
-                    None => {
-                        self.write_pending().await;
-                        return self.say_what_is_left();
-                    }
-                },
-            }
-        }
-    }
-
-    fn say_what_is_left(&self) {
-        let runs: Vec<&str> = self
-            .pending
-            .iter()
-            .filter_map(|write| if let Write::RunEnd(run, _) = write { Some(run.id.0.as_str()) } else { None })
-            .collect();
-        if !self.pending.is_empty() {
-            let runs = runs.join(", ");
-            tracing::error!(lost = self.pending.len(), ends_of_runs = runs, "the store did not take everything before the end");
-        }
-    }
-
-    /// Keeps something until it is written; drops the oldest series when there is too much, then the oldest records of instants. Ends
-    /// of runs are not dropped for want of room: there are few, because a run that cannot be stored does not start.
-    fn keep(&mut self, write: Write) {
-        self.pending.push_back(write);
-        if self.pending.len() <= KEPT {
-            return;
-        }
-        let oldest = self.pending.iter().position(Write::is_series);
-        let oldest = oldest
-            .or_else(|| self.pending.iter().position(|write| matches!(write, Write::Tick(_) | Write::RunChange(_) | Write::Findings(..))));
-        if let Some(oldest) = oldest {
-            if oldest == 0 {
-                self.refusals = 0;
-            }
-            self.lose(oldest);
-        }
-    }
-
-    fn lose(&mut self, index: usize) {
-        if self.pending.remove(index).is_some_and(|write| write.is_series()) {
-            self.lost.fetch_add(1, Ordering::Relaxed);
-            self.metrics.intervals_lost(1);
-        }
-    }
-
-    /// Writes as much as the store takes.
-    async fn write_pending(&mut self) {
-        while let Some(first) = self.pending.front() {
-            let written = match first {
-                Write::RunEnd(run, findings) => self.store.end_run(run, super::findings::METHODS, findings).await.map(|()| 1),
-                Write::Findings(run, findings) => self.store.save_findings(run, findings).await.map(|()| 1),
-                Write::RunChange(run) => self.store.update_run(run).await.map(|()| 1),
-                Write::Standstill(standstill) => self.store.set_standstill(standstill.as_ref()).await.map(|()| 1),
-                Write::Tick(tick) => self.store.record_tick(tick).await.map(|()| 1),
-                Write::Interval(..) | Write::Reading(..) | Write::Flush(_) => self.write_batch().await,
-            };
-            match written {
-                Ok(count) => {
-                    self.pending.drain(..count);
-                    self.refusals = 0;
-                    self.batch = (self.batch * 2).min(BATCH);
-                    self.say(None);
-                }
-                Err(error) => {
-                    self.metrics.storage_error("append");
-                    self.say(Some(&error.to_string()));
-                    if !self.give_up(&error) {
-                        return;
-                    }
-                }
-            }
-        }
-    }
-
-    /// After a refusal that is about the data and not about the database: looks for the item, and gives it up after some tries. True
-    /// when there is something else to try at once.
-    fn give_up(&mut self, error: &StoreError) -> bool {
-        if !matches!(error, StoreError::Other(_) | StoreError::Corrupt(_) | StoreError::Duplicate(_)) {
-            return false;
-        }
-        let series = self.pending.front().is_some_and(Write::is_series);
-        if series && self.batch > 1 {
-            self.batch = 1;
-            return true;
-        }
-        self.refusals += 1;
-        if self.refusals < REFUSALS {
-            return false;
-        }
-        tracing::error!(%error, "the store refuses something again and again; it is given up");
-        self.refusals = 0;
-        self.lose(0);
-        true
-    }
-
-    /// Writes the series before the next other thing in one transaction; returns how many.
-    async fn write_batch(&self) -> StoreResult<usize> {
-        let mut batch = SeriesBatch::default();
-        for write in self.pending.iter().take(self.batch) {
-            match write {
-                Write::Interval(run, interval) => batch.intervals.push((run.clone(), Interval::clone(interval))),
-                Write::Reading(run, reading) => batch.readings.push((run.clone(), Reading::clone(reading))),
-                Write::RunEnd(..) | Write::Findings(..) | Write::RunChange(_) | Write::Tick(_) | Write::Standstill(_) | Write::Flush(_) => {
-                    break;
-                }
-            }
-        }
-        self.store.append(&batch).await?;
-        Ok(batch.intervals.len() + batch.readings.len())
-    }
-
-    /// Says once when storing fails and once when it works again.
-    fn say(&self, trouble: Option<&str>) {
-        self.trouble.send_if_modified(|before| {
-            let changed = before.is_some() != trouble.is_some();
-            if changed {
-                match trouble {
-                    Some(error) => tracing::error!(error, kept = self.pending.len(), "the store does not take data; it is kept in memory"),
-                    None => tracing::info!("the store takes data again"),
-                }
-            }
-            let differs = before.as_deref() != trouble;
-            *before = trouble.map(str::to_owned);
-            differs
-        });
     }
 }
 
@@ -318,6 +147,7 @@ mod tests {
     use tokio::task::JoinSet;
 
     use super::super::launch::new_run;
+    use super::backlog::Source;
     use super::*;
     use crate::model::profile::Profile;
     use crate::model::run::{RunStatus, Trigger};
@@ -363,7 +193,7 @@ mod tests {
     async fn writer(tasks: &mut JoinSet<&'static str>) -> (Writer, Arc<dyn Store>) {
         let store = store::open("sqlite::memory:").await.unwrap();
         store.start_run(&run("a")).await.unwrap();
-        (Writer::start(store.clone(), Arc::new(Metrics::new()), tasks), store)
+        (Writer::start(store.clone(), Arc::new(Metrics::new()), None, tasks), store)
     }
 
     #[tokio::test]
@@ -399,21 +229,76 @@ mod tests {
         assert_eq!(writer.trouble(), None);
     }
 
-    #[tokio::test]
-    async fn of_too_much_the_oldest_seconds_go_and_are_counted() {
-        let store = store::open("sqlite::memory:").await.unwrap();
-        let (trouble, _) = watch::channel(None);
-        let lost = Arc::new(AtomicU64::new(0));
-        let metrics = Arc::new(Metrics::new());
-        let pending = VecDeque::new();
-        let mut task = Task { store, metrics, pending, batch: BATCH, refusals: 0, lost: lost.clone(), trouble };
-        task.keep(Write::RunEnd(Box::new(run("a")), Vec::new()));
-        task.keep(Write::Tick(Box::new(tick())));
+    #[test]
+    fn of_too_much_the_oldest_seconds_go_and_are_counted() {
+        let mut backlog = Backlog::new(None, Arc::new(Metrics::new()));
+        backlog.keep(Write::RunEnd(Box::new(run("a")), Vec::new()));
+        backlog.keep(Write::Tick(Box::new(tick())));
         for at in 0..KEPT as u32 + 8 {
-            task.keep(Write::Interval(RunId("b".into()), second(at)));
+            backlog.keep(Write::Interval(RunId("b".into()), second(at)));
         }
-        assert_eq!((task.pending.len(), lost.load(Ordering::Relaxed)), (KEPT, 10));
-        assert!(matches!(task.pending[0], Write::RunEnd(..)) && matches!(task.pending[1], Write::Tick(_)));
-        assert!(matches!(&task.pending[2], Write::Interval(_, oldest) if oldest.second == 10));
+        assert_eq!((backlog.len(), backlog.lost.load(Ordering::Relaxed)), (KEPT as u64, 10));
+        assert_eq!(backlog.spill(), 0, "there is no spool");
+        for (wanted, count) in [("RunEnd", 1), ("Tick", 1), ("Interval(RunId(\"b\"), Interval { second: 10,", 512)] {
+            let (source, writes) = backlog.next(512).unwrap();
+            assert!(format!("{:?}", writes[0]).starts_with(wanted), "{:?}", writes[0]);
+            assert_eq!((source, writes.len()), (Source::Memory, count));
+            backlog.done(source, count);
+        }
+    }
+
+    fn place(folder: &tempfile::TempDir, limit: u64) -> SpoolPlace {
+        SpoolPlace { folder: folder.path().into(), limit, database: "memory".into(), name: "this".into() }
+    }
+
+    #[test]
+    fn what_is_spilled_comes_first_and_what_finds_no_room_is_counted() {
+        let folder = tempfile::tempdir().unwrap();
+        let mut backlog = Backlog::new(Some(place(&folder, 1_000)), Arc::new(Metrics::new()));
+        for at in 0..100 {
+            backlog.keep(Write::Interval(RunId("b".into()), second(at)));
+        }
+        backlog.keep(Write::RunEnd(Box::new(run("b")), Vec::new()));
+        let kept = backlog.spill();
+        let lost = backlog.lost.load(Ordering::Relaxed);
+        assert!(lost > 0 && lost < 100, "{lost}");
+        assert_eq!(kept as u64, 101 - lost);
+        backlog.keep(Write::Interval(RunId("c".into()), second(0)));
+        let mut seen = Vec::new();
+        while let Some((source, writes)) = backlog.next(3) {
+            seen.extend(writes.iter().map(|write| (source, write.is_series())));
+            backlog.done(source, writes.len());
+        }
+        let spooled = kept - 1;
+        assert_eq!(seen[..spooled], vec![(Source::Spool, true); spooled]);
+        assert_eq!(seen[spooled..], [(Source::Spool, false), (Source::Memory, true)]);
+        assert!(backlog.is_empty());
+        backlog.close();
+        assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 0, "an empty spool is removed");
+    }
+
+    #[tokio::test]
+    async fn what_a_process_left_is_stored_and_what_is_refused_is_counted() {
+        let folder = tempfile::tempdir().unwrap();
+        let place = place(&folder, 1 << 20);
+        let metrics = Arc::new(Metrics::new());
+        let mut backlog = Backlog::new(Some(place.clone()), metrics.clone());
+        for at in 0..3 {
+            backlog.keep(Write::Interval(RunId("a".into()), second(at)));
+            backlog.keep(Write::Interval(RunId("nobody's".into()), second(at)));
+        }
+        backlog.keep(Write::RunEnd(Box::new(Run { status: RunStatus::Finished, ..run("a") }), Vec::new()));
+        backlog.keep(Write::Tick(Box::new(tick())));
+        assert_eq!(backlog.spill(), 8);
+        let store = store::open("sqlite::memory:").await.unwrap();
+        store.start_run(&run("a")).await.unwrap();
+        assert_eq!(take_over(&store, &metrics, &place).await.unwrap(), (0, 0), "it is in use");
+        drop(backlog);
+        assert_eq!(take_over(&store, &metrics, &place).await.unwrap(), (5, 3));
+        assert_eq!(seconds(&*store, "a").await, [0, 1, 2]);
+        assert_eq!(store.run("a").await.unwrap().unwrap().status, RunStatus::Finished);
+        assert_eq!(store.ticks(Some("s"), 10).await.unwrap(), [tick()]);
+        assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 0);
+        assert!(metrics.render().contains("plimsoll_intervals_lost_total 3"));
     }
 }

@@ -298,6 +298,12 @@ impl Metrics {
         self.families.storage_errors.with_label_values(&[operation]).inc();
     }
 
+    /// What waits in the spool.
+    pub fn spooled(&self, records: u64, bytes: u64) {
+        self.families.spool_records.with_label_values::<&str>(&[]).set(records as f64);
+        self.families.spool_bytes.with_label_values::<&str>(&[]).set(bytes as f64);
+    }
+
     /// Whether this daemon is in charge of the database.
     pub fn in_charge(&self, in_charge: bool) {
         self.families.in_charge.with_label_values::<&str>(&[]).set(f64::from(u8::from(in_charge)));

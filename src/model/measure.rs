@@ -102,7 +102,7 @@ pub struct CheckCount {
 }
 
 /// One second of one step. Requests belong to the second in which they ended.
-#[derive(Debug, Clone, Default, PartialEq)]
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub struct StepInterval {
     /// Index in the catalog.
     pub step: u16,
@@ -225,7 +225,7 @@ impl Accounting {
 }
 
 /// One second of one scenario.
-#[derive(Debug, Clone, Default, PartialEq)]
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub struct ScenarioInterval {
     /// Index in the catalog.
     pub scenario: u16,
@@ -265,7 +265,7 @@ impl ScenarioInterval {
 }
 
 /// One second of a run: everything that ended in it, per step and per scenario. Sparse: steps without requests are absent.
-#[derive(Debug, Clone, Default, PartialEq)]
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub struct Interval {
     /// Second of the run, from 0.
     pub second: u32,

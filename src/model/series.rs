@@ -31,7 +31,7 @@ impl Point {
 }
 
 /// One reading of one probe.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Reading {
     /// Target that the probe belongs to.
     pub target: String,

@@ -35,6 +35,15 @@ pub(super) trait Dialect: Database + Space {
     /// Takes a lease that nobody has.
     const HOLD: &'static str;
 
+    /// Tables, their columns and the types of these, in their order.
+    const TABLES: &'static str;
+    /// Tables and those that they refer to.
+    const REFERENCES: &'static str;
+    /// What an INSERT needs to set a number that the database would give.
+    const OVERRIDING: &'static str;
+    /// Gives statements that have to be run after rows were inserted with such numbers.
+    const AFTER_IMPORT: &'static str;
+
     /// Adds a value to the arguments of a statement.
     fn bind(arguments: &mut Self::Arguments, value: &Value<'_>) -> Result<(), BoxDynError>;
     /// Runs a statement; returns the number of rows it changed.
@@ -49,6 +58,10 @@ pub(super) trait Dialect: Database + Space {
         sql: &'static str,
         arguments: Self::Arguments,
     ) -> BoxStream<'e, Result<Self::Row, sqlx::Error>>;
+    /// Runs a statement that was put together, of names from the database's catalog only.
+    fn execute_made(connection: &mut Self::Connection, sql: String, arguments: Self::Arguments) -> BoxFuture<'_, Result<u64, sqlx::Error>>;
+    /// Runs a query that was put together, of names from the database's catalog only.
+    fn fetch_made(connection: &mut Self::Connection, sql: String) -> BoxStream<'_, Result<Self::Row, sqlx::Error>>;
     /// Reads a whole number.
     fn int(row: &Self::Row, index: usize) -> Result<Option<i64>, sqlx::Error>;
     /// Reads a number.
@@ -222,6 +235,10 @@ impl<'r, D: Dialect> Columns<'r, D> {
         text.map(|text| serde_json::from_str(text).map_err(|error| self.damaged(error))).transpose()
     }
 
+    pub(super) fn opt_blob(&mut self) -> StoreResult<Option<&'r [u8]>> {
+        self.take(D::blob)
+    }
+
     /// A histogram; NULL is an empty one.
     pub(super) fn histogram(&mut self) -> StoreResult<LatencyHistogram> {
         match self.take(D::blob)? {
@@ -262,6 +279,21 @@ macro_rules! sqlx_calls {
             sqlx::query_with::<Self, _>(sql, arguments).fetch(connection).boxed()
         }
 
+        fn execute_made(
+            connection: &mut Self::Connection,
+            sql: String,
+            arguments: Self::Arguments,
+        ) -> BoxFuture<'_, Result<u64, sqlx::Error>> {
+            Box::pin(async move {
+                let done = sqlx::query_with::<Self, _>(sqlx::AssertSqlSafe(sql), arguments).execute(connection).await?;
+                Ok(done.rows_affected())
+            })
+        }
+
+        fn fetch_made(connection: &mut Self::Connection, sql: String) -> BoxStream<'_, Result<Self::Row, sqlx::Error>> {
+            sqlx::query::<Self>(sqlx::AssertSqlSafe(sql)).fetch(connection).boxed()
+        }
+
         fn int(row: &Self::Row, index: usize) -> Result<Option<i64>, sqlx::Error> {
             row.try_get(index)
         }
@@ -289,6 +321,12 @@ impl Dialect for Sqlite {
     const OWNERS: &'static str = sql::OWNERS_SQLITE;
     const BEAT: &'static str = sql::BEAT_SQLITE;
     const HOLD: &'static str = sql::HOLD_SQLITE;
+    const TABLES: &'static str = "SELECT m.name, c.name, lower(c.type) FROM sqlite_master m JOIN pragma_table_info(m.name) c \
+        WHERE m.type = 'table' AND m.name NOT LIKE 'sqlite!_%' ESCAPE '!' ORDER BY m.name, c.cid";
+    const REFERENCES: &'static str = "SELECT m.name, f.\"table\" FROM sqlite_master m JOIN pragma_foreign_key_list(m.name) f \
+        WHERE m.type = 'table'";
+    const OVERRIDING: &'static str = "";
+    const AFTER_IMPORT: &'static str = "SELECT '' WHERE 1 = 0";
 
     sqlx_calls!();
 
@@ -319,6 +357,16 @@ impl Dialect for Postgres {
     const OWNERS: &'static str = sql::OWNERS_POSTGRES;
     const BEAT: &'static str = sql::BEAT_POSTGRES;
     const HOLD: &'static str = sql::HOLD_POSTGRES;
+    const TABLES: &'static str = "SELECT t.relname::text, a.attname::text, format_type(a.atttypid, NULL) FROM pg_class t \
+        JOIN pg_namespace n ON n.oid = t.relnamespace JOIN pg_attribute a ON a.attrelid = t.oid AND a.attnum > 0 AND NOT a.attisdropped \
+        WHERE n.nspname = current_schema() AND t.relkind IN ('r', 'p') AND NOT t.relispartition ORDER BY t.relname, a.attnum";
+    const REFERENCES: &'static str = "SELECT t.relname::text, o.relname::text FROM pg_constraint c JOIN pg_class t ON t.oid = c.conrelid \
+        JOIN pg_class o ON o.oid = c.confrelid JOIN pg_namespace n ON n.oid = t.relnamespace \
+        WHERE c.contype = 'f' AND n.nspname = current_schema()";
+    const OVERRIDING: &'static str = " OVERRIDING SYSTEM VALUE";
+    const AFTER_IMPORT: &'static str = "SELECT format('SELECT setval(pg_get_serial_sequence(%L, %L), coalesce(max(%I), 0) + 1, false) FROM %I', \
+        quote_ident(t.relname), a.attname, a.attname, t.relname) FROM pg_class t JOIN pg_namespace n ON n.oid = t.relnamespace \
+        JOIN pg_attribute a ON a.attrelid = t.oid WHERE n.nspname = current_schema() AND a.attidentity <> '' AND NOT t.relispartition";
 
     sqlx_calls!();
 

@@ -5,9 +5,11 @@
 mod alerts;
 mod archive;
 mod ask;
+pub mod care;
 mod dialect;
 mod journal;
 mod owners;
+mod portable;
 mod postgres;
 mod readings;
 mod retention;
@@ -28,6 +30,7 @@ use std::time::Duration;
 pub use archive::{Archive, FigureQuery, Kept, ReadingQuery, ReadingSeries, ReadingSpan, Window};
 use async_trait::async_trait;
 pub use owners::{CHARGE, Owner, Ownership, Seen};
+pub use portable::Counts;
 pub use retention::Batch;
 pub use space::Returned;
 
@@ -170,6 +173,15 @@ pub async fn open(url: &str) -> StoreResult<Arc<dyn Store>> {
         "sqlite" => sqlite::open(rest.strip_prefix("//").unwrap_or(rest)).await,
         "postgres" | "postgresql" => postgres::open(url).await,
         _ => Err(StoreError::Unusable("the address must begin with `sqlite://` (a file) or `postgres://` (a server)".into())),
+    }
+}
+
+/// The database that an address means, without user and password: what is kept for it elsewhere is marked so. `None` for one in memory.
+pub fn name_of(url: &str) -> Option<String> {
+    let (scheme, rest) = url.split_once(':').unwrap_or(("", url));
+    match scheme {
+        "sqlite" => Some(rest.strip_prefix("//").unwrap_or(rest)).filter(|path| *path != ":memory:").map(Into::into),
+        _ => postgres::name_of(url),
     }
 }
 

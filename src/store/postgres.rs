@@ -45,6 +45,25 @@ const PARAMETERS: &[&str] = &[
 
 /// Opens the database at `url`.
 pub(super) async fn open(url: &str) -> StoreResult<Arc<dyn Store>> {
+    Ok(Arc::new(open_sql(url).await?))
+}
+
+/// Newest version of the schema.
+pub(super) fn known() -> i64 {
+    schema::newest(&MIGRATIONS)
+}
+
+/// How the schema compares to the program's; nothing is changed.
+pub(super) async fn look(url: &str) -> StoreResult<Schema> {
+    let options = options(url)?;
+    let place = place(&options);
+    let mut connection = connect(&options, &place).await?;
+    check_server(&mut connection, &place).await?;
+    inspect::<Postgres>(&mut connection, &MIGRATIONS, &place).await
+}
+
+/// Opens the database at `url`.
+pub(super) async fn open_sql(url: &str) -> StoreResult<SqlStore<Postgres>> {
     let options = options(url)?;
     let place = place(&options);
     let mut connection = connect(&options, &place).await?;
@@ -60,7 +79,7 @@ pub(super) async fn open(url: &str) -> StoreResult<Arc<dyn Store>> {
         .connect_lazy_with(options);
     let store = SqlStore::new(pool.clone(), pool, place);
     store.ping().await.map_err(explained)?;
-    Ok(Arc::new(store))
+    Ok(store)
 }
 
 /// Reads the address; errors do not repeat it, for it may hold a password.
@@ -89,6 +108,12 @@ fn place(options: &PgConnectOptions) -> String {
     let database = options.get_database().unwrap_or(options.get_username());
     let host = options.get_socket().map_or_else(|| options.get_host().to_owned(), |path| path.display().to_string());
     format!("{}@{host}:{}/{database}", options.get_username(), options.get_port())
+}
+
+/// The database that an address means, without the user.
+pub(super) fn name_of(url: &str) -> Option<String> {
+    let place = place(&options(url).ok()?);
+    Some(place.split_once('@').map_or(place.clone(), |(_, name)| name.into()))
 }
 
 async fn connect(options: &PgConnectOptions, place: &str) -> StoreResult<PgConnection> {

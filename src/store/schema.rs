@@ -17,9 +17,14 @@ pub(super) enum Schema {
     Older(i64),
 }
 
+/// The version that a program brings a database to.
+pub(super) fn newest(migrator: &Migrator) -> i64 {
+    migrator.iter().map(|migration| migration.version).max().unwrap_or(0)
+}
+
 /// Looks at the database; `TooNew` when a newer program changed it.
 pub(super) async fn inspect<D: Dialect>(connection: &mut D::Connection, migrator: &Migrator, place: &str) -> StoreResult<Schema> {
-    let known = migrator.iter().map(|migration| migration.version).max().unwrap_or(0);
+    let known = newest(migrator);
     let found = match number::<D>(connection, D::HAS_MIGRATIONS, place).await? {
         0 => 0,
         _ => number::<D>(connection, sql::VERSION, place).await?,

@@ -159,6 +159,27 @@ impl<'s, D: Dialect> Tx<'s, D> {
         Ok(list)
     }
 
+    /// Runs a statement that was put together, of names from the database's catalog only.
+    pub(super) async fn execute_made(&mut self, sql: String, values: &[Value<'_>]) -> StoreResult<u64> {
+        let arguments = arguments::<D>(values)?;
+        let done = within(self.place, D::execute_made(&mut self.inner, sql, arguments)).await?;
+        done.map_err(|error| store_error::<D>(self.place, &error))
+    }
+
+    /// Runs a query that was put together, of names from the database's catalog only; `read` is shown each row.
+    pub(super) async fn list_made(
+        &mut self,
+        sql: String,
+        mut read: impl FnMut(&mut Columns<'_, D>) -> StoreResult<()> + Send,
+    ) -> StoreResult<()> {
+        let mut rows = D::fetch_made(&mut self.inner, sql);
+        while let Some(row) = within(self.place, rows.next()).await? {
+            let row = row.map_err(|error| store_error::<D>(self.place, &error))?;
+            read(&mut Columns::new(&row)).map_err(|error| placed(self.place, error))?;
+        }
+        Ok(())
+    }
+
     /// The first row of a query.
     pub(super) async fn first<T>(
         &mut self,

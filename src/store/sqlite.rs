@@ -36,10 +36,63 @@ const WAL_BYTES: &str = "67108864";
 
 /// Opens `location`: a path, or `:memory:`.
 pub(super) async fn open(location: &str) -> StoreResult<Arc<dyn Store>> {
+    Ok(Arc::new(open_sql(location).await?))
+}
+
+/// The same for those who need more than the trait.
+pub(super) async fn open_sql(location: &str) -> StoreResult<SqlStore<Sqlite>> {
     open_with(location, &MIGRATIONS).await
 }
 
-async fn open_with(location: &str, migrator: &Migrator) -> StoreResult<Arc<dyn Store>> {
+/// Newest version of the schema.
+pub(super) fn known() -> i64 {
+    schema::newest(&MIGRATIONS)
+}
+
+/// How the schema compares to the program's; nothing is changed.
+pub(super) async fn look(location: &str) -> StoreResult<Schema> {
+    let path = checked_path(location)?;
+    if !path.exists() {
+        return Ok(Schema::Older(0));
+    }
+    let mut connection = options(&path).create_if_missing(false).connect().await.map_err(|error| error_at(&path, &error))?;
+    if is_foreign(&mut connection, location).await? {
+        return Err(StoreError::Unusable(format!("{location} is a database of another program: name another file")));
+    }
+    inspect::<Sqlite>(&mut connection, &MIGRATIONS, location).await
+}
+
+const LOOSE: &str = "SELECT \"table\" || ': a row refers to a row of ' || parent || ' that is not there' FROM pragma_foreign_key_check";
+
+/// What SQLite finds wrong with the file; empty: nothing.
+pub(super) async fn integrity(location: &str) -> StoreResult<Vec<String>> {
+    let path = checked_path(location)?;
+    let failed = |error| error_at(&path, &error);
+    let mut connection = match options(&path).create_if_missing(false).connect().await {
+        Ok(connection) => connection,
+        Err(error) => return damage_or(failed(error)),
+    };
+    let found: Result<Vec<String>, _> = sqlx::query_scalar("PRAGMA integrity_check").fetch_all(&mut connection).await;
+    let mut damage = match found {
+        Ok(found) => found.into_iter().filter(|line| line != "ok").collect::<Vec<_>>(),
+        Err(error) => return damage_or(failed(error)),
+    };
+    let loose: Vec<String> = sqlx::query_scalar(LOOSE).fetch_all(&mut connection).await.map_err(failed)?;
+    damage.extend(loose);
+    Ok(damage)
+}
+
+/// Damage as what a check has found; every other error as it is.
+fn damage_or(error: StoreError) -> StoreResult<Vec<String>> {
+    if let StoreError::Corrupt(text) = error { Ok(vec![text]) } else { Err(error) }
+}
+
+/// What an error means, with what to do about it.
+pub(super) fn error_at(path: &Path, error: &sqlx::Error) -> StoreError {
+    explained(store_error::<Sqlite>(&path.display().to_string(), error), path)
+}
+
+async fn open_with(location: &str, migrator: &Migrator) -> StoreResult<SqlStore<Sqlite>> {
     if location == ":memory:" {
         return in_memory(migrator).await;
     }
@@ -58,16 +111,16 @@ async fn open_with(location: &str, migrator: &Migrator) -> StoreResult<Arc<dyn S
     let readers = whole(pool(READERS)).idle_timeout(Duration::from_secs(60)).connect_lazy_with(options.pragma("query_only", "ON"));
     let store = SqlStore::new(writer, readers, place);
     store.ping().await.map_err(|error| explained(error, &path))?;
-    Ok(Arc::new(store))
+    Ok(store)
 }
 
 /// One connection that never ends, because the database ends with it.
-async fn in_memory(migrator: &Migrator) -> StoreResult<Arc<dyn Store>> {
+async fn in_memory(migrator: &Migrator) -> StoreResult<SqlStore<Sqlite>> {
     let place = "memory";
     let failed = |error| store_error::<Sqlite>(place, &error);
     let pool = pool(1).min_connections(1).connect_with(SqliteConnectOptions::new().in_memory(true)).await.map_err(failed)?;
     migrator.run(&pool).await.map_err(|error| migration_error::<Sqlite>(place, &error))?;
-    Ok(Arc::new(SqlStore::new(pool.clone(), pool, place.into())))
+    Ok(SqlStore::new(pool.clone(), pool, place.into()))
 }
 
 fn pool(connections: u32) -> PoolOptions<Sqlite> {
@@ -92,7 +145,7 @@ fn whole(pool: PoolOptions<Sqlite>) -> PoolOptions<Sqlite> {
     })
 }
 
-fn options(path: &Path) -> SqliteConnectOptions {
+pub(super) fn options(path: &Path) -> SqliteConnectOptions {
     SqliteConnectOptions::new()
         .filename(path)
         .create_if_missing(true)
@@ -165,22 +218,22 @@ async fn is_foreign(connection: &mut SqliteConnection, place: &str) -> StoreResu
     }
 }
 
-/// Copies the database to `FILE.backup-vN`; the copy is complete before it gets that name.
+/// Copies the database to `FILE.backup-vN`.
 async fn back_up(connection: &mut SqliteConnection, path: &Path, version: i64) -> StoreResult<()> {
-    let named = |suffix: &str| {
-        let mut name = path.as_os_str().to_owned();
-        name.push(suffix);
-        PathBuf::from(name)
-    };
-    let (backup, partial) = (named(&format!(".backup-v{version}")), named(&format!(".backup-v{version}.partial")));
-    let failed = |error: std::io::Error| StoreError::Unusable(format!("{}: the backup cannot be written: {error}", backup.display()));
+    copy(connection, &PathBuf::from(format!("{}.backup-v{version}", path.display()))).await
+}
+
+/// Copies the database to a file, in place of a former one; the copy is complete before it gets that name.
+pub(super) async fn copy(connection: &mut SqliteConnection, to: &Path) -> StoreResult<()> {
+    let partial = PathBuf::from(format!("{}.partial", to.display()));
+    let failed = |error: std::io::Error| StoreError::Unusable(format!("{}: the backup cannot be written: {error}", to.display()));
     if partial.exists() {
         std::fs::remove_file(&partial).map_err(failed)?;
     }
     let into = sqlx::query("VACUUM INTO $1").bind(partial.display().to_string()).execute(connection).await;
-    into.map_err(|error| store_error::<Sqlite>(&backup.display().to_string(), &error))?;
+    into.map_err(|error| store_error::<Sqlite>(&to.display().to_string(), &error))?;
     File::open(&partial).and_then(|file| file.sync_all()).map_err(failed)?;
-    std::fs::rename(&partial, &backup).map_err(failed)
+    std::fs::rename(&partial, to).map_err(failed)
 }
 
 /// Says what to do about an error at opening.

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::retention::RawRetention;
-use crate::registry::{FilePath, Secret, Spanned, WebUrl};
+use crate::registry::{ByteSize, FilePath, Secret, Spanned, WebUrl};
 use crate::{choice, settings};
 
 settings! {
@@ -15,6 +15,10 @@ settings! {
         data_dir: optional FilePath,
         /// How long what is kept. Profiles may have their own.
         retention: optional RawRetention,
+        /// Folder for what the database does not take at present; it is written when it does. Without it: `spool` in `data_dir`.
+        spool: optional FilePath,
+        /// Most that is kept there: seconds of runs beyond it are lost, and counted.
+        spool_limit: default ByteSize = ByteSize(256 << 20),
     }
 }
 

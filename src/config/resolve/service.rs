@@ -27,7 +27,9 @@ impl Resolver<'_> {
                 "write `sqlite://plimsoll.db` or `postgres://user@host/database` as `url`",
             );
         }
-        StorageSetup { url: Secret::new(below(url, &data_dir)), data_dir, ..StorageSetup::default() }
+        let spool = raw.and_then(|raw| raw.spool.as_ref()).map_or_else(|| data_dir.join("spool"), |path| PathBuf::from(&path.0));
+        let spool_limit = raw.map_or(StorageSetup::default().spool_limit, |raw| raw.spool_limit.0);
+        StorageSetup { url: Secret::new(below(url, &data_dir)), data_dir, spool, spool_limit, ..StorageSetup::default() }
     }
 
     pub(super) fn server(&mut self, raw: Option<&RawServer>) -> ServerSetup {
