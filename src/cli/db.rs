@@ -1,149 +1,254 @@
-//! `plimsoll db …`: looks after the database beside the daemon, or while it runs.
+//! `plimsoll migrate` and `plimsoll db …`: the care of the database, apart from the daemon.
 
-use std::collections::BTreeMap;
+mod retain;
 
-use super::terminal::{say, say_line};
-use super::{ConfigArguments, Exit, Outcome, load};
+use std::fs::{File, OpenOptions};
+use std::io::{BufReader, BufWriter, Read, Write};
+use std::path::{Path, PathBuf};
+
+use anyhow::Context;
+use flate2::Compression;
+use flate2::read::MultiGzDecoder;
+use flate2::write::GzEncoder;
+
+use super::terminal::{say_line, warn_line};
+use super::{ConfigArguments, Exit, Failure, Outcome, load};
 use crate::app;
 use crate::clock::{Clock, SystemClock};
-use crate::engine::upkeep;
-use crate::model::retention::{KeptRun, Removal};
-use crate::model::units::Timestamp;
+use crate::engine::owner::{is_gone, life_of};
+use crate::engine::setup::Setup;
+use crate::store::{Counts, care};
+
+/// First bytes of a compressed file (RFC 1952).
+const GZIP: [u8; 2] = [0x1f, 0x8b];
 
 /// Arguments of `db`.
 #[derive(Debug, clap::Args)]
 pub(super) struct DbArguments {
     #[command(subcommand)]
-    command: DbCommand,
+    what: What,
 }
 
 #[derive(Debug, clap::Subcommand)]
-enum DbCommand {
+enum What {
     /// Remove what is older than `retention:` says; the daemon does so every hour
-    Retain(RetainArguments),
+    Retain(retain::RetainArguments),
+    /// Read the whole database and say whether it is whole; exit code 1 if not
+    Check(ConfigArguments),
+    /// Write a copy: an SQLite file, or an export where the database is PostgreSQL
+    Backup {
+        /// The new file; without it, one with the time in its name beside the database's other files
+        #[arg(long, value_name = "FILE")]
+        to: Option<PathBuf>,
+        #[command(flatten)]
+        config: ConfigArguments,
+    },
+    /// Put a copy in the place of the database; the former one is kept where it is a file
+    Restore {
+        /// What `backup` or `export` has written
+        file: PathBuf,
+        #[command(flatten)]
+        config: ConfigArguments,
+    },
+    /// Write everything as compressed lines of JSON, for another database
+    Export {
+        /// The new file; `-` writes to standard output
+        file: PathBuf,
+        #[command(flatten)]
+        config: ConfigArguments,
+    },
+    /// Read an export into an empty database
+    Import {
+        /// The export; `-` reads standard input
+        file: PathBuf,
+        /// Empty the database first: what is there is lost
+        #[arg(long)]
+        replace: bool,
+        #[command(flatten)]
+        config: ConfigArguments,
+    },
 }
 
-#[derive(Debug, clap::Args)]
-struct RetainArguments {
-    /// Show what would go, and remove nothing
-    #[arg(long)]
-    dry_run: bool,
-    /// Then write a SQLite file anew, as small as can be; nobody can write meanwhile
-    #[arg(long, conflicts_with = "dry_run")]
-    compact: bool,
-    #[command(flatten)]
-    config: ConfigArguments,
-}
-
-pub(super) async fn db(arguments: DbArguments) -> Outcome {
-    match arguments.command {
-        DbCommand::Retain(arguments) => retain(arguments).await,
-    }
-}
-
-async fn retain(arguments: RetainArguments) -> Outcome {
-    let setup = load(&arguments.config.config)?;
-    let store = app::open_store(&setup).await?;
-    let (policies, now) = (&setup.storage.retention, SystemClock.now());
-    if arguments.dry_run {
-        let plan = upkeep::retention_plan(&*store, policies, now).await.map_err(anyhow::Error::from)?;
-        say!("{}", table(&plan));
-        return Ok(Exit::Passed);
-    }
-    let done = upkeep::retain(&*store, policies, now).await.map_err(anyhow::Error::from)?;
-    say!("{}", table(&done.removals));
-    say_line!("{} rows deleted, {} partitions dropped", done.rows, done.partitions);
-    if arguments.compact {
-        store.compact().await.map_err(anyhow::Error::from)?;
-        say_line!("the file was written anew");
-    } else if done.space.needs_compacting {
-        let free = done.space.free_bytes;
-        say_line!("{free} bytes of the file are free and will be used again; `plimsoll db retain --compact` gives them back");
-    } else if done.space.returned_bytes > 0 {
-        say_line!("{} bytes given back", done.space.returned_bytes);
+pub(super) async fn migrate(arguments: ConfigArguments) -> Outcome {
+    let setup = load(&arguments.config)?;
+    app::install_crypto();
+    let url = setup.storage.url.expose();
+    let before = care::versions(url).await.map_err(anyhow::Error::from)?;
+    app::open_store(&setup).await?.close().await;
+    match before.found {
+        found if found == before.known => say_line!("the database has version {found} already"),
+        0 => say_line!("a new database of version {} was made", before.known),
+        found => {
+            say_line!("the database was brought from version {found} to {}", before.known);
+            if let Some(path) = sqlite_file(&setup) {
+                say_line!("a copy of the former one is {}.backup-v{found}", path.display());
+            }
+        }
     }
     Ok(Exit::Passed)
 }
 
-/// One line of the table: runs of a profile that lose the same for the same reason.
-struct Line {
-    runs: usize,
-    first: Timestamp,
-    last: Timestamp,
+pub(super) async fn db(arguments: DbArguments) -> Outcome {
+    app::install_crypto();
+    match arguments.what {
+        What::Retain(arguments) => retain::retain(arguments).await,
+        What::Check(config) => check(&load(&config.config)?).await,
+        What::Backup { to, config } => backup(&load(&config.config)?, to).await,
+        What::Restore { file, config } => restore(&load(&config.config)?, &file).await,
+        What::Export { file, config } => {
+            let setup = existing(&load(&config.config)?).await?;
+            let counts = export(&setup, &file).await?;
+            report(&counts, &format!("written to {}", file.display()), file.as_os_str() == "-");
+            Ok(Exit::Passed)
+        }
+        What::Import { file, replace, config } => {
+            let setup = load(&config.config)?;
+            import(&setup, &file, replace).await
+        }
+    }
 }
 
-/// What goes, in columns for people.
-fn table(plan: &[Removal]) -> String {
-    let mut groups: BTreeMap<(String, String, String), Line> = BTreeMap::new();
-    let mut readings = Vec::new();
-    for removal in plan {
-        let (run, what, reason): (&KeptRun, String, &String) = match removal {
-            Removal::Run { run, reason } => (run, "whole runs".into(), reason),
-            Removal::Series { run, up_to, reason } => (run, format!("series up to {up_to}"), reason),
-            Removal::Readings { resolution, before } => {
-                readings.push([
-                    "readings between runs".into(),
-                    resolution.to_string(),
-                    String::new(),
-                    format!("before {before}"),
-                    String::new(),
-                ]);
-                continue;
-            }
-        };
-        let at = run.started_at;
-        let line = groups.entry((run.profile.clone(), what, reason.clone())).or_insert(Line { runs: 0, first: at, last: at });
-        line.runs += 1;
-        (line.first, line.last) = (line.first.min(at), line.last.max(at));
+/// The setup, when its database is there and has a version that this program may read.
+async fn existing(setup: &Setup) -> Result<Setup, Failure> {
+    let versions = care::versions(setup.storage.url.expose()).await.map_err(anyhow::Error::from)?;
+    if versions.found == 0 {
+        return Err(anyhow::anyhow!("there is no database yet; `plimsoll migrate` makes one").into());
     }
-    if groups.is_empty() && readings.is_empty() {
-        return "nothing is too old\n".into();
+    Ok(setup.clone())
+}
+
+async fn check(setup: &Setup) -> Outcome {
+    let setup = existing(setup).await?;
+    let url = setup.storage.url.expose();
+    let versions = care::versions(url).await.map_err(anyhow::Error::from)?;
+    let checked = care::check(url).await.map_err(anyhow::Error::from)?;
+    for damage in &checked.damage {
+        warn_line!("error: {damage}");
     }
-    let head = ["PROFILE", "WHAT", "RUNS", "STARTED", "WHY"].map(String::from);
-    let rows = groups
-        .into_iter()
-        .map(|((profile, what, reason), line)| [profile, what, line.runs.to_string(), format!("{} to {}", line.first, line.last), reason]);
-    let rows: Vec<[String; 5]> = std::iter::once(head).chain(rows).chain(readings).collect();
-    let width = |column: usize| rows.iter().map(|row| row[column].chars().count()).max().unwrap_or(0);
-    let widths: [usize; 4] = std::array::from_fn(width);
-    let line = |row: &[String; 5]| {
-        let [a, b, c, d] = widths;
-        format!("{:<a$}  {:<b$}  {:>c$}  {:<d$}  {}", row[0], row[1], row[2], row[3], row[4]).trim_end().to_owned() + "\n"
+    if !checked.damage.is_empty() {
+        warn_line!("the database is damaged: restore a backup, or save what can be read with `plimsoll db export`");
+        return Err(Failure::Exit(Exit::Failed));
+    }
+    report(&checked.rows, &format!("the database is whole, version {}", versions.known), false);
+    Ok(Exit::Passed)
+}
+
+async fn backup(setup: &Setup, to: Option<PathBuf>) -> Outcome {
+    let setup = existing(setup).await?;
+    let now = SystemClock.now().to_utc().format("%Y%m%d-%H%M%S");
+    let file = sqlite_file(&setup);
+    let suffix = if file.is_some() { "db" } else { "jsonl.gz" };
+    let to = to.unwrap_or_else(|| setup.storage.data_dir.join(format!("plimsoll-backup-{now}.{suffix}")));
+    match file {
+        Some(file) => {
+            refuse_existing(&to)?;
+            care::copy_sqlite(&file, &to).await.map_err(anyhow::Error::from)?;
+        }
+        None => {
+            export(&setup, &to).await?;
+        }
+    }
+    say_line!("{}", to.display());
+    Ok(Exit::Passed)
+}
+
+async fn restore(setup: &Setup, from: &Path) -> Outcome {
+    nobody_works(setup).await?;
+    if is_compressed(from)? {
+        return import(setup, from, true).await;
+    }
+    let Some(file) = sqlite_file(setup) else {
+        return Err(anyhow::anyhow!(
+            "{} is not an export, and the database is PostgreSQL: restore what `plimsoll db backup` wrote",
+            from.display()
+        )
+        .into());
     };
-    rows.iter().map(line).collect()
+    let former = care::put_back_sqlite(&file, from).await.map_err(anyhow::Error::from)?;
+    // An older copy is brought up to date at once, so that a mistake shows now.
+    app::open_store(setup).await?.close().await;
+    say_line!("{} is restored from {}", file.display(), from.display());
+    if let Some(former) = former {
+        say_line!("the former database is {}", former.display());
+    }
+    Ok(Exit::Passed)
 }
 
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::model::rollup::Resolution;
-    use crate::model::run::RunId;
-
-    #[test]
-    fn runs_that_lose_the_same_are_one_line() {
-        let at = |text: &str| Timestamp::parse(text).unwrap();
-        let run = |id: &str, started: &str| KeptRun {
-            id: RunId(id.into()),
-            profile: "soak".into(),
-            started_at: at(started),
-            ended_at: None,
-            rolled: true,
-            finest: Some(Resolution::Second),
-            pin: None,
-        };
-        let series = |run| Removal::Series { run, up_to: Resolution::Second, reason: "1s is kept for 7d".into() };
-        let plan = [
-            Removal::Readings { resolution: Resolution::Second, before: at("2026-11-14T00:00:00Z") },
-            series(run("a", "2026-11-02T02:00:00Z")),
-            series(run("b", "2026-11-01T02:00:00Z")),
-            Removal::Run { run: run("c", "2026-01-01T02:00:00Z"), reason: "more than 5000 runs of `soak`".into() },
-        ];
-        insta::assert_snapshot!(table(&plan), @r"
-        PROFILE                WHAT             RUNS  STARTED                                               WHY
-        soak                   series up to 1s     2  2026-11-01T02:00:00.000Z to 2026-11-02T02:00:00.000Z  1s is kept for 7d
-        soak                   whole runs          1  2026-01-01T02:00:00.000Z to 2026-01-01T02:00:00.000Z  more than 5000 runs of `soak`
-        readings between runs  1s                     before 2026-11-14T00:00:00.000Z
-        ");
-        assert_eq!(table(&[]), "nothing is too old\n");
+async fn export(setup: &Setup, to: &Path) -> Result<Counts, Failure> {
+    let failed = |error: std::io::Error| anyhow::anyhow!("{} cannot be written: {error}", to.display());
+    let url = setup.storage.url.expose();
+    if to.as_os_str() == "-" {
+        let mut out = GzEncoder::new(BufWriter::new(std::io::stdout()), Compression::default());
+        let counts = care::export(url, &mut out).await.map_err(anyhow::Error::from)?;
+        out.finish().and_then(|mut out| out.flush()).map_err(failed)?;
+        return Ok(counts);
     }
+    refuse_existing(to)?;
+    // A file that is not whole never has the name that was asked for.
+    let partial = PathBuf::from(format!("{}.partial", to.display()));
+    let file = OpenOptions::new().write(true).create(true).truncate(true).open(&partial).map_err(failed)?;
+    let mut out = GzEncoder::new(BufWriter::new(file), Compression::default());
+    let counts = match care::export(url, &mut out).await {
+        Ok(counts) => counts,
+        Err(error) => {
+            let _ = std::fs::remove_file(&partial);
+            return Err(anyhow::Error::from(error).into());
+        }
+    };
+    let file = out.finish().and_then(|out| out.into_inner().map_err(std::io::IntoInnerError::into_error)).map_err(failed)?;
+    file.sync_all().and_then(|()| std::fs::rename(&partial, to)).map_err(failed)?;
+    Ok(counts)
+}
+
+async fn import(setup: &Setup, from: &Path, replace: bool) -> Outcome {
+    nobody_works(setup).await?;
+    let failed = |error: std::io::Error| anyhow::anyhow!("{} cannot be read: {error}", from.display());
+    let input: Box<dyn Read + Send> =
+        if from.as_os_str() == "-" { Box::new(std::io::stdin()) } else { Box::new(File::open(from).map_err(failed)?) };
+    let mut input = BufReader::new(MultiGzDecoder::new(BufReader::new(input)));
+    let counts = care::import(setup.storage.url.expose(), &mut input, replace).await.map_err(anyhow::Error::from)?;
+    report(&counts, &format!("read from {}", from.display()), false);
+    Ok(Exit::Passed)
+}
+
+/// Refuses while a process works on the database: it would not notice, and write on.
+async fn nobody_works(setup: &Setup) -> Result<(), Failure> {
+    let versions = care::versions(setup.storage.url.expose()).await;
+    // A database that is not there, is damaged or is empty: nobody works on it.
+    if !versions.is_ok_and(|versions| versions.found == versions.known) {
+        return Ok(());
+    }
+    let Ok(store) = app::open_store(setup).await else { return Ok(()) };
+    let owners = store.owners().await.map_err(anyhow::Error::from)?;
+    store.close().await;
+    match owners.iter().find(|seen| !is_gone(seen, life_of(&seen.owner))) {
+        None => Ok(()),
+        Some(seen) => {
+            let (host, pid) = (&seen.owner.host, seen.owner.pid);
+            Err(anyhow::anyhow!("process {pid} on {host} works on this database: stop it first").into())
+        }
+    }
+}
+
+fn sqlite_file(setup: &Setup) -> Option<PathBuf> {
+    let rest = setup.storage.url.expose().strip_prefix("sqlite:")?;
+    Some(PathBuf::from(rest.strip_prefix("//").unwrap_or(rest)))
+}
+
+fn refuse_existing(path: &Path) -> Result<(), Failure> {
+    if path.exists() { Err(anyhow::anyhow!("{} exists already: name a new file", path.display()).into()) } else { Ok(()) }
+}
+
+fn is_compressed(path: &Path) -> Result<bool, Failure> {
+    let mut start = Vec::new();
+    let file = File::open(path).with_context(|| format!("{} cannot be read", path.display()))?;
+    file.take(GZIP.len() as u64).read_to_end(&mut start).with_context(|| format!("{} cannot be read", path.display()))?;
+    Ok(start == GZIP)
+}
+
+fn report(counts: &Counts, what: &str, on_error: bool) {
+    let rows: u64 = counts.values().sum();
+    let runs = counts.get("runs").copied().unwrap_or(0);
+    let line = format!("{what}: {} tables, {rows} rows, {runs} runs", counts.len());
+    if on_error { warn_line!("{line}") } else { say_line!("{line}") }
 }

@@ -98,10 +98,6 @@ Exit codes: 0 done, 1 refused or no answer";
   plimsoll check /etc/plimsoll             a folder of files is one configuration
 
 Exit codes: 0 valid, 104 invalid";
-    pub(super) const DB: &str = "Examples:
-  plimsoll db retain --dry-run             what is too old by now, and would go
-  plimsoll db retain                       removes it; the daemon does so every hour
-  plimsoll db retain --compact             and writes a SQLite file anew, as small as can be";
     pub(super) const RUNS: &str = "Examples:
   plimsoll runs --limit 5
   plimsoll runs --profile surge --verdict fail
@@ -124,6 +120,25 @@ What is found replaces what older versions of the methods said of this run.";
   curl -X POST http://127.0.0.1:8080/faults -d '{\"slow_ms\": 500}'";
     pub(super) const SCHEMA: &str = "Examples:
   plimsoll schema > plimsoll.schema.json   for editors that know JSON Schema";
+    pub(super) const MIGRATE: &str = "Examples:
+  plimsoll migrate --config /etc/plimsoll
+
+The daemon does the same when it starts. An SQLite file is copied to FILE.backup-vN first; a
+database that a newer program wrote is refused.
+
+Exit codes: 0 up to date, 1 not, 104 configuration invalid";
+    pub(super) const DB: &str = "Examples:
+  plimsoll db check
+  plimsoll db retain --dry-run             what is too old by now, and would go
+  plimsoll db retain --compact             removes it, and writes a SQLite file anew, as small as can be
+  plimsoll db backup --to /backups/plimsoll.db
+  plimsoll db restore /backups/plimsoll.db
+  plimsoll db export plimsoll.jsonl.gz
+  plimsoll db import plimsoll.jsonl.gz --config postgres.yaml
+
+check, retain, backup and export work while the daemon runs; restore and import refuse then.
+
+Exit codes: 0 done, 1 not, 104 configuration invalid";
     pub(super) const HEALTHCHECK: &str = "Examples:
   plimsoll healthcheck
   plimsoll healthcheck --url http://127.0.0.1:9700
@@ -157,9 +172,6 @@ enum Command {
     /// List runs
     #[command(after_help = examples::RUNS)]
     Runs(runs::RunsArguments),
-    /// Look after the database
-    #[command(after_help = examples::DB)]
-    Db(db::DbArguments),
     /// Show one run in full
     #[command(after_help = examples::SHOW)]
     Show(runs::ShowArguments),
@@ -172,6 +184,12 @@ enum Command {
     /// Print the JSON Schema of the configuration
     #[command(after_help = examples::SCHEMA)]
     Schema,
+    /// Bring the database to the version of this program
+    #[command(after_help = examples::MIGRATE)]
+    Migrate(ConfigArguments),
+    /// Care for the database: check, retain, backup, restore, export, import
+    #[command(after_help = examples::DB)]
+    Db(db::DbArguments),
     /// Ask a running daemon whether it is ready; for containers
     #[command(after_help = examples::HEALTHCHECK)]
     Healthcheck(healthcheck::HealthArguments),
@@ -233,11 +251,12 @@ async fn dispatch(command: Command) -> Outcome {
         Command::Stop(arguments) => control::stop(arguments).await,
         Command::Resume(arguments) => control::resume(arguments).await,
         Command::Runs(arguments) => runs::runs(arguments).await,
-        Command::Db(arguments) => db::db(arguments).await,
         Command::Show(arguments) => runs::show(arguments).await,
         Command::Analyse(arguments) => analyse::analyse(arguments).await,
         Command::DemoTarget(arguments) => demo::target(arguments).await,
         Command::Schema => check::schema(),
+        Command::Migrate(arguments) => db::migrate(arguments).await,
+        Command::Db(arguments) => db::db(arguments).await,
         Command::Healthcheck(arguments) => healthcheck::healthcheck(arguments).await,
     }
 }
