@@ -12,8 +12,22 @@ use crate::servers::bed::{Bed, errors, finish, printed, profile, run_that_is, wi
 use crate::servers::daemon::plimsoll;
 use crate::servers::{free_port, temp_dir};
 
-const COMMANDS: &[&str] =
-    &["demo", "serve", "run", "check", "control", "stop", "resume", "runs", "db", "show", "demo-target", "schema", "healthcheck"];
+const COMMANDS: &[&str] = &[
+    "demo",
+    "serve",
+    "run",
+    "check",
+    "control",
+    "stop",
+    "resume",
+    "runs",
+    "show",
+    "demo-target",
+    "schema",
+    "migrate",
+    "db",
+    "healthcheck",
+];
 
 async fn call(arguments: &[&str]) -> Output {
     finish(plimsoll(arguments)).await

@@ -101,10 +101,10 @@ async fn started(store: &dyn Store) -> usize {
     ticks.iter().filter(|tick| tick.outcome == TickOutcome::Started).count()
 }
 
-/// Lines of the mailbox, as (channel's message id).
+/// Ids of the messages in the mailbox.
 fn told(bed: &Bed) -> Vec<String> {
     let text = std::fs::read_to_string(bed.folder.path().join("box.jsonl")).unwrap_or_default();
-    let id = |line: &str| serde_json::from_str::<serde_json::Value>(line).ok()?["plimsoll"]["id"].as_str().map(str::to_owned);
+    let id = |line: &str| serde_json::from_str::<serde_json::Value>(line).ok()?["id"].as_str().map(str::to_owned);
     text.lines().filter_map(id).collect()
 }
 
@@ -116,6 +116,7 @@ async fn assert_nothing_happened_twice(bed: &Bed, store: &dyn Store) {
     assert_eq!(of_ticks.iter().cloned().collect::<BTreeSet<_>>(), of_schedule);
     assert_eq!(of_ticks.len(), of_schedule.len());
     let told = told(bed);
+    assert!(!told.is_empty(), "something was told");
     assert_eq!(told.len(), told.iter().collect::<BTreeSet<_>>().len(), "told twice: {told:?}");
 }
 
@@ -140,6 +141,7 @@ alerts:
     let store = bed.store().await;
     assert!(is_in_charge(&first).await && !is_in_charge(&second).await);
     wait_until("some runs", LONG, async || (started(&*store).await >= 3).then_some(())).await;
+    wait_until("a message in the mailbox", LONG, async || (!told(&bed).is_empty()).then_some(())).await;
     wait_until("the message to be on its way", LONG, async || (!seen.lock().unwrap().is_empty()).then_some(())).await;
     let refused = with_token(&second, "POST", "/api/v1/runs", "{\"profile\": \"short\"}").await;
     assert_eq!(refused.status, 409, "{refused:?}");

@@ -7,6 +7,7 @@ mod faults;
 mod journal;
 mod life;
 mod owners;
+mod portable;
 mod readings;
 mod retention;
 mod rollups;
@@ -138,6 +139,7 @@ promises! {
     retention::pinned_runs_stay_until_they_are_not,
     retention::seconds_that_no_roll_up_holds_are_not_deleted,
     retention::readings_between_runs_go_by_whole_days,
+    portable::an_import_is_whole_or_not_at_all,
     owners::a_process_is_enlisted_until_it_resigns,
     owners::only_runs_of_processes_that_are_gone_are_orphans,
     owners::who_shows_life_is_not_dismissed,
@@ -146,6 +148,7 @@ promises! {
     owners::an_instant_starts_one_run,
     owners::messages_of_a_process_that_is_gone_are_free_at_once,
     owners::who_is_not_in_charge_decides_nothing,
+    owners::a_clock_that_goes_back_frees_and_loses_nothing,
     life::a_ping_writes,
     life::what_was_acknowledged_survives_without_a_close,
     life::a_closed_store_refuses,

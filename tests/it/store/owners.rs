@@ -5,7 +5,7 @@ use std::time::Duration;
 use plimsoll::model::alerting::{AlertState, Outgoing};
 use plimsoll::model::run::{RunId, RunStatus};
 use plimsoll::model::schedule::{Tick, TickOutcome};
-use plimsoll::store::{AlertChange, CHARGE, Owner, Store, StoreError};
+use plimsoll::store::{AlertChange, CHARGE, Owner, SeriesBatch, Store, StoreError};
 
 use super::Bed;
 use super::samples::{at, ended, finding, message, run, tick, transition};
@@ -129,4 +129,20 @@ pub(super) async fn who_is_not_in_charge_decides_nothing(bed: Bed) {
     let error = two.commit_alerts(&decision(2)).await.unwrap_err();
     assert!(error.to_string().contains("another daemon is in charge") && !error.is_passing(), "{error}");
     assert_eq!(bed.store.transitions(None, 9).await.unwrap().len(), 1);
+}
+
+pub(super) async fn a_clock_that_goes_back_frees_and_loses_nothing(bed: Bed) {
+    let (one, two) = (process(&bed, "one").await, process(&bed, "two").await);
+    one.commit_alerts(&AlertChange { messages: vec![message("x-1", 1, "mail", at(100))], ..AlertChange::default() }).await.unwrap();
+    assert_eq!(one.lease_messages(at(200), Duration::from_secs(90), 9).await.unwrap().len(), 1);
+    assert_eq!(two.lease_messages(at(50), Duration::from_secs(90), 9).await.unwrap().len(), 0, "it is still on its way");
+    one.start_due(&run("a", at(100)), &started("a")).await.unwrap();
+    let seconds = (0..3).map(|second| (RunId("a".into()), super::samples::interval(second))).collect();
+    one.append(&SeriesBatch { intervals: seconds, readings: Vec::new() }).await.unwrap();
+    // The same instant comes again.
+    let error = two.start_due(&run("b", at(60)), &started("b")).await.unwrap_err();
+    assert!(matches!(error, StoreError::Duplicate(_)), "{error}");
+    dismiss(&*two, "one").await;
+    two.interrupt_orphans(at(50)).await.unwrap();
+    assert_eq!(two.run("a").await.unwrap().unwrap().ended_at, Some(at(103)), "not before its last second");
 }

@@ -1,0 +1,120 @@
+//! Exports and imports: from SQLite to PostgreSQL and back, compared table by table; and what is refused.
+
+use std::collections::BTreeMap;
+
+use plimsoll::model::alerting::AlertState;
+use plimsoll::model::control::Standstill;
+use plimsoll::model::schedule::TickOutcome;
+use plimsoll::store::{AlertChange, SeriesBatch, StoreError, care};
+
+use super::Bed;
+use super::samples::{alert, at, ended, finding, interval, message, reading, run, tick, transition};
+
+/// Puts something into every table.
+async fn fill(bed: &Bed) {
+    let store = &bed.store;
+    for (id, start) in [("a", 1), ("b", 100)] {
+        let begun = run(id, at(start));
+        store.start_run(&begun).await.unwrap();
+        let intervals = (0..3).map(|second| (begun.id.clone(), interval(second))).collect();
+        let mut failed = reading("shop", "pg", at(start + 1), 0.0);
+        failed.points = Err("refused".into());
+        let readings = vec![(Some(begun.id.clone()), reading("shop", "app", at(start), 17.5)), (None, failed)];
+        store.append(&SeriesBatch { intervals, readings }).await.unwrap();
+        store.end_run(&ended(begun.clone()), &[finding(&begun.id, "leak", "memory “grows”\n", at(start + 3))]).await.unwrap();
+    }
+    store.record_tick(&tick("nightly", at(60), TickOutcome::Missed)).await.unwrap();
+    store.set_standstill(Some(&Standstill { at: at(7), by: "the page".into() })).await.unwrap();
+    let change = AlertChange {
+        instances: vec![alert("a", AlertState::Firing)],
+        transitions: vec![transition("a", at(1), AlertState::Pending, AlertState::Firing)],
+        messages: vec![message("a-1", 1, "mail", at(1)), message("a-1", 2, "mail", at(2))],
+        ..AlertChange::default()
+    };
+    store.commit_alerts(&change).await.unwrap();
+}
+
+async fn exported(url: &str) -> String {
+    let mut out = Vec::new();
+    care::export(url, &mut out).await.unwrap();
+    String::from_utf8(out).unwrap()
+}
+
+/// Rows of each table, sorted.
+fn rows(export: &str) -> BTreeMap<String, Vec<String>> {
+    let mut tables: BTreeMap<String, Vec<String>> = BTreeMap::new();
+    let mut table = String::new();
+    for line in export.lines().skip(1) {
+        let value: serde_json::Value = serde_json::from_str(line).unwrap();
+        if let Some(name) = value["table"].as_str() {
+            name.clone_into(&mut table);
+            tables.entry(table.clone()).or_default().push(format!("columns {}", sorted(&value["columns"])));
+        } else if value.is_array() {
+            tables.get_mut(&table).unwrap().push(line.to_owned());
+        }
+    }
+    tables.values_mut().for_each(|rows| rows.sort());
+    tables
+}
+
+fn sorted(columns: &serde_json::Value) -> String {
+    let mut names: Vec<&str> = columns.as_array().unwrap().iter().map(|name| name.as_str().unwrap()).collect();
+    names.sort_unstable();
+    names.join(" ")
+}
+
+async fn import(bed: &Bed, export: &str, replace: bool) -> Result<(), StoreError> {
+    care::import(&bed.url, &mut export.as_bytes(), replace).await.map(drop)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn everything_goes_to_postgres_and_back() {
+    let (first, second, third) = (Bed::sqlite().await, Bed::postgres().await, Bed::sqlite().await);
+    fill(&first).await;
+    let original = exported(&first.url).await;
+    let tables = rows(&original);
+    // Every table has something in it: a new one needs a line in `fill`, or here.
+    let empty: Vec<&String> = tables.iter().filter(|(_, rows)| rows.len() < 2).map(|(name, _)| name).collect();
+    assert!(empty.iter().all(|name| ["group_intervals"].contains(&name.as_str()) || name.contains("rollup")), "{empty:?}");
+    import(&second, &original, false).await.unwrap();
+    let in_postgres = exported(&second.url).await;
+    assert_eq!(rows(&in_postgres), tables);
+    import(&third, &in_postgres, false).await.unwrap();
+    assert_eq!(rows(&exported(&third.url).await), tables);
+    for bed in [&second, &third] {
+        let (was, is) = (first.store.run("a").await.unwrap(), bed.store.run("a").await.unwrap());
+        assert_eq!(is, was);
+        let run = was.unwrap().id;
+        assert_eq!(bed.store.intervals(&run, 0, 9).await.unwrap(), first.store.intervals(&run, 0, 9).await.unwrap());
+        // The database goes on counting where the other one stopped.
+        bed.store.start_run(&super::samples::run("new", at(900))).await.unwrap();
+        bed.store.append(&SeriesBatch { intervals: Vec::new(), readings: vec![(None, reading("other", "x", at(1), 1.0))] }).await.unwrap();
+    }
+}
+
+async fn refused_and_unchanged(bed: &Bed, export: &str, replace: bool, why: &str) {
+    let before = rows(&exported(&bed.url).await);
+    let error = import(bed, export, replace).await.unwrap_err();
+    assert!(error.to_string().contains(why), "{error}");
+    assert_eq!(rows(&exported(&bed.url).await), before, "{why}");
+}
+
+pub(super) async fn an_import_is_whole_or_not_at_all(bed: Bed) {
+    fill(&bed).await;
+    let whole = exported(&bed.url).await;
+    refused_and_unchanged(&bed, &whole, false, "the database is not empty").await;
+    let lines: Vec<&str> = whole.lines().collect();
+    let torn = lines[..lines.len() - 1].join("\n");
+    refused_and_unchanged(&bed, &torn, true, "its end is missing").await;
+    let shorter: Vec<&str> = lines.iter().enumerate().filter(|(index, _)| *index != lines.len() - 2).map(|(_, line)| *line).collect();
+    refused_and_unchanged(&bed, &shorter.join("\n"), true, "its rows are not those that its end counts").await;
+    refused_and_unchanged(&bed, "", true, "it is empty").await;
+    refused_and_unchanged(&bed, "{\"format\": \"other\"}\n", true, "its first line is not that of an export").await;
+    let newer = whole.replacen("\"schema\":", "\"schema\":99", 1);
+    refused_and_unchanged(&bed, &newer, true, "use the newer program").await;
+    let strange = whole.replace("\"table\":\"ticks\"", "\"table\":\"tocks\"");
+    refused_and_unchanged(&bed, &strange, true, "this program has no table tocks").await;
+    bed.store.start_run(&run("later", at(500))).await.unwrap();
+    import(&bed, &whole, true).await.unwrap();
+    assert_eq!(rows(&exported(&bed.url).await), rows(&whole));
+}
