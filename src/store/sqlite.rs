@@ -73,13 +73,14 @@ pub(super) async fn integrity(location: &str) -> StoreResult<Vec<String>> {
         Err(error) => return damage_or(failed(error)),
     };
     let found: Result<Vec<String>, _> = sqlx::query_scalar("PRAGMA integrity_check").fetch_all(&mut connection).await;
-    let mut damage = match found {
+    let damage = match found {
         Ok(found) => found.into_iter().filter(|line| line != "ok").collect::<Vec<_>>(),
         Err(error) => return damage_or(failed(error)),
     };
-    let loose: Vec<String> = sqlx::query_scalar(LOOSE).fetch_all(&mut connection).await.map_err(failed)?;
-    damage.extend(loose);
-    Ok(damage)
+    if !damage.is_empty() {
+        return Ok(damage);
+    }
+    sqlx::query_scalar(LOOSE).fetch_all(&mut connection).await.map_err(failed)
 }
 
 /// Damage as what a check has found; every other error as it is.

@@ -121,7 +121,7 @@ alerts:
             let ask = || crate::servers::bed::with_token(&daemon, "POST", "/api/v1/runs", "{\"profile\": \"long\"}");
             wait_until("the target to be free", LONG, async || (ask().await.status == 202).then_some(())).await;
         }
-        let wait = Duration::from_millis(random.random_range(500..6_000));
+        let wait = Duration::from_millis(random.random_range(1_000..9_000));
         let until = tokio::time::Instant::now() + wait;
         while tokio::time::Instant::now() < until {
             shown.look(&daemon).await;
@@ -136,7 +136,7 @@ alerts:
     let of_ticks: Vec<_> = store.ticks(Some("often"), 10_000).await.unwrap().into_iter().filter_map(|tick| tick.run).collect();
     let of_schedule = all.iter().filter(|run| run.trigger.by == "schedule").map(|run| run.id.clone()).collect::<BTreeSet<_>>();
     assert_eq!(of_ticks.into_iter().collect::<BTreeSet<_>>(), of_schedule, "a run and its instant are stored together");
-    assert!(shown.seconds.values().any(|seconds| *seconds > 1) && !shown.incidents.is_empty(), "something was shown: {shown:?}");
+    assert!(shown.seconds.values().any(|seconds| *seconds > 0) && !shown.incidents.is_empty(), "something was shown: {shown:?}");
     daemon.signal("TERM");
     assert_eq!(daemon.exit_code().await, Some(0));
 }
