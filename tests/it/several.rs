@@ -77,6 +77,7 @@ async fn a_run_beside_the_daemon_is_left_alone_on_postgres() {
 }
 
 /// A receiver of webhooks that takes each request and never answers; returns its address and the requests so far.
+#[expect(clippy::disallowed_methods, reason = "ends with the runtime of the test")]
 async fn silent_receiver() -> (String, std::sync::Arc<std::sync::Mutex<Vec<String>>>) {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let url = format!("http://{}/hook", listener.local_addr().unwrap());

@@ -55,7 +55,9 @@ fn rows(export: &str) -> BTreeMap<String, Vec<String>> {
     }
     // Counts how often the store was opened and asked: not the same twice.
     tables.remove("store_meta");
-    tables.values_mut().for_each(|rows| rows.sort());
+    for rows in tables.values_mut() {
+        rows.sort();
+    }
     tables
 }
 
