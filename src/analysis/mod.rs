@@ -4,6 +4,7 @@ pub mod capacity;
 #[cfg(test)]
 mod cases;
 pub mod change_point;
+pub mod comparison;
 pub mod knee;
 pub mod leak;
 mod numbers;

@@ -2,6 +2,7 @@
 
 mod analyse;
 mod check;
+mod compare;
 mod control;
 mod db;
 mod demo;
@@ -114,6 +115,12 @@ Exit codes: 0 valid, 104 invalid";
   plimsoll analyse 7k3f --json
 
 What is found replaces what older versions of the methods said of this run.";
+    pub(super) const COMPARE: &str = "Examples:
+  plimsoll compare 7k3f last               the last run against an older one
+  plimsoll compare last:cold last:warm     two phases of one run
+  plimsoll compare 7k3f last --json
+
+Each figure comes with its ratio and interval, and one word: worse, better, same, can't tell.";
     pub(super) const DEMO_TARGET: &str = "Examples:
   plimsoll demo-target --port 8080 --pool 20
   curl http://127.0.0.1:8080/metrics
@@ -178,6 +185,9 @@ enum Command {
     /// Analyse a stored run again: leaks, load line, recovery
     #[command(after_help = examples::ANALYSE)]
     Analyse(analyse::AnalyseArguments),
+    /// Compare two runs, or two phases, figure by figure
+    #[command(after_help = examples::COMPARE)]
+    Compare(compare::CompareArguments),
     /// Start the built-in system under test alone
     #[command(after_help = examples::DEMO_TARGET)]
     DemoTarget(demo::TargetArguments),
@@ -253,6 +263,7 @@ async fn dispatch(command: Command) -> Outcome {
         Command::Runs(arguments) => runs::runs(arguments).await,
         Command::Show(arguments) => runs::show(arguments).await,
         Command::Analyse(arguments) => analyse::analyse(arguments).await,
+        Command::Compare(arguments) => compare::compare(arguments).await,
         Command::DemoTarget(arguments) => demo::target(arguments).await,
         Command::Schema => check::schema(),
         Command::Migrate(arguments) => db::migrate(arguments).await,

@@ -12,6 +12,7 @@ pub mod duty;
 pub mod findings;
 pub mod ground;
 pub mod handle;
+pub mod history;
 mod launch;
 pub mod load;
 pub mod outbox;

@@ -2,6 +2,7 @@
 //! A number that was not measured is shown as `-`, never as 0. Reads no clock, does no I/O.
 
 pub mod chart;
+pub mod comparison;
 mod lines;
 mod load_line;
 pub mod series;

@@ -71,6 +71,7 @@ fn router(parts: Parts) -> Router {
         .route("/", get(pages::home))
         .route("/runs/{id}", get(pages::run))
         .route("/runs/{id}/control", get(pages::control::run).post(pages::control::steer))
+        .route("/compare", get(pages::compare::compare))
         .route("/stop", get(pages::control::everything).post(pages::control::stop))
         .route("/style.css", get(pages::style))
         .route("/-/healthy", get(health::healthy))

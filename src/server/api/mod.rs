@@ -1,6 +1,7 @@
 //! The JSON API, version 1. Reading is open; whatever changes something needs a token. No answer holds a secret.
 
 mod alerts;
+pub(super) mod compare;
 mod configuration;
 pub(super) mod control;
 pub(super) mod runs;
@@ -31,6 +32,7 @@ pub(super) fn router() -> Router<Parts> {
         .route("/profiles", get(configuration::profiles))
         .route("/targets", get(configuration::targets))
         .route("/schedules", get(configuration::schedules))
+        .route("/compare", get(compare::compare))
         .route("/alerts", get(alerts::alerts))
         .route("/findings", get(alerts::findings))
 }

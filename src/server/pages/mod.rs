@@ -1,5 +1,6 @@
 //! Pages for people, rendered here and complete without scripts. maud escapes every text; only our own SVG goes in as it is.
 
+pub(super) mod compare;
 pub(super) mod control;
 mod home;
 mod load_line;
@@ -41,6 +42,7 @@ fn page(title: &str, refresh_s: Option<u32>, body: &Markup) -> Markup {
                 header {
                     a.name href="/" { "Plimsoll" }
                     nav {
+                        a href="/compare" { "Compare" }
                         a href="/api/v1/runs" { "API" }
                         a href="/metrics" { "Metrics" }
                         a href="/-/ready" { "Health" }
