@@ -20,6 +20,7 @@ use crate::engine::alerting::{Alerting, AlertingParts};
 use crate::engine::daemon::{Daemon, DaemonParts, Loader};
 use crate::engine::duty::{Duty, Watch, WatchParts};
 use crate::engine::handle::{EngineHandle, EngineStatus, Event};
+use crate::engine::history::historian::{Historian, HistorianParts};
 use crate::engine::outbox::{Outbox, OutboxParts};
 use crate::engine::owner;
 use crate::engine::prober::{ActiveRuns, ProberParts, Taken};
@@ -222,6 +223,7 @@ async fn assemble(
         tasks.tail.spawn(discard(news_in, alert_readings_in));
     }
     let live = Arc::default();
+    let judged = news.clone();
     let parts = DaemonParts {
         store: store.clone(),
         clock: clock.clone(),
@@ -250,7 +252,35 @@ async fn assemble(
         running.await;
         "daemon"
     });
-    Ok(EngineHandle::new(commands, status_in, events.clone()))
+    let engine = EngineHandle::new(commands, status_in, events.clone());
+    if options.alerting {
+        spawn_historian(wiring, store, judged, &engine, stop, tasks);
+    }
+    Ok(engine)
+}
+
+fn spawn_historian(
+    wiring: &Wiring,
+    store: &Arc<dyn Store>,
+    news: mpsc::Sender<RunNews>,
+    engine: &EngineHandle,
+    stop: &CancellationToken,
+    tasks: &mut Tasks,
+) {
+    let historian = Historian::new(HistorianParts {
+        store: store.clone(),
+        clock: wiring.clock.clone(),
+        metrics: wiring.metrics.clone(),
+        events: wiring.events.subscribe(),
+        news,
+        setup: wiring.setup.subscribe(),
+        engine: engine.clone(),
+    });
+    let stop = stop.clone();
+    tasks.daemon.spawn(async move {
+        historian.run(stop).await;
+        "historian"
+    });
 }
 
 async fn spawn_alerting(

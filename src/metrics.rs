@@ -4,6 +4,7 @@
 
 mod analysis;
 mod durations;
+mod history;
 mod readings;
 mod record;
 mod seed;
@@ -14,6 +15,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use prometheus::{CounterVec, GaugeVec, HistogramOpts, HistogramVec, IntCounterVec, Opts, Registry, TextEncoder};
 
 use durations::Durations;
+pub use history::RegressionFigure;
 use readings::Readings;
 pub use seed::Known;
 
@@ -135,6 +137,11 @@ families! {
     gauge leak_exhaustion = "plimsoll_leak_exhaustion_seconds" ["profile", "probe", "resource", "pool"] "Time from the end of what was judged until a leak reaches its limit.";
     gauge capacity_load = "plimsoll_capacity_load" ["profile", "scenario", "unit", "kind"] "The load line of the last run that climbed: `safe`, `peak`, `breaking` and `breaking_estimated` load in the unit of the label.";
     gauge capacity_rate = "plimsoll_capacity_requests_per_second" ["profile"] "Capacity in successful requests a second: of the first bottleneck where its law is known, else the peak that was measured.";
+    // The last run of each profile against the history of the profile.
+    gauge history_runs = "plimsoll_history_runs" ["profile"] "Runs that the last run was compared with, itself included.";
+    gauge history_left_out = "plimsoll_history_runs_left_out" ["profile"] "Runs that the last run was not compared with: another profile content or target, cut short, generator unfit.";
+    gauge regression = "plimsoll_regression_ratio" ["profile", "metric", "of"] "How much worse the metric is since its last confirmed change of level, as a share (of shares of failures in points); 0 when it is not.";
+    gauge regression_suspected = "plimsoll_regression_suspected" ["profile", "metric", "of"] "1 when the last run alone lies apart to the bad side, else 0.";
     // What was asked for.
     gauge threshold_seconds = "plimsoll_threshold_limit_seconds" ["profile", "threshold"] "Right side of a threshold on a time, as configured.";
     gauge threshold_ratio = "plimsoll_threshold_limit_ratio" ["profile", "threshold"] "Right side of a threshold on a share, as configured.";

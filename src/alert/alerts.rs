@@ -18,7 +18,7 @@ use crate::model::alerting::{AlertInstance, MessageKind, NoData, Rule, Severity,
 use crate::model::measure::Interval;
 use crate::model::run::{Run, RunId};
 use crate::model::series::Point;
-use crate::model::threshold::{Condition, Series, Source};
+use crate::model::threshold::{Aggregate, Condition, Series, Source};
 use crate::model::units::Timestamp;
 
 /// Most alerts of one rule; beyond it new series are not watched (and counted), so that a label that never repeats cannot fill the memory.
@@ -181,6 +181,27 @@ impl Alerts {
                 let Some(group) = self.groups.get_mut(&key) else { continue };
                 let input = group.measure(series, &rule, at, &measured);
                 self.step(&key, input, now, live.as_ref().map(|live| &live.id));
+            }
+        }
+    }
+
+    /// Takes what a run came to against the history of its profile; the labels of its points name profile, target and metric.
+    pub fn observe_judgement(&mut self, run: &RunId, target: &str, points: &[Point], now: Timestamp) {
+        let at = self.axis(now);
+        for rule in self.rules.values().cloned().collect::<Vec<_>>() {
+            let Condition::Series(series) = &rule.when else { continue };
+            if series.metric.source != Source::History {
+                continue;
+            }
+            let selected = |point: &&Point| {
+                point.metric == series.metric.name && series.selector.iter().all(|(tag, value)| point.labels.get(tag) == Some(value))
+            };
+            for point in points.iter().filter(selected) {
+                let Some(key) = self.group(&rule, &point_labels(series, point, target)) else { continue };
+                let Some(group) = self.groups.get_mut(&key) else { continue };
+                let measured = Aggregate::Level(point.value, 1, point.value, point.value, point.value);
+                let input = group.measure(series, &rule, at, &measured);
+                self.step(&key, input, now, Some(run));
             }
         }
     }

@@ -17,7 +17,11 @@ const RUN_TAGS: [&str; 3] = ["phase", "profile", "scenario"];
 
 /// True when the series has figures only while a run is going on: its state is held between runs, and only time under load counts as silence.
 pub(super) fn is_run_bound(series: &Series) -> bool {
-    series.metric.source != Source::Probe || series.selector.keys().any(|tag| RUN_TAGS.contains(&tag.as_str()))
+    match series.metric.source {
+        Source::Step | Source::Scenario | Source::Group => true,
+        Source::Probe => series.selector.keys().any(|tag| RUN_TAGS.contains(&tag.as_str())),
+        Source::History => false,
+    }
 }
 
 /// Whether the rule looks at this profile and target.
@@ -58,7 +62,7 @@ pub(super) fn covers(rule: &Rule, labels: &Labels) -> bool {
             let of_run = |label: &str| labels.contains_key(label);
             of_run("profile") && of_run("target") && found.selector().iter().all(|(tag, value)| labels.get(tag) == Some(value))
         }
-        Condition::Series(series) if series.metric.source == Source::Probe => {
+        Condition::Series(series) if matches!(series.metric.source, Source::Probe | Source::History) => {
             series.selector.iter().all(|(tag, value)| labels.get(tag) == Some(value))
         }
         Condition::Series(series) => about_run(&series.selector),
@@ -111,7 +115,7 @@ impl Group {
     pub(super) fn measure(&mut self, series: &Series, rule: &Rule, at: f64, measured: &Aggregate) -> Input {
         let fresh = measured.value(series.aggregation);
         // Without a window a reading stands for itself, while figures of a run add up from its start.
-        let actual = if series.window.is_none() && series.metric.source == Source::Probe {
+        let actual = if series.window.is_none() && matches!(series.metric.source, Source::Probe | Source::History) {
             fresh
         } else {
             let evaluator = self.evaluator.get_or_insert_with(|| Evaluator::new(series.clone(), false));
@@ -132,8 +136,9 @@ impl Group {
     /// Whether nothing has been measured for too long. Starts waiting at the first call.
     pub(super) fn is_missing(&mut self, rule: &Rule, now: Timestamp) -> bool {
         match &rule.when {
-            // Verdicts come when runs end; a run that did not happen is not missing data.
+            // Verdicts and judgements come when runs end; a run that did not happen is not missing data.
             Condition::Verdict { .. } | Condition::Found(_) => false,
+            Condition::Series(series) if series.metric.source == Source::History => false,
             Condition::Series(series) if is_run_bound(series) => {
                 !rule.no_data_after.is_zero() && self.silent_under_load >= rule.no_data_after
             }

@@ -222,6 +222,7 @@ fn metrics() -> String {
             Source::Scenario => "scenario, phase",
             Source::Group => "group, scenario, phase",
             Source::Probe => "labels of the probe",
+            Source::History => "of, profile, target; written `regression(p95) > 10%`, in alert rules only",
         };
         text.push_str(&row(&[&format!("`{}`", metric.name), aggregations, unit, selected, metric.help]));
     }

@@ -137,6 +137,7 @@ impl Alerting {
             RunNews::Second(run, interval) => self.alerts.observe_interval(&RunContext::of(run), interval, now),
             RunNews::Looked(run, trends) => self.alerts.observe_trends(&RunContext::of(run), trends, now),
             RunNews::Ended(run) => self.alerts.run_ended(run, now),
+            RunNews::Judged { run, target, points } => self.alerts.observe_judgement(run, target, points, now),
         }
     }
 

@@ -49,6 +49,8 @@ pub enum Command {
     Resume(String, oneshot::Sender<Result<(), Refusal>>),
     /// Analyse a run that has ended again; the answer is how many findings there are.
     Analyse(RunId, oneshot::Sender<Result<usize, Refusal>>),
+    /// Run a profile again because this run lies apart; waits for its target.
+    Rerun(String, RunId, oneshot::Sender<Result<(), Refusal>>),
     /// Read the configuration again.
     Reload(oneshot::Sender<Result<(), Refusal>>),
 }
@@ -191,6 +193,12 @@ impl EngineHandle {
     pub async fn analyse_run(&self, id: &RunId) -> Result<usize, Refusal> {
         let (answer, wait) = oneshot::channel();
         self.ask(Command::Analyse(id.clone(), answer), wait).await
+    }
+
+    /// Runs `profile` again because `after` lies apart from its history, as soon as its target is free.
+    pub async fn rerun(&self, profile: &str, after: &RunId) -> Result<(), Refusal> {
+        let (answer, wait) = oneshot::channel();
+        self.ask(Command::Rerun(profile.into(), after.clone(), answer), wait).await
     }
 
     /// Reads the configuration again; the last good one stays when it is invalid.

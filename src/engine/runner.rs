@@ -33,7 +33,7 @@ use crate::model::measure::Interval;
 use crate::model::profile::{Limits, Profile};
 use crate::model::progress::{PoolNow, Progress};
 use crate::model::run::{EndedBy, Run, RunId, RunStatus, Verdict};
-use crate::model::series::Reading;
+use crate::model::series::{Point, Reading};
 use crate::model::staircase::ClimbSummary;
 
 /// A wish to end a run early.
@@ -60,6 +60,15 @@ pub enum RunNews {
     Looked(Arc<Run>, Arc<Vec<TrendFound>>),
     /// It ended.
     Ended(Arc<Run>),
+    /// It was compared with its history: points of the metric `regression`, one per metric that could be judged.
+    Judged {
+        /// The run.
+        run: RunId,
+        /// Its target.
+        target: String,
+        /// What it came to.
+        points: Vec<Point>,
+    },
 }
 
 /// What a runner works with.

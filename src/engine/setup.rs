@@ -8,6 +8,7 @@ use crate::model::alerting::{Route, Rule};
 use crate::model::profile::{Profile, Target};
 use crate::model::retention::Policies;
 use crate::model::schedule::Schedule;
+use crate::model::suite::{Gate, Suite};
 use crate::model::threshold::Series;
 use crate::notify::ChannelSpec;
 use crate::probe::ProbeSpec;
@@ -38,6 +39,12 @@ pub struct Setup {
     pub log: LogSetup,
     /// Load generation.
     pub load: LoadSetup,
+    /// What is made of many runs.
+    pub history: HistorySetup,
+    /// What passes only after passes in a row, by name.
+    pub gates: BTreeMap<String, Gate>,
+    /// Tests with one verdict, by name.
+    pub suites: BTreeMap<String, Suite>,
 }
 
 impl Setup {
@@ -130,6 +137,21 @@ pub struct LogSetup {
 impl Default for LogSetup {
     fn default() -> Self {
         Self { level: "info".into(), json: false }
+    }
+}
+
+/// What is made of many runs.
+#[derive(Debug, Clone)]
+pub struct HistorySetup {
+    /// Runs of a profile that a run is compared with, at most.
+    pub runs: u32,
+    /// Re-runs of a profile within 24 hours, at most, when one run lies apart; 0: none.
+    pub reruns: u32,
+}
+
+impl Default for HistorySetup {
+    fn default() -> Self {
+        Self { runs: 200, reruns: 2 }
     }
 }
 

@@ -226,6 +226,7 @@ impl Metrics {
     pub(super) fn forget_profile(&self, name: &str) {
         let of_profile = [("profile", name)];
         self.durations.forget_profile(name);
+        self.forget_history(name);
         locked(&self.steps).retain(|labels| labels[0] != name);
         let families = &self.families;
         remove_where(&families.requests_failed, &of_profile);

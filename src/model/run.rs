@@ -84,7 +84,7 @@ choice! {
 /// Who started a run.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Trigger {
-    /// `schedule`, `api`, `cli` or `demo`.
+    /// `schedule`, `api`, `cli`, `demo`, or `rerun` after a run that lies apart from its history.
     pub by: String,
     /// Name of the schedule or of the token.
     pub name: Option<String>,

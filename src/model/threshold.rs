@@ -14,7 +14,7 @@ use super::units::{format_bytes, format_duration, format_percent, trim_decimal};
 
 pub use evaluate::{Aggregate, Evaluator, Judged, threshold_result};
 pub use found::Found;
-pub use parse::{ParseError, parse_bound, parse_condition, parse_series};
+pub use parse::{ParseError, REGRESSIONS, parse_bound, parse_condition, parse_series};
 
 /// What a metric measures, which decides the unit a bound must carry.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -53,6 +53,8 @@ pub enum Source {
     Group,
     /// A reading of a probe, selectable by its labels.
     Probe,
+    /// What a run comes to against the history of its profile, once it has ended; for alert rules only.
+    History,
 }
 
 /// The tags by which every series of a source can be selected; scenarios can have further ones of their own. Empty for readings, whose
@@ -63,6 +65,7 @@ pub fn tags_of(source: Source) -> &'static [&'static str] {
         Source::Scenario => &["scenario", "phase", "profile", "target"],
         Source::Group => &["group", "scenario", "phase", "profile", "target"],
         Source::Probe => &[],
+        Source::History => &["of", "metric", "profile", "target"],
     }
 }
 
@@ -184,6 +187,13 @@ pub const METRICS: &[Metric] = &[
         Unit::Count,
         Source::Probe,
         "A number from a selector of your own, told apart by the label `name`.",
+    ),
+    metric(
+        "regression",
+        MetricKind::Gauge,
+        Unit::Ratio,
+        Source::History,
+        "How much worse a metric of the run is since its last confirmed change of level, as a share; of shares of failures in points; 0 when it is not.",
     ),
 ];
 

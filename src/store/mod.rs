@@ -7,6 +7,7 @@ mod archive;
 mod ask;
 pub mod care;
 mod dialect;
+mod history;
 mod journal;
 mod owners;
 mod portable;
@@ -37,6 +38,7 @@ pub use space::Returned;
 use crate::model::alerting::{AlertInstance, OutboxState, Outgoing, Transition};
 use crate::model::control::Standstill;
 use crate::model::finding::Finding;
+use crate::model::history::{Deploy, NightNumbers, PastRun, Pinned};
 use crate::model::measure::Interval;
 use crate::model::run::{Run, RunId, RunStatus, Verdict};
 use crate::model::schedule::Tick;
@@ -228,6 +230,22 @@ pub trait Store: Archive + Ownership {
     async fn record_tick(&self, tick: &Tick) -> StoreResult<()>;
     /// Records, newest first; of one schedule or of all.
     async fn ticks(&self, schedule: Option<&str>, limit: u32) -> StoreResult<Vec<Tick>>;
+
+    /// Writes the numbers that a run is remembered by; those that were there are replaced. Fails when the run is not stored, or a number
+    /// is not finite.
+    async fn save_night(&self, run: &RunId, numbers: &NightNumbers) -> StoreResult<()>;
+    /// Runs of a profile that started before a moment, newest first, with the numbers that are stored.
+    async fn past_runs(&self, profile: &str, before: Option<Timestamp>, limit: u32) -> StoreResult<Vec<PastRun>>;
+    /// Adds a deploy of a target.
+    async fn record_deploy(&self, deploy: &Deploy) -> StoreResult<()>;
+    /// Deploys, newest first; of one target or of all.
+    async fn deploys(&self, target: Option<&str>, limit: u32) -> StoreResult<Vec<Deploy>>;
+    /// Makes a run the one that its profile is compared with. Fails when it is not stored.
+    async fn pin_baseline(&self, pinned: &Pinned) -> StoreResult<()>;
+    /// Forgets which run a profile is compared with; says whether there was one.
+    async fn unpin_baseline(&self, profile: &str) -> StoreResult<bool>;
+    /// The run that a profile is compared with.
+    async fn baseline(&self, profile: &str) -> StoreResult<Option<Pinned>>;
 
     /// Whether all load stands still.
     async fn standstill(&self) -> StoreResult<Option<Standstill>>;

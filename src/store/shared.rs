@@ -13,12 +13,13 @@ use sqlx::{Arguments, Transaction};
 use super::dialect::{Columns, Dialect, ErrorKind, Value};
 use super::readings::SeriesKeys;
 use super::{
-    AlertChange, OutboxStats, Owner, ReadingFilter, RunFilter, SeriesBatch, Settlement, Store, StoreError, StoreResult, alerts, journal,
-    owners, readings, rollup, runs, series, sql,
+    AlertChange, OutboxStats, Owner, ReadingFilter, RunFilter, SeriesBatch, Settlement, Store, StoreError, StoreResult, alerts, history,
+    journal, owners, readings, rollup, runs, series, sql,
 };
 use crate::model::alerting::{AlertInstance, OutboxState, Outgoing, Transition};
 use crate::model::control::Standstill;
 use crate::model::finding::Finding;
+use crate::model::history::{Deploy, NightNumbers, PastRun, Pinned};
 use crate::model::measure::Interval;
 use crate::model::run::{Run, RunId};
 use crate::model::schedule::Tick;
@@ -335,6 +336,43 @@ impl<D: Dialect> Store for SqlStore<D> {
 
     async fn ticks(&self, schedule: Option<&str>, limit: u32) -> StoreResult<Vec<Tick>> {
         journal::ticks(&mut self.reading().await?, schedule, limit).await
+    }
+
+    async fn save_night(&self, run: &RunId, numbers: &NightNumbers) -> StoreResult<()> {
+        let mut tx = self.writing().await?;
+        history::save_night(&mut tx, run, numbers).await?;
+        tx.commit().await
+    }
+
+    async fn past_runs(&self, profile: &str, before: Option<Timestamp>, limit: u32) -> StoreResult<Vec<PastRun>> {
+        history::past_runs(&mut self.reading().await?, profile, before, limit).await
+    }
+
+    async fn record_deploy(&self, deploy: &Deploy) -> StoreResult<()> {
+        let mut tx = self.writing().await?;
+        history::record_deploy(&mut tx, deploy).await?;
+        tx.commit().await
+    }
+
+    async fn deploys(&self, target: Option<&str>, limit: u32) -> StoreResult<Vec<Deploy>> {
+        history::deploys(&mut self.reading().await?, target, limit).await
+    }
+
+    async fn pin_baseline(&self, pinned: &Pinned) -> StoreResult<()> {
+        let mut tx = self.writing().await?;
+        history::pin(&mut tx, pinned).await?;
+        tx.commit().await
+    }
+
+    async fn unpin_baseline(&self, profile: &str) -> StoreResult<bool> {
+        let mut tx = self.writing().await?;
+        let was = history::unpin(&mut tx, profile).await?;
+        tx.commit().await?;
+        Ok(was)
+    }
+
+    async fn baseline(&self, profile: &str) -> StoreResult<Option<Pinned>> {
+        history::pinned(&mut self.reading().await?, profile).await
     }
 
     async fn standstill(&self) -> StoreResult<Option<Standstill>> {

@@ -12,6 +12,7 @@ mod demo;
 mod examples;
 mod faults;
 mod grafana;
+mod history;
 mod journey;
 mod load;
 mod notify;

@@ -6,9 +6,13 @@ use serde::Serialize;
 use super::draw::{Drawn, drawn};
 use super::{Direction, Outcome};
 use crate::analysis::numbers::Span;
+use crate::analysis::stats::distribution::normal_quantile;
 
 /// A change by less than this, either way, is called the same.
 pub const SAME: f64 = 0.10;
+
+/// z of the two one-sided tests at 5 % that make "the same" (Schuirmann 1987): their interval is that of 90 %.
+const EQUIVALENCE_Z: f64 = 1.645;
 
 /// A figure with its interval.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize)]
@@ -54,8 +58,8 @@ pub(super) struct Told {
     pub(super) outcome: Outcome,
 }
 
-/// The word for an interval of the difference; `from` is the first side's figure.
-pub(super) fn outcome(from: f64, change: f64, span: Span, least: Least, direction: Direction) -> Outcome {
+/// The word for an interval of the difference with some confidence; `from` is the first side's figure.
+pub(super) fn outcome(from: f64, change: f64, (span, confidence): (Span, f64), least: Least, direction: Direction) -> Outcome {
     let worth = |change: f64| change.abs() > least.relative * from.abs() && change.abs() >= least.absolute;
     let small = |change: f64| change.abs() <= SAME * from.abs() || change.abs() < least.absolute;
     if !span.contains(0.0) && worth(change) {
@@ -66,7 +70,9 @@ pub(super) fn outcome(from: f64, change: f64, span: Span, least: Least, directio
             Direction::Neither => Outcome::Changed,
         };
     }
-    if small(span.low) && small(span.high) { Outcome::Same } else { Outcome::CannotTell }
+    let narrower = EQUIVALENCE_Z / normal_quantile(0.5 + confidence / 2.0).unwrap_or(EQUIVALENCE_Z);
+    let end = |end: f64| change + (end - change) * narrower;
+    if small(end(span.low)) && small(end(span.high)) { Outcome::Same } else { Outcome::CannotTell }
 }
 
 /// Compares the figures of two sides, one per figure that they have.
@@ -84,16 +90,16 @@ pub(super) fn figures(
     for (at, (noise, least, direction)) in rules.iter().enumerate() {
         let (a, b) = (a[at], b[at]);
         let told = if a > 0.0 && b > 0.0 {
-            by_ratio(a, b, ratios[at], *noise, *least, *direction)
+            by_ratio((a, b), (ratios[at], confidence), *noise, *least, *direction)
         } else {
-            by_difference(a, b, differences[at], *least, *direction)
+            by_difference((a, b), (differences[at], confidence), *least, *direction)
         };
         found.push((a, b, told));
     }
     found
 }
 
-fn by_ratio(a: f64, b: f64, ends: Option<(f64, f64)>, noise: Noise, least: Least, direction: Direction) -> Told {
+fn by_ratio((a, b): (f64, f64), (ends, confidence): (Option<(f64, f64)>, f64), noise: Noise, least: Least, direction: Direction) -> Told {
     let point = (b / a).ln();
     let Some((low, high)) = ends else {
         let value = b / a;
@@ -108,12 +114,12 @@ fn by_ratio(a: f64, b: f64, ends: Option<(f64, f64)>, noise: Noise, least: Least
     Told {
         ratio: Some(Estimate { value: b / a, low, high }),
         difference: Some(difference),
-        outcome: outcome(a, b - a, span, least, direction),
+        outcome: outcome(a, b - a, (span, confidence), least, direction),
     }
 }
 
 /// Where one side is 0 there is no ratio.
-fn by_difference(a: f64, b: f64, ends: Option<(f64, f64)>, least: Least, direction: Direction) -> Told {
+fn by_difference((a, b): (f64, f64), (ends, confidence): (Option<(f64, f64)>, f64), least: Least, direction: Direction) -> Told {
     let none = Told { ratio: None, difference: None, outcome: Outcome::CannotTell };
     let (Some((low, high)), true) = (ends, a.is_finite() && b.is_finite()) else { return none };
     let change = b - a;
@@ -121,5 +127,5 @@ fn by_difference(a: f64, b: f64, ends: Option<(f64, f64)>, least: Least, directi
     let difference = Estimate { value: change, low: span.low, high: span.high };
     // From 0, every change that is worth telling in its unit is.
     let least = Least { relative: 0.0, ..least };
-    Told { ratio: None, difference: Some(difference), outcome: outcome(a, change, span, least, direction) }
+    Told { ratio: None, difference: Some(difference), outcome: outcome(a, change, (span, confidence), least, direction) }
 }

@@ -135,7 +135,7 @@ fn of_failures(subject: Option<String>, first: &Steps, second: &Steps, context: 
         let half = context.noise("error_rate", confidence).half() * a.max(b);
         let span = Span { low: change - (change - span.low).hypot(half), high: change + (span.high - change).hypot(half) };
         // Shares below what is worth telling are the same, however few they are.
-        (outcome(a, change, span, least, direction), Estimate { value: change, low: span.low, high: span.high })
+        (outcome(a, change, (span, confidence), least, direction), Estimate { value: change, low: span.low, high: span.high })
     });
     Row {
         subject,

@@ -80,3 +80,11 @@ pub const METRICS: &[Metric] = &[
 pub fn find(name: &str) -> Option<&'static Metric> {
     METRICS.iter().find(|metric| metric.name == name)
 }
+
+#[cfg(test)]
+mod tests {
+    #[test]
+    fn rules_can_speak_of_every_metric() {
+        assert_eq!(super::METRICS.iter().map(|metric| metric.name).collect::<Vec<_>>(), crate::model::threshold::REGRESSIONS);
+    }
+}

@@ -11,6 +11,8 @@ pub mod finding;
 pub mod incident;
 mod level;
 pub mod metric;
+pub mod night;
+pub mod past;
 mod reference;
 mod sequential;
 mod size;

@@ -6,6 +6,7 @@ pub(crate) mod alerts;
 pub(crate) mod auth;
 pub(crate) mod data;
 pub(crate) mod flow;
+pub(crate) mod history;
 pub(crate) mod http;
 pub(crate) mod profile;
 pub(crate) mod retention;
@@ -50,5 +51,11 @@ settings! {
         log: optional service::RawLog,
         /// Load generation.
         load: optional service::RawLoad,
+        /// What a run is compared with once it has ended.
+        history: optional history::RawHistory,
+        /// What passes only after passes in a row, by name.
+        gates: default crate::registry::Named<history::RawGate>,
+        /// Tests with one verdict and one report, by name.
+        suites: default crate::registry::Named<history::RawSuite>,
     }
 }

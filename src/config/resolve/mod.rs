@@ -7,6 +7,7 @@ mod data;
 mod digest;
 mod expression;
 mod flow;
+mod history;
 mod iteration;
 mod profile;
 mod retention;
@@ -107,6 +108,15 @@ impl Resolver<'_> {
             if let Some(schedule) = self.schedule(name, schedule) {
                 setup.schedules.insert(name.value.clone(), schedule);
             }
+        }
+        setup.history = self.history(raw.history.as_ref());
+        for (name, gate) in raw.gates.iter() {
+            self.check_name(name, "gate");
+            setup.gates.extend(self.passes_gate(name, gate).map(|gate| (name.value.clone(), gate)));
+        }
+        for (name, suite) in raw.suites.iter() {
+            self.check_name(name, "suite");
+            setup.suites.insert(name.value.clone(), self.suite(name, suite));
         }
         self.alerts(raw.alerts.as_ref(), &mut setup);
         setup

@@ -9,6 +9,7 @@ use tokio::sync::oneshot;
 use super::super::admission::Waiting;
 use super::super::findings::{NotAnalysed, analyse};
 use super::super::handle::{Command, Refusal};
+use super::super::history::historian::RERUN;
 use super::super::prober::Prober;
 use super::super::reload::{same_instants, say_what_needs_a_restart};
 use super::super::runner::EndRequest;
@@ -38,6 +39,9 @@ impl Daemon {
                 let _ = answer.send(self.standing_by().map_or_else(|| self.resume(&by), Err));
             }
             Command::Analyse(id, answer) => self.analyse(id, answer),
+            Command::Rerun(profile, after, answer) => {
+                let _ = answer.send(self.rerun(profile, &after));
+            }
             Command::Reload(answer) => {
                 let _ = answer.send(self.reload());
             }
@@ -83,6 +87,26 @@ impl Daemon {
             }
             None => self.start(Waiting { profile, trigger, tick: None, why: "on request".into() }, Some(answer)),
         }
+    }
+
+    /// Lets a profile run once more as soon as its target is free; what the profile waits for already is enough.
+    fn rerun(&mut self, profile: String, after: &RunId) -> Result<(), Refusal> {
+        if !self.setup.profiles.contains_key(&profile) {
+            return Err(Refusal::Unknown(format!("there is no profile `{profile}`")));
+        }
+        if self.stopping {
+            return Err(Refusal::NotNow("the daemon is stopping".into()));
+        }
+        if let Some(standstill) = &self.standstill {
+            return Err(Refusal::NotNow(standstill.to_string()));
+        }
+        if self.queue.iter().any(|waiting| waiting.profile == profile) {
+            return Err(Refusal::NotNow(format!("`{profile}` waits for its target already")));
+        }
+        let trigger = Trigger { by: RERUN.into(), name: Some(after.0.clone()) };
+        self.queue.push_back(Waiting { profile, trigger, tick: None, why: format!("run {after} lies apart from its history") });
+        self.start_waiting();
+        Ok(())
     }
 
     /// Ends a run early; `why` stands among its reasons.

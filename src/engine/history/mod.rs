@@ -2,3 +2,5 @@
 //! so that no run stands in memory as a whole. The arithmetic is in `analysis::comparison` and `analysis::regression`.
 
 pub mod compare;
+pub mod historian;
+pub mod nights;

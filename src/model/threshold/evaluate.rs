@@ -81,6 +81,7 @@ impl Series {
             Source::Step => self.measure_steps(catalog, interval, &counts_now),
             Source::Scenario => self.measure_scenarios(interval, &counts_now),
             Source::Group => self.measure_groups(catalog, interval, &counts_now),
+            Source::History => None,
             Source::Probe => {
                 let filtered = exclude_ramp || self.selector.contains_key("phase");
                 let any = !filtered || (0..catalog.scenarios.len()).any(|index| counts_now(index as u16));

@@ -13,7 +13,7 @@
 use std::time::Duration;
 
 use super::found;
-use super::{Aggregation, Bound, Comparison, Condition, METRICS, Metric, MetricKind, Series, Unit, find_metric};
+use super::{Aggregation, Bound, Comparison, Condition, METRICS, Metric, MetricKind, Series, Source, Unit, find_metric, tags_of};
 use crate::model::Labels;
 use crate::model::run::Verdict;
 use crate::model::units::{UnitError, parse_bytes, parse_duration, parse_percent, parse_rate};
@@ -100,6 +100,9 @@ pub fn parse_condition(text: &str) -> Result<Condition, ParseError> {
     if name == "verdict" {
         return verdict(&mut reader);
     }
+    if name == "regression" {
+        return regression(&mut reader).map(Condition::Series);
+    }
     let found = match name {
         "leak" => Some(found::leak(&mut reader)?),
         "capacity" => Some(found::capacity(&mut reader)?),
@@ -112,6 +115,31 @@ pub fn parse_condition(text: &str) -> Result<Condition, ParseError> {
     parse_series(text).map(Condition::Series)
 }
 
+/// Metrics of runs that are compared from night to night; the names of `analysis::regression::metric`.
+pub const REGRESSIONS: [&str; 10] =
+    ["p50", "p95", "p99", "throughput", "error_rate", "pool_peak", "memory_peak", "memory_slope", "capacity", "recovery"];
+
+/// `regression(p95){profile:soak} > 10%`: what is known of a run once it has been compared with its history.
+fn regression(reader: &mut Reader<'_>) -> Parsed<Series> {
+    const METRIC: &str = "regression";
+    let Some(metric) = find_metric(METRIC) else { return reader.fail("unknown-metric", 0, METRIC.len(), "regressions are not known", "") };
+    let opened = reader.eat("(");
+    let (start, of) = reader.word(is_name);
+    if !opened || !reader.eat(")") {
+        return reader.fail("bad-threshold", 0, METRIC.len(), "say of which metric", "write `regression(p95) > 10%`");
+    }
+    if !REGRESSIONS.contains(&of) {
+        let message = format!("`{of}` is not compared from run to run");
+        return reader.fail("unknown-metric", start, start + of.len(), message, suggest(of, REGRESSIONS.iter().copied()));
+    }
+    let mut selector = run_selector(reader, tags_of(Source::History))?;
+    selector.insert("metric".into(), of.into());
+    let op = comparison(reader)?;
+    let value = value(reader, metric, Aggregation::Value)?;
+    end(reader)?;
+    Ok(Series { metric, selector, aggregation: Aggregation::Value, bound: Bound { op, value }, window: None, hold: None })
+}
+
 /// Reads a series expression, as thresholds and guards have it.
 pub fn parse_series(text: &str) -> Result<Series, ParseError> {
     let mut reader = Reader { text, position: 0 };
@@ -120,6 +148,10 @@ pub fn parse_series(text: &str) -> Result<Series, ParseError> {
         let hint = suggest(name, METRICS.iter().map(|metric| metric.name));
         return reader.fail("unknown-metric", start, start + name.len(), format!("unknown metric `{name}`"), hint);
     };
+    if metric.source == Source::History {
+        let message = format!("`{name}` is known only after a run has ended: it stands in alert rules");
+        return reader.fail("unknown-metric", start, start + name.len(), message, "write the rule `regression(p95) > 10%`");
+    }
     let selector = selector(&mut reader)?;
     if !reader.eat(":") {
         let at = reader.position;

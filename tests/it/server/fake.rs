@@ -15,6 +15,7 @@ use plimsoll::model::Labels;
 use plimsoll::model::alerting::{AlertInstance, AlertState, OutboxState, Outgoing, Transition};
 use plimsoll::model::control::{Action, ControlEntry, Standstill};
 use plimsoll::model::finding::Finding;
+use plimsoll::model::history::{Deploy, NightNumbers, PastRun, Pinned};
 use plimsoll::model::measure::Interval;
 use plimsoll::model::profile::{Executor, Limits, Profile, Scenario, Target};
 use plimsoll::model::request::{HttpOptions, TlsOptions};
@@ -212,6 +213,28 @@ impl Store for FakeStore {
             reason: "shop was being loaded by another run".into(),
             run: None,
         }])
+    }
+    async fn save_night(&self, _run: &RunId, _numbers: &NightNumbers) -> StoreResult<()> {
+        unreachable!("the server never writes")
+    }
+    async fn past_runs(&self, profile: &str, _before: Option<Timestamp>, _limit: u32) -> StoreResult<Vec<PastRun>> {
+        let runs = self.runs.lock().unwrap();
+        self.here(runs.iter().filter(|run| run.profile == profile).map(PastRun::of).collect())
+    }
+    async fn record_deploy(&self, _deploy: &Deploy) -> StoreResult<()> {
+        unreachable!("the server never writes")
+    }
+    async fn deploys(&self, _target: Option<&str>, _limit: u32) -> StoreResult<Vec<Deploy>> {
+        self.here(vec![Deploy { target: "shop".into(), version: "1.5.0".into(), at: sample::START, by: "ci".into() }])
+    }
+    async fn pin_baseline(&self, _pinned: &Pinned) -> StoreResult<()> {
+        unreachable!("the server never writes")
+    }
+    async fn unpin_baseline(&self, _profile: &str) -> StoreResult<bool> {
+        unreachable!("the server never writes")
+    }
+    async fn baseline(&self, _profile: &str) -> StoreResult<Option<Pinned>> {
+        self.here(None)
     }
     async fn standstill(&self) -> StoreResult<Option<Standstill>> {
         self.here(None)
@@ -434,6 +457,9 @@ fn answer(command: Command, log: &Mutex<Vec<String>>) {
         }
         Command::Analyse(_, answer) => {
             let _ = answer.send(Ok(0));
+        }
+        Command::Rerun(_, _, answer) => {
+            let _ = answer.send(Ok(()));
         }
         Command::Reload(answer) => {
             log.lock().unwrap().push("reload".into());
