@@ -139,7 +139,7 @@ impl ServerArguments {
     }
 
     /// Asks the daemon; what it refuses becomes an error in its own words.
-    async fn ask(&self, method: &Method, path: &[&str], body: &Value) -> anyhow::Result<Value> {
+    pub(super) async fn ask(&self, method: &Method, path: &[&str], body: &Value) -> anyhow::Result<Value> {
         let token = self.token()?;
         let mut url = self.server.clone();
         url.path_segments_mut()

@@ -8,6 +8,7 @@ mod db;
 mod demo;
 mod exit;
 mod healthcheck;
+mod history;
 mod logging;
 mod run;
 mod runs;
@@ -118,9 +119,29 @@ What is found replaces what older versions of the methods said of this run.";
     pub(super) const COMPARE: &str = "Examples:
   plimsoll compare 7k3f last               the last run against an older one
   plimsoll compare last:cold last:warm     two phases of one run
+  plimsoll compare last baseline           against the pinned run of its profile
+  plimsoll compare last last-7             against the seven runs before it
   plimsoll compare 7k3f last --json
 
 Each figure comes with its ratio and interval, and one word: worse, better, same, can't tell.";
+    pub(super) const HISTORY: &str = "Examples:
+  plimsoll history soak                    what its runs say, metric by metric, and which are left out";
+    pub(super) const SUITE: &str = "Examples:
+  plimsoll suite battery                   the latest runs against what is asked of each
+  plimsoll suite battery --json
+
+Exit codes: 0 passed, 98 tests without data, 99 failed";
+    pub(super) const DEPLOY: &str = "Examples:
+  plimsoll deploy shop 1.5.0
+  plimsoll deploy shop 3f2c1aa --at 2026-11-21T01:30:00Z
+
+Exit codes: 0 done, 1 refused or no answer";
+    pub(super) const BASELINE: &str = "Examples:
+  plimsoll baseline set soak 7k3f
+  plimsoll baseline clear soak
+  plimsoll compare last baseline
+
+Exit codes: 0 done, 1 refused or no answer";
     pub(super) const DEMO_TARGET: &str = "Examples:
   plimsoll demo-target --port 8080 --pool 20
   curl http://127.0.0.1:8080/metrics
@@ -188,6 +209,18 @@ enum Command {
     /// Compare two runs, or two phases, figure by figure
     #[command(after_help = examples::COMPARE)]
     Compare(compare::CompareArguments),
+    /// Show what the runs of a profile say together
+    #[command(after_help = examples::HISTORY)]
+    History(history::HistoryArguments),
+    /// Judge the latest runs of several profiles as one suite
+    #[command(after_help = examples::SUITE)]
+    Suite(history::SuiteArguments),
+    /// Tell the daemon of a deploy, so that changes can be tied to it
+    #[command(after_help = examples::DEPLOY)]
+    Deploy(history::DeployArguments),
+    /// Pin the run that a profile is compared with
+    #[command(after_help = examples::BASELINE)]
+    Baseline(history::BaselineArguments),
     /// Start the built-in system under test alone
     #[command(after_help = examples::DEMO_TARGET)]
     DemoTarget(demo::TargetArguments),
@@ -264,6 +297,10 @@ async fn dispatch(command: Command) -> Outcome {
         Command::Show(arguments) => runs::show(arguments).await,
         Command::Analyse(arguments) => analyse::analyse(arguments).await,
         Command::Compare(arguments) => compare::compare(arguments).await,
+        Command::History(arguments) => history::history(arguments).await,
+        Command::Suite(arguments) => history::suite(arguments).await,
+        Command::Deploy(arguments) => history::deploy(arguments).await,
+        Command::Baseline(arguments) => history::baseline(arguments).await,
         Command::DemoTarget(arguments) => demo::target(arguments).await,
         Command::Schema => check::schema(),
         Command::Migrate(arguments) => db::migrate(arguments).await,

@@ -10,6 +10,7 @@ use super::setup::Setup;
 use super::steer::Steer;
 use crate::model::alerting::{AlertInstance, Message};
 use crate::model::control::{ControlEntry, Standstill};
+use crate::model::history::{Deploy, Pinned};
 pub use crate::model::progress::{PoolNow, Progress};
 use crate::model::run::{Run, RunId, Trigger};
 use crate::model::units::Timestamp;
@@ -51,6 +52,10 @@ pub enum Command {
     Analyse(RunId, oneshot::Sender<Result<usize, Refusal>>),
     /// Run a profile again because this run lies apart; waits for its target.
     Rerun(String, RunId, oneshot::Sender<Result<(), Refusal>>),
+    /// Remember that something was deployed to a target.
+    Deploy(Deploy, oneshot::Sender<Result<(), Refusal>>),
+    /// Remember the run that a profile is compared with, or forget it.
+    Pin(String, Option<Pinned>, oneshot::Sender<Result<(), Refusal>>),
     /// Read the configuration again.
     Reload(oneshot::Sender<Result<(), Refusal>>),
 }
@@ -199,6 +204,18 @@ impl EngineHandle {
     pub async fn rerun(&self, profile: &str, after: &RunId) -> Result<(), Refusal> {
         let (answer, wait) = oneshot::channel();
         self.ask(Command::Rerun(profile.into(), after.clone(), answer), wait).await
+    }
+
+    /// Remembers that something was deployed to a target.
+    pub async fn deploy(&self, deploy: Deploy) -> Result<(), Refusal> {
+        let (answer, wait) = oneshot::channel();
+        self.ask(Command::Deploy(deploy, answer), wait).await
+    }
+
+    /// Remembers the run that `profile` is compared with (it has to be stored), or that it has none any more.
+    pub async fn pin(&self, profile: &str, pinned: Option<Pinned>) -> Result<(), Refusal> {
+        let (answer, wait) = oneshot::channel();
+        self.ask(Command::Pin(profile.into(), pinned, answer), wait).await
     }
 
     /// Reads the configuration again; the last good one stays when it is invalid.

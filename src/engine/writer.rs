@@ -19,6 +19,7 @@ use super::spool::SpoolPlace;
 use crate::metrics::Metrics;
 use crate::model::control::Standstill;
 use crate::model::finding::Finding;
+use crate::model::history::{Deploy, Pinned};
 use crate::model::measure::Interval;
 use crate::model::run::{Run, RunId};
 use crate::model::schedule::Tick;
@@ -98,6 +99,16 @@ impl Writer {
         if self.try_put(Write::Standstill(standstill)).is_err() {
             tracing::error!("it could not be stored whether all load stands still: a restart will not know");
         }
+    }
+
+    /// Writes that something was deployed; false when there is no room for it.
+    pub fn deploy(&self, deploy: Deploy) -> bool {
+        self.try_put(Write::Deploy(Box::new(deploy))).is_ok()
+    }
+
+    /// Writes which run a profile is compared with; false when there is no room for it.
+    pub fn pin(&self, profile: String, pinned: Option<Pinned>) -> bool {
+        self.try_put(Write::Pin(profile, pinned.map(Box::new))).is_ok()
     }
 
     /// Writes the end of a run, after everything that came before it.

@@ -72,6 +72,8 @@ fn router(parts: Parts) -> Router {
         .route("/runs/{id}", get(pages::run))
         .route("/runs/{id}/control", get(pages::control::run).post(pages::control::steer))
         .route("/compare", get(pages::compare::compare))
+        .route("/profiles/{name}", get(pages::history::profile))
+        .route("/suites/{name}", get(pages::history::suite))
         .route("/stop", get(pages::control::everything).post(pages::control::stop))
         .route("/style.css", get(pages::style))
         .route("/-/healthy", get(health::healthy))

@@ -41,6 +41,7 @@ fn run(id: &str, seconds: u32) -> Run {
         name: "users".into(),
         executor: "constant-arrival-rate".into(),
         open: true,
+        tags: std::collections::BTreeMap::new(),
         phases: vec![phase],
         start: Duration::ZERO,
         duration: length,

@@ -27,6 +27,12 @@ const COMMANDS: &[&str] = &[
     "migrate",
     "db",
     "healthcheck",
+    "healthcheck",
+    "compare",
+    "history",
+    "suite",
+    "deploy",
+    "baseline",
 ];
 
 async fn call(arguments: &[&str]) -> Output {

@@ -5,18 +5,36 @@
 mod made;
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use made::{DAY_US, Night, noise, start_of};
+use plimsoll::alert::{Alerts, Policy};
 use plimsoll::analysis::comparison::Outcome;
 use plimsoll::analysis::regression::State;
 use plimsoll::analysis::regression::past::PastJudged;
+use plimsoll::clock::SystemClock;
+use plimsoll::engine::handle::{Command, EngineHandle, EngineStatus, Event};
+use plimsoll::engine::history::baselines::compare_any;
 use plimsoll::engine::history::compare::{SideName, compare_runs};
-use plimsoll::engine::history::historian::judge_stored;
+use plimsoll::engine::history::historian::{Historian, HistorianParts, RERUN, judge_stored};
+use plimsoll::engine::history::suites::suite_result;
+use plimsoll::engine::runner::RunNews;
+use plimsoll::engine::setup::{HistorySetup, Setup};
+use plimsoll::metrics::Metrics;
+use plimsoll::model::Labels;
+use plimsoll::model::alerting::{MessageKind, NoData, Rule, Severity};
+use plimsoll::model::finding::Finding;
 use plimsoll::model::history::{Deploy, NightNumbers, Pinned};
-use plimsoll::model::run::{EndedBy, Run, Verdict};
+use plimsoll::model::run::{EndedBy, Run, RunId, Trigger, Verdict};
+use plimsoll::model::series::Point;
+use plimsoll::model::suite::{Ask, PhaseRatio, Suite, SuiteTest};
+use plimsoll::model::threshold::{parse_bound, parse_condition, parse_series};
 use plimsoll::model::units::Timestamp;
 use plimsoll::store::{Store, StoreError, open};
 use tempfile::TempDir;
+use tokio::sync::{broadcast, mpsc, watch};
+use tokio::task::JoinSet;
+use tokio_util::sync::CancellationToken;
 
 use crate::servers::postgres::Postgres;
 
@@ -53,6 +71,9 @@ on_both! {
     noise_does_not_cry_and_runs_left_out_are_named,
     numbers_deploys_and_baselines_are_remembered,
     two_runs_are_compared,
+    a_run_is_compared_with_its_baselines,
+    a_suite_judges_the_latest_runs,
+    one_run_apart_runs_again_and_three_confirm,
 }
 
 async fn a_step_of_a_tenth_is_found_and_tied_to_its_deploy(bed: Bed) {
@@ -183,4 +204,171 @@ async fn two_runs_are_compared(bed: Bed) {
         let error = compare_runs(store, &side(a), &side("last")).await.unwrap_err().to_string();
         assert!(error.contains(why), "{error}");
     }
+}
+
+async fn a_run_is_compared_with_its_baselines(bed: Bed) {
+    let store = bed.store.as_ref();
+    let side = |text: &str| text.parse::<SideName>().unwrap();
+    for day in 0..8 {
+        let night = Night { day, level: 20_000.0 * (1.0 + noise(day)), ..Night::default() };
+        let run = night.write(store).await;
+        bed.judge(&run).await;
+    }
+    let slower = Night { day: 8, level: 26_000.0, version: "1.5.0", ..Night::default() }.write(store).await;
+    let without = compare_any(store, &side("last"), &side("last-7")).await.unwrap_err().to_string();
+    assert!(without.contains("has no stored numbers"), "{without}");
+    bed.judge(&slower).await;
+    for (with, part) in [("last-7", "last 7 runs"), ("previous-version", "8 runs of the version before")] {
+        let told = compare_any(store, &side("last"), &side(with)).await.unwrap();
+        let p95 = told.rows.iter().find(|row| row.figure == "p95" && row.subject.is_none()).unwrap();
+        assert_eq!((told.outcome, p95.outcome, told.first.part.as_deref()), (Outcome::Worse, Outcome::Worse, Some(part)));
+        assert!((p95.ratio.unwrap().value - 1.3).abs() < 0.02, "{p95:?}");
+    }
+    let missing = compare_any(store, &side("last"), &side("baseline")).await.unwrap_err().to_string();
+    assert!(missing.contains("plimsoll baseline set soak RUN"), "{missing}");
+    let pinned = Pinned { profile: "soak".into(), run: Night { day: 2, ..Night::default() }.id(), at: Timestamp(5), by: "someone".into() };
+    store.pin_baseline(&pinned).await.unwrap();
+    let told = compare_any(store, &side("last"), &side("baseline")).await.unwrap();
+    assert_eq!((told.outcome, told.first.run, &told.second.run), (Outcome::Worse, pinned.run, &slower.id));
+    assert!(told.doubt.contains("9 comparable runs"), "{}", told.doubt);
+    assert!(compare_any(store, &side("baseline"), &side("last-3")).await.is_err());
+}
+
+async fn a_suite_judges_the_latest_runs(bed: Bed) {
+    let store = bed.store.as_ref();
+    Night { profile: "cache", warm: 0.97, ..Night::default() }.write(store).await;
+    Night { profile: "feed", verdict: Verdict::Fail, failed: 3, ..Night::default() }.write(store).await;
+    // Somebody ended this one: it says nothing.
+    Night { profile: "feed", day: 1, ended_by: EndedBy::Cancelled, ..Night::default() }.write(store).await;
+    let holds = |text: &str| Ask::Holds(text.into(), Box::new(parse_series(text).unwrap()));
+    let half = parse_bound("< 50%", &parse_series("checks: rate > 0%").unwrap()).unwrap();
+    let ratio = PhaseRatio { phase: "warm".into(), with: "cold".into(), figure: "p50".into(), step: Some("browse".into()), bound: half };
+    let test = |name: &str, profile: &str, priority, asks| SuiteTest { name: name.into(), profile: profile.into(), priority, asks };
+    let mut suite = Suite {
+        name: "battery".into(),
+        description: None,
+        pass: 0.4,
+        tests: vec![
+            test("feed passes", "feed", Severity::Medium, Ask::Verdict),
+            test("feed rate", "feed", Severity::High, holds("http_reqs{step:browse}: rate > 29/s")),
+            test("feed rate, all of it", "feed", Severity::High, holds("http_reqs{step:browse}: rate > 31/s")),
+            test("pool", "feed", Severity::Medium, holds("pool_in_use{pool:main}: max < 10")),
+            test("cache gain", "cache", Severity::Low, Ask::Ratio(ratio)),
+        ],
+    };
+    let told = suite_result(store, &suite).await.unwrap();
+    let verdicts: Vec<Verdict> = told.results.iter().map(|result| result.verdict).collect();
+    assert_eq!(verdicts, [Verdict::Fail, Verdict::Pass, Verdict::Fail, Verdict::Pass, Verdict::Fail], "{told:#?}");
+    assert_eq!((told.verdict, told.passed, told.tests), (Verdict::Pass, 2, 5));
+    assert_eq!(told.by_priority, [(Severity::High, 1, 2), (Severity::Medium, 1, 2), (Severity::Low, 0, 1)]);
+    assert!(told.results[4].measured.starts_with("97") && told.sentence.starts_with("2 of 5 tests passed (40 %)"), "{told:#?}");
+    // A critical test decides alone; one that never ran is not passed.
+    suite.tests[0].priority = Severity::Critical;
+    assert_eq!(suite_result(store, &suite).await.unwrap().verdict, Verdict::Fail);
+    suite.tests = vec![suite.tests[1].clone(), test("never", "never", Severity::Critical, Ask::Verdict)];
+    let told = suite_result(store, &suite).await.unwrap();
+    assert_eq!((told.verdict, told.results[1].note.as_deref()), (Verdict::NoData, Some("`never` has not run yet")));
+}
+
+/// The historian beside an engine that starts nothing and writes down what it is asked.
+async fn one_run_apart_runs_again_and_three_confirm(bed: Bed) {
+    let store = bed.store.clone();
+    for day in 0..12 {
+        Night { day, level: 20_000.0 * (1.0 + noise(day)), ..Night::default() }.write(store.as_ref()).await;
+    }
+    let (commands, mut asked) = mpsc::channel(8);
+    let (news, mut heard) = mpsc::channel(64);
+    let (_status, status) = watch::channel(Arc::new(EngineStatus::default()));
+    let one = Setup { history: HistorySetup { reruns: 1, ..HistorySetup::default() }, ..Setup::default() };
+    let (_setup, setup) = watch::channel(Arc::new(one));
+    let events = broadcast::Sender::new(64);
+    let metrics = Arc::new(Metrics::new());
+    let engine = EngineHandle::new(commands, status, events.clone());
+    let (clock, of_events) = (Arc::new(SystemClock), events.subscribe());
+    let parts = HistorianParts { store: store.clone(), clock, metrics: metrics.clone(), events: of_events, news, setup, engine };
+    let stop = CancellationToken::new();
+    let mut tasks = JoinSet::new();
+    let historian = Historian::new(parts).run(stop.clone());
+    tasks.spawn(async move {
+        historian.await;
+        Vec::new()
+    });
+    tasks.spawn(async move {
+        let mut log = Vec::new();
+        while let Some(command) = asked.recv().await {
+            if let Command::Rerun(profile, after, answer) = command {
+                log.push((profile, after));
+                let _ = answer.send(Ok(()));
+            }
+        }
+        log
+    });
+    let mut told = Vec::new();
+    let night = Night { day: 12, level: 30_000.0, ..Night::default() };
+    for again in 0..3_u64 {
+        let mut run = night.run();
+        if again > 0 {
+            run.id = RunId(format!("{}-{again}", run.id));
+            run.started_at = run.started_at.plus(Duration::from_secs(600 * again));
+            run.trigger = Trigger { by: RERUN.into(), name: None };
+        }
+        let run = night.write_as(store.as_ref(), run).await;
+        events.send(Event::RunEnded(Box::new(run.clone()))).unwrap();
+        let Some(RunNews::Judged { run: judged, points, .. }) = heard.recv().await else { panic!("nothing was judged") };
+        assert_eq!(judged, run.id);
+        let p95 = points.iter().find(|point| point.labels["metric"] == "p95" && !point.labels.contains_key("of")).unwrap();
+        assert!(if again < 2 { p95.value < 1e-9 } else { (p95.value - 0.5).abs() < 0.02 }, "{again}: {p95:?}");
+        told.push(store.findings(Some(&run.id), 10).await.unwrap());
+    }
+    stop.cancel();
+    let mut log = Vec::new();
+    while let Some(done) = tasks.join_next().await {
+        log.extend(done.unwrap());
+    }
+    assert_eq!(log, [("soak".to_owned(), night.id())], "one re-run a night is allowed");
+    let next = |findings: &[Finding]| findings[0].evidence.last().map(|one| one.value.clone()).unwrap();
+    assert!(told[..2].iter().all(|findings| findings.iter().all(|one| one.kind == "regression_suspected")), "{told:?}");
+    assert_eq!(next(&told[0]), "re-run 1 of at most 1 a night asked for");
+    assert_eq!(next(&told[1]), "no re-run: 1 of at most 1 a night were made");
+    assert_eq!(told[2][0].kind, "regression");
+    let page = metrics.render();
+    assert!(page.contains("plimsoll_history_runs{profile=\"soak\"} 15"), "{page}");
+    assert!(page.contains("plimsoll_regression_ratio{metric=\"p95\",of=\"\",profile=\"soak\"} 0.5"), "{page}");
+}
+
+#[test]
+fn a_rule_fires_on_a_confirmed_regression_and_resolves_when_it_is_gone() {
+    let rule = Rule {
+        name: "slower".into(),
+        when: parse_condition("regression(p95){profile:soak} > 10%").unwrap(),
+        recover: None,
+        severity: Severity::High,
+        runbook: None,
+        labels: Labels::new(),
+        keep_firing_for: Duration::ZERO,
+        no_data: NoData::Keep,
+        no_data_after: Duration::from_secs(300),
+    };
+    let mut alerts = Alerts::new(vec![rule], Vec::new(), Policy::default());
+    let judged = |alerts: &mut Alerts, day: i64, profile: &str, value: f64| {
+        let point = Point::new("regression", value).with("metric", "p95").with("profile", profile).with("target", "shop");
+        alerts.observe_judgement(&Night { day, ..Night::default() }.id(), "shop", &[point], start_of(day));
+        alerts.judge(start_of(day)).messages.into_iter().map(|told| told.kind).collect::<Vec<_>>()
+    };
+    assert_eq!(judged(&mut alerts, 0, "soak", 0.0), []);
+    assert_eq!(judged(&mut alerts, 1, "other", 0.3), []);
+    assert_eq!(judged(&mut alerts, 2, "soak", 0.12), [MessageKind::Fired]);
+    assert_eq!(judged(&mut alerts, 3, "soak", 0.12), []);
+    assert_eq!(judged(&mut alerts, 4, "soak", 0.0), [MessageKind::Resolved]);
+    assert!(parse_condition("capacity drop > 5%").is_ok());
+    for (text, why) in [
+        ("regression > 5%", "say of which metric"),
+        ("regression(p96) > 5%", "`p96` is not compared from run to run"),
+        ("regression(p95) > 5", "unit"),
+        ("regression(p95){step:pay} > 5%", "no tag `step`"),
+    ] {
+        let error = parse_condition(text).unwrap_err();
+        assert!(error.message.contains(why), "{text}: {}", error.message);
+    }
+    assert!(parse_series("regression: value > 5%").is_err());
 }

@@ -37,6 +37,14 @@ const ROUTES: &[&str] = &[
     "/api/v1/alerts",
     "/api/v1/findings",
     "/api/v1/stop",
+    "/compare",
+    "/compare?a=20261121-020000-checkout-7k3f&b=20261121-020000-checkout-7k3f",
+    "/profiles/checkout",
+    "/api/v1/compare?a=20261121-020000-checkout-7k3f&b=20261121-020000-checkout-7k3f",
+    "/api/v1/profiles/checkout/history",
+    "/api/v1/profiles/checkout/baseline",
+    "/api/v1/targets/shop/deploys",
+    "/api/v1/gates",
 ];
 
 fn bearer() -> String {

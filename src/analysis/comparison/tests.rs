@@ -45,6 +45,7 @@ fn run(shape: &Shape) -> Run {
         name: "users".into(),
         executor: "constant-vus".into(),
         open: false,
+        tags: std::collections::BTreeMap::new(),
         phases: vec![window("cold", 0, half), window("warm", half, shape.seconds)],
         start: Duration::ZERO,
         duration: Duration::from_secs(shape.seconds.into()),

@@ -8,6 +8,7 @@ pub mod comparable;
 pub mod deploy;
 mod errors;
 pub mod finding;
+pub mod flaky;
 pub mod incident;
 mod level;
 pub mod metric;

@@ -42,6 +42,14 @@ impl Daemon {
             Command::Rerun(profile, after, answer) => {
                 let _ = answer.send(self.rerun(profile, &after));
             }
+            Command::Deploy(deploy, answer) => {
+                let known = self.setup.targets.contains_key(&deploy.target);
+                let refusal = Refusal::Unknown(format!("there is no target `{}`", deploy.target));
+                let _ = answer.send(if known { written(self.parts.writer.deploy(deploy)) } else { Err(refusal) });
+            }
+            Command::Pin(profile, pinned, answer) => {
+                let _ = answer.send(written(self.parts.writer.pin(profile, pinned)));
+            }
             Command::Reload(answer) => {
                 let _ = answer.send(self.reload());
             }
@@ -196,6 +204,10 @@ impl Daemon {
             }
         }
     }
+}
+
+fn written(taken: bool) -> Result<(), Refusal> {
+    if taken { Ok(()) } else { Err(Refusal::NotNow("the database is away for so long that nothing more can be kept".into())) }
 }
 
 fn not_going_on(id: &RunId) -> Refusal {

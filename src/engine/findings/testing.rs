@@ -21,6 +21,7 @@ pub(super) fn catalog(phases: &[PhaseWindow]) -> Catalog {
         name: "main".into(),
         executor: "ramping-arrival-rate".into(),
         open: true,
+        tags: std::collections::BTreeMap::new(),
         phases: phases.to_vec(),
         start: Duration::ZERO,
         duration: phases.last().map_or(Duration::ZERO, |phase| phase.end),

@@ -43,6 +43,18 @@ pub enum CannotCompare {
     /// It is going on.
     #[error("run {0} is still going on; compare it when it has ended")]
     NotEnded(String),
+    /// A baseline was compared with a baseline.
+    #[error("name a run: what it is compared with may be `baseline`, `last-N` or `previous-version`, but not both sides")]
+    NoRun,
+    /// No run is pinned.
+    #[error("profile `{0}` has no pinned run; pin one with `plimsoll baseline set {0} RUN`")]
+    NoBaseline(String),
+    /// The numbers of the run are not stored.
+    #[error("run {0} has no stored numbers: the daemon makes them when a run has ended")]
+    NoNumbers(String),
+    /// There are no runs to compare with.
+    #[error("there is nothing to compare with: {0}")]
+    NoNights(String),
     /// The store cannot be read.
     #[error(transparent)]
     Store(#[from] StoreError),

@@ -9,6 +9,7 @@ use tokio::sync::oneshot;
 
 use crate::model::control::Standstill;
 use crate::model::finding::Finding;
+use crate::model::history::{Deploy, Pinned};
 use crate::model::measure::Interval;
 use crate::model::run::{Run, RunId};
 use crate::model::schedule::Tick;
@@ -27,6 +28,9 @@ pub(super) enum Write {
     Tick(Box<Tick>),
     /// Whether all load stands still.
     Standstill(Option<Standstill>),
+    Deploy(Box<Deploy>),
+    /// The run that a profile is compared with, or that it has none any more.
+    Pin(String, Option<Box<Pinned>>),
 }
 
 /// What the writer is handed.
@@ -46,6 +50,8 @@ enum Spooled<'w> {
     RunChange(Cow<'w, Run>),
     Tick(Cow<'w, Tick>),
     Standstill(Option<Standstill>),
+    Deploy(Cow<'w, Deploy>),
+    Pin(Cow<'w, str>, Option<Cow<'w, Pinned>>),
 }
 
 impl Write {
@@ -64,6 +70,8 @@ impl Write {
             Self::RunChange(run) => Spooled::RunChange(Cow::Borrowed(run)),
             Self::Tick(tick) => Spooled::Tick(Cow::Borrowed(tick)),
             Self::Standstill(standstill) => Spooled::Standstill(standstill.clone()),
+            Self::Deploy(deploy) => Spooled::Deploy(Cow::Borrowed(deploy)),
+            Self::Pin(profile, pinned) => Spooled::Pin(Cow::Borrowed(profile), pinned.as_deref().map(Cow::Borrowed)),
         };
         serde_json::to_vec(&spooled)
     }
@@ -78,6 +86,8 @@ impl Write {
             Spooled::RunChange(run) => Self::RunChange(Box::new(run.into_owned())),
             Spooled::Tick(tick) => Self::Tick(Box::new(tick.into_owned())),
             Spooled::Standstill(standstill) => Self::Standstill(standstill),
+            Spooled::Deploy(deploy) => Self::Deploy(Box::new(deploy.into_owned())),
+            Spooled::Pin(profile, pinned) => Self::Pin(profile.into_owned(), pinned.map(|pinned| Box::new(pinned.into_owned()))),
         })
     }
 }

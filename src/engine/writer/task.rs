@@ -232,6 +232,9 @@ async fn apply(store: &dyn Store, writes: &[Write]) -> StoreResult<()> {
             Write::RunChange(run) => return store.update_run(run).await,
             Write::Standstill(standstill) => return store.set_standstill(standstill.as_ref()).await,
             Write::Tick(tick) => return store.record_tick(tick).await,
+            Write::Deploy(deploy) => return store.record_deploy(deploy).await,
+            Write::Pin(_, Some(pinned)) => return store.pin_baseline(pinned).await,
+            Write::Pin(profile, None) => return store.unpin_baseline(profile).await.map(drop),
         }
     }
     store.append(&batch).await

@@ -10,7 +10,8 @@ use serde_json::Value;
 use super::super::Parts;
 use super::super::error::ApiError;
 use crate::analysis::comparison::Comparison;
-use crate::engine::history::compare::{CannotCompare, SideName, compare_runs};
+use crate::engine::history::baselines::compare_any;
+use crate::engine::history::compare::{CannotCompare, SideName};
 use crate::report::comparison::comparison_json;
 
 #[derive(Debug, Deserialize)]
@@ -25,6 +26,10 @@ impl From<CannotCompare> for ApiError {
         match &error {
             CannotCompare::UnknownRun(_) => Self::new(StatusCode::NOT_FOUND, "unknown_run", error.to_string()),
             CannotCompare::UnknownPart(_) => Self::new(StatusCode::NOT_FOUND, "unknown_phase", error.to_string()),
+            CannotCompare::NoRun => Self::bad_request(error.to_string()),
+            CannotCompare::NoBaseline(_) | CannotCompare::NoNumbers(_) | CannotCompare::NoNights(_) => {
+                Self::new(StatusCode::NOT_FOUND, "nothing_to_compare_with", error.to_string())
+            }
             CannotCompare::NotEnded(_) => Self::new(StatusCode::CONFLICT, "not_ended", error.to_string()),
             CannotCompare::Store(error) => {
                 tracing::warn!(%error, "the store did not answer a comparison");
@@ -37,7 +42,7 @@ impl From<CannotCompare> for ApiError {
 /// Compares what two query values name.
 pub(in super::super) async fn compared(parts: &Parts, a: &str, b: &str) -> Result<Comparison, ApiError> {
     let side = |text: &str| text.trim().parse::<SideName>().map_err(ApiError::bad_request);
-    Ok(compare_runs(parts.store.as_ref(), &side(a)?, &side(b)?).await?)
+    Ok(compare_any(parts.store.as_ref(), &side(a)?, &side(b)?).await?)
 }
 
 pub(in super::super) async fn compare(

@@ -4,6 +4,7 @@ mod alerts;
 pub(super) mod compare;
 mod configuration;
 pub(super) mod control;
+pub(super) mod history;
 pub(super) mod runs;
 mod series;
 
@@ -33,6 +34,11 @@ pub(super) fn router() -> Router<Parts> {
         .route("/targets", get(configuration::targets))
         .route("/schedules", get(configuration::schedules))
         .route("/compare", get(compare::compare))
+        .route("/profiles/{name}/history", get(history::history))
+        .route("/profiles/{name}/baseline", get(history::baseline).put(history::pin).delete(history::unpin))
+        .route("/targets/{name}/deploys", get(history::deploys).post(history::deploy))
+        .route("/suites/{name}", get(history::suite))
+        .route("/gates", get(history::gates))
         .route("/alerts", get(alerts::alerts))
         .route("/findings", get(alerts::findings))
 }

@@ -2,6 +2,7 @@
 
 pub(super) mod compare;
 pub(super) mod control;
+pub(super) mod history;
 mod home;
 mod load_line;
 mod parts;

@@ -77,6 +77,7 @@ impl Night {
             name: "users".into(),
             executor: "constant-vus".into(),
             open: false,
+            tags: std::collections::BTreeMap::new(),
             phases: vec![window("cold", 0, SECONDS / 2), window("warm", SECONDS / 2, SECONDS)],
             start: Duration::ZERO,
             duration: Duration::from_secs(SECONDS.into()),
@@ -129,7 +130,11 @@ impl Night {
 
     /// Writes the run with all its seconds and readings.
     pub(crate) async fn write(&self, store: &dyn Store) -> Run {
-        let run = self.run();
+        self.write_as(store, self.run()).await
+    }
+
+    /// The same, with another row of the run.
+    pub(crate) async fn write_as(&self, store: &dyn Store, run: Run) -> Run {
         store.start_run(&run).await.unwrap();
         let batch = SeriesBatch {
             intervals: (0..SECONDS).map(|second| (run.id.clone(), self.second(second))).collect(),

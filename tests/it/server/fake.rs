@@ -28,8 +28,8 @@ use plimsoll::model::units::Timestamp;
 use plimsoll::probe::{Probe, ProbeParts, ProbeSettings, ProbeSpec};
 use plimsoll::server::{ServerParts, serve};
 use plimsoll::store::{
-    AlertChange, Archive, Batch, FigureQuery, Kept, OutboxStats, Owner, Ownership, ReadingFilter, ReadingQuery, ReadingSeries,
-    ReadingSpan, Returned, RunFilter, Seen, SeriesBatch, Settlement, Store, StoreError, StoreResult, Window,
+    AlertChange, Archive, Batch, FigureQuery, Kept, OutboxStats, Owner, Ownership, ReadingFilter, ReadingQuery, ReadingSeries, ReadingSpan,
+    Returned, RunFilter, Seen, SeriesBatch, Settlement, Store, StoreError, StoreResult, Window,
 };
 use sha2::{Digest, Sha256};
 use tokio::net::TcpListener;
@@ -457,6 +457,14 @@ fn answer(command: Command, log: &Mutex<Vec<String>>) {
         }
         Command::Analyse(_, answer) => {
             let _ = answer.send(Ok(0));
+        }
+        Command::Deploy(deploy, answer) => {
+            log.lock().unwrap().push(format!("deploy {} to {} by {}", deploy.version, deploy.target, deploy.by));
+            let _ = answer.send(Ok(()));
+        }
+        Command::Pin(profile, pinned, answer) => {
+            log.lock().unwrap().push(format!("pin {profile} {}", pinned.map_or("nothing".into(), |pinned| pinned.run.0)));
+            let _ = answer.send(Ok(()));
         }
         Command::Rerun(_, _, answer) => {
             let _ = answer.send(Ok(()));

@@ -53,7 +53,9 @@ pub(super) async fn only_runs_of_processes_that_are_gone_are_orphans(bed: Bed) {
     assert_eq!(two.interrupt_orphans(at(9)).await.unwrap(), [RunId("of-one".into())]);
     assert_eq!(two.run("of-two").await.unwrap().unwrap().status, RunStatus::Running);
     // It was only slow: what it says about its run counts.
-    one.end_run(&ended(run("of-one", at(1))), &["leak/1"], &[finding(&RunId("of-one".into()), "leak", "memory grows", at(8))]).await.unwrap();
+    one.end_run(&ended(run("of-one", at(1))), &["leak/1"], &[finding(&RunId("of-one".into()), "leak", "memory grows", at(8))])
+        .await
+        .unwrap();
     assert_eq!(two.run("of-one").await.unwrap().unwrap().status, RunStatus::Finished);
 }
 

@@ -21,7 +21,7 @@ async fn fill(bed: &Bed) {
         failed.points = Err("refused".into());
         let readings = vec![(Some(begun.id.clone()), reading("shop", "app", at(start), 17.5)), (None, failed)];
         store.append(&SeriesBatch { intervals, readings }).await.unwrap();
-        store.end_run(&ended(begun.clone()), &[finding(&begun.id, "leak", "memory “grows”\n", at(start + 3))]).await.unwrap();
+        store.end_run(&ended(begun.clone()), &[], &[finding(&begun.id, "leak", "memory “grows”\n", at(start + 3))]).await.unwrap();
     }
     store.record_tick(&tick("nightly", at(60), TickOutcome::Missed)).await.unwrap();
     store.set_standstill(Some(&Standstill { at: at(7), by: "the page".into() })).await.unwrap();
