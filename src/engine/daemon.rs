@@ -385,7 +385,7 @@ impl Daemon {
             answer,
         };
         let key = order.profile.target.clone();
-        self.runs.spawn(async move { (key, launch.run(order).await) });
+        self.runs.spawn(async move { (key, Box::pin(launch.run(order)).await) });
     }
 
     fn run_ended(&mut self, ended: Result<(String, Option<Run>), tokio::task::JoinError>) {
