@@ -1,11 +1,15 @@
 //! Statement text of retention and space. Deletions go by stretches of time, so that each is small on both databases.
 
-pub(super) const KEPT_RUNS: &str = "SELECT id, profile, started_at, ended_at, rolled, finest, pinned, status FROM runs \
+/// The run that a profile is compared with is kept like one that somebody pinned.
+pub(super) const KEPT_RUNS: &str = "SELECT id, profile, started_at, ended_at, rolled, finest, \
+    COALESCE(pinned, (SELECT 'baseline' FROM baselines b WHERE b.run = runs.id LIMIT 1)), status FROM runs \
     WHERE num > COALESCE((SELECT num FROM runs WHERE id = $1), 0) ORDER BY num LIMIT $2";
 pub(super) const PIN: &str = "UPDATE runs SET pinned = $2 WHERE id = $1";
-pub(super) const PINNED: &str = "SELECT pinned FROM runs WHERE id = $1";
+pub(super) const PINNED: &str =
+    "SELECT COALESCE(pinned, (SELECT 'baseline' FROM baselines b WHERE b.run = runs.id LIMIT 1)) FROM runs WHERE id = $1";
 /// Only what nobody has pinned, or begun to roll up again, since the plan was made.
-pub(super) const STATE: &str = "SELECT finest, rolled FROM runs WHERE num = $1 AND pinned IS NULL AND status <> 'running'";
+pub(super) const STATE: &str = "SELECT finest, rolled FROM runs WHERE num = $1 AND pinned IS NULL AND status <> 'running' \
+    AND NOT EXISTS (SELECT 1 FROM baselines b WHERE b.run = runs.id)";
 pub(super) const COARSER: &str = "UPDATE runs SET finest = $2 WHERE num = $1";
 pub(super) const DELETE_RUN: &str = "DELETE FROM runs WHERE num = $1";
 

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use plimsoll::engine::upkeep::{Retained, kept_runs, retain, retention_plan};
+use plimsoll::model::history::Pinned;
 use plimsoll::model::measure::Interval;
 use plimsoll::model::retention::{Pin, Policies, Policy, Removal};
 use plimsoll::model::rollup::Resolution;
@@ -77,6 +78,9 @@ pub(super) async fn pinned_runs_stay_until_they_are_not(bed: Bed) {
     let one = Policy { series: [Some(Duration::from_secs(DAY)); 4], runs: Some(1) };
     let policies = Policies { profiles: [("soak".to_owned(), one)].into(), ..Policies::default() };
     let (pinned, baseline) = (stored(store, "pinned", day(0)).await, stored(store, "baseline", day(1)).await);
+    let compared = stored(store, "compared", day(1)).await;
+    let with = Pinned { profile: "soak".into(), run: compared.id.clone(), at: day(1), by: "ann".into() };
+    store.pin_baseline(&with).await.unwrap();
     let gone = stored(store, "gone", day(2)).await;
     stored(store, "newest", day(3)).await;
     store.save_findings(&gone.id, &[finding(&gone.id, "pool", "it was full", day(2))]).await.unwrap();
@@ -86,12 +90,14 @@ pub(super) async fn pinned_runs_stay_until_they_are_not(bed: Bed) {
     assert!(planned.iter().any(|one| matches!(one, Removal::Run { run, .. } if run.id == gone.id)), "{planned:?}");
     round(store, &policies, day(100)).await;
     let ids = |runs: Vec<plimsoll::model::retention::KeptRun>| runs.into_iter().map(|run| run.id.0).collect::<Vec<_>>();
-    assert_eq!(ids(kept_runs(store).await.unwrap()), ["pinned", "baseline", "newest"]);
+    assert_eq!(ids(kept_runs(store).await.unwrap()), ["pinned", "baseline", "compared", "newest"]);
     assert_eq!(store.findings(None, 10).await.unwrap(), [], "its findings go with it");
     assert_eq!((spans(store, &pinned).await, spans(store, &baseline).await), ([130, 13, 3, 1], [130, 13, 3, 1]));
-    bed.holds("SELECT count(*) FROM step_intervals", 2 * 2 * 130).await;
+    bed.holds("SELECT count(*) FROM step_intervals", 3 * 2 * 130).await;
     assert_eq!(store.pinned(&baseline.id).await.unwrap(), Some(Pin::Baseline));
+    assert_eq!(store.pinned(&compared.id).await.unwrap(), Some(Pin::Baseline));
     store.pin(&baseline.id, None).await.unwrap();
+    store.unpin_baseline("soak").await.unwrap();
     round(store, &policies, day(100)).await;
     assert_eq!(ids(kept_runs(store).await.unwrap()), ["pinned", "newest"]);
 }
