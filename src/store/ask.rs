@@ -159,7 +159,8 @@ pub(super) async fn merged<D: Dialect>(tx: &mut Tx<'_, D>, run: &RunId, from: u3
         start = end;
     }
     if start < to {
-        for_each_span(tx, key, Resolution::TenSeconds, (start, to), add).await?;
+        // Second by second: the window need not end where a span does.
+        for_each_span(tx, key, Resolution::Second, (start, to), add).await?;
     }
     Ok(sum.map(|sum| Window { from, to, sum }))
 }
