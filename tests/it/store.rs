@@ -6,6 +6,7 @@ mod alerts;
 mod faults;
 mod journal;
 mod life;
+mod long_life;
 mod owners;
 mod portable;
 mod readings;
