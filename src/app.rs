@@ -30,7 +30,7 @@ use crate::engine::setup::Setup;
 use crate::engine::spool::SpoolPlace;
 use crate::engine::taps::{Taps, hand_on};
 use crate::engine::upkeep::{self, UpkeepParts};
-use crate::engine::writer::Writer;
+use crate::engine::writer::{Writer, WriterView};
 use crate::metrics::Metrics;
 use crate::model::alerting::AlertInstance;
 use crate::notify::NotifyParts;
@@ -216,7 +216,7 @@ async fn assemble(
         "readings"
     });
     if options.alerting {
-        let hears = (news_in, alert_readings_in);
+        let hears = (news_in, alert_readings_in, writer.view());
         spawn_alerting(wiring, store, hears, alerts, link_base.subscribe(), tasks).await?;
         spawn_outbox(wiring, store, stats, tasks);
     } else {
@@ -286,7 +286,7 @@ fn spawn_historian(
 async fn spawn_alerting(
     wiring: &Wiring,
     store: &Arc<dyn Store>,
-    (news, readings): (mpsc::Receiver<RunNews>, mpsc::Receiver<Taken>),
+    (news, readings, writer): (mpsc::Receiver<RunNews>, mpsc::Receiver<Taken>, WriterView),
     active: watch::Sender<Vec<AlertInstance>>,
     link_base: watch::Receiver<Option<String>>,
     tasks: &mut Tasks,
@@ -301,6 +301,7 @@ async fn spawn_alerting(
         setup: wiring.setup.subscribe(),
         active,
         link_base,
+        writer,
         duty: wiring.duty.clone(),
     };
     let alerting = Alerting::restore(parts).await.context("the state of alerts cannot be read")?;

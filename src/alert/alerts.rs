@@ -3,6 +3,7 @@
 //! Pure: no clock and no store. A decision that could not be stored must be stored later, in order, by the caller.
 
 mod found;
+mod storage;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;

@@ -9,7 +9,7 @@ use crate::model::Labels;
 use crate::model::alerting::{AlertInstance, AlertState, Rule};
 use crate::model::run::RunId;
 use crate::model::series::Point;
-use crate::model::threshold::{Aggregate, Condition, Evaluator, Series, Source};
+use crate::model::threshold::{Aggregate, Condition, Evaluator, Found, Series, Source};
 use crate::model::units::Timestamp;
 
 /// Selector tags that speak of the run, not of a probe's reading.
@@ -57,6 +57,7 @@ pub(super) fn covers(rule: &Rule, labels: &Labels) -> bool {
     };
     match &rule.when {
         Condition::Verdict { selector, .. } => about_run(selector),
+        Condition::Found(Found::StorageFailing { .. }) => labels.is_empty(),
         // What a conclusion speaks of besides (resource, probe, pool) is known when a run ends.
         Condition::Found(found) => {
             let of_run = |label: &str| labels.contains_key(label);

@@ -16,6 +16,7 @@ mod properties;
 mod reason;
 mod route;
 mod spoken;
+mod storage;
 
 use std::time::Duration;
 
@@ -29,6 +30,7 @@ pub use fingerprint::{fingerprint, group_labels};
 pub use message::{Links, compose, test_message};
 pub use outgoing::outgoing;
 pub use route::channels_for;
+pub use storage::StorageWatch;
 
 /// The run that measurements belong to.
 #[derive(Debug, Clone, Copy)]

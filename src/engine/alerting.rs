@@ -15,7 +15,8 @@ use super::prober::Taken;
 use super::runner::RunNews;
 use super::setup::Setup;
 use super::time_scale;
-use crate::alert::{Alerts, Channel, Policy, RunContext, outgoing};
+use super::writer::WriterView;
+use crate::alert::{Alerts, Channel, Policy, RunContext, StorageWatch, outgoing};
 use crate::clock::SharedClock;
 use crate::metrics::Metrics;
 use crate::model::Labels;
@@ -48,6 +49,8 @@ pub struct AlertingParts {
     pub active: watch::Sender<Vec<AlertInstance>>,
     /// Start of the links in messages.
     pub link_base: watch::Receiver<Option<String>>,
+    /// How the database takes data.
+    pub writer: WriterView,
     /// Whether this daemon is in charge: the others judge nothing.
     pub duty: watch::Receiver<Duty>,
 }
@@ -99,6 +102,8 @@ pub struct Alerting {
     refusals: u32,
     /// In charge, and the state of alerts is that of the store.
     judging: bool,
+    /// Kept beside the alerts: what happened while nothing could be judged is told later.
+    storage: StorageWatch,
 }
 
 impl Alerting {
@@ -106,7 +111,7 @@ impl Alerting {
     pub async fn restore(parts: AlertingParts) -> StoreResult<Self> {
         let alerts = restored(&parts).await?;
         let judging = parts.duty.borrow().in_charge;
-        Ok(Self { parts, alerts, unsaved: VecDeque::new(), refusals: 0, judging })
+        Ok(Self { parts, alerts, unsaved: VecDeque::new(), refusals: 0, judging, storage: StorageWatch::default() })
     }
 
     /// Judges until `stop`, then stores what is left.
@@ -176,10 +181,12 @@ impl Alerting {
     }
 
     async fn decide(&mut self) {
+        let now = self.parts.clock.now();
+        self.storage.look(&self.parts.writer.look(), now);
         if !self.may_judge().await {
             return;
         }
-        let now = self.parts.clock.now();
+        self.alerts.observe_storage(&mut self.storage, now);
         let decision = self.alerts.judge(now);
         if !decision.is_empty() {
             let base = self.parts.link_base.borrow().clone();

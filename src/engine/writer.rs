@@ -24,6 +24,7 @@ use crate::model::measure::Interval;
 use crate::model::run::{Run, RunId};
 use crate::model::schedule::Tick;
 use crate::model::series::Reading;
+use crate::model::storage::Writing;
 use crate::store::Store;
 
 pub use self::task::take_over;
@@ -38,6 +39,33 @@ pub struct Writer {
     metrics: Arc<Metrics>,
     lost: Arc<AtomicU64>,
     trouble: watch::Receiver<Option<String>>,
+    kept: watch::Receiver<Kept>,
+}
+
+/// What the database did not take at first.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+struct Kept {
+    /// Records that wait.
+    waiting: u64,
+    /// Bytes of them in the spool.
+    bytes: u64,
+    /// Records that were written after they had waited.
+    late: u64,
+}
+
+/// Looks at the writer without holding it: it may end all the same.
+pub struct WriterView {
+    trouble: watch::Receiver<Option<String>>,
+    kept: watch::Receiver<Kept>,
+    metrics: Arc<Metrics>,
+}
+
+impl WriterView {
+    /// How the database takes what it is given. Losses are those of the whole process, with what was left in spools and refused.
+    pub fn look(&self) -> Writing {
+        let Kept { waiting, bytes, late } = *self.kept.borrow();
+        Writing { trouble: self.trouble.borrow().clone(), waiting, bytes, late, lost: self.metrics.lost() }
+    }
 }
 
 impl Writer {
@@ -54,12 +82,13 @@ impl Writer {
         let (trouble_sender, trouble) = watch::channel(None);
         let backlog = Backlog::new(spool, metrics.clone());
         let lost = backlog.lost.clone();
-        let task = Task::new(store, metrics.clone(), backlog, trouble_sender);
+        let (kept_sender, kept) = watch::channel(Kept::default());
+        let task = Task::new(store, metrics.clone(), backlog, trouble_sender, kept_sender);
         tasks.spawn(async move {
             task.run(receiver).await;
             "writer"
         });
-        Self { queue, metrics, lost, trouble }
+        Self { queue, metrics, lost, trouble, kept }
     }
 
     /// Adds one second of a run; never waits.
@@ -133,6 +162,11 @@ impl Writer {
     /// Why the store cannot be written at present.
     pub fn trouble(&self) -> Option<String> {
         self.trouble.borrow().clone()
+    }
+
+    /// For those who watch over the storage.
+    pub fn view(&self) -> WriterView {
+        WriterView { trouble: self.trouble.clone(), kept: self.kept.clone(), metrics: self.metrics.clone() }
     }
 
     /// Gives back what finds no room.

@@ -21,6 +21,7 @@ pub mod run;
 pub mod schedule;
 pub mod series;
 pub mod staircase;
+pub mod storage;
 pub mod suite;
 pub mod template;
 pub mod threshold;

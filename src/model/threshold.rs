@@ -339,7 +339,7 @@ pub enum Condition {
         /// Runs in a row.
         runs: u32,
     },
-    /// `leak(memory) at least likely`, `capacity drop > 5%`: what analysis concludes of a run.
+    /// `leak(memory) at least likely`, `capacity drop > 5%`: what analysis concludes of a run; `storage failing`: of the program itself.
     Found(Found),
 }
 

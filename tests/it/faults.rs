@@ -4,6 +4,7 @@
 
 mod commands;
 mod storage;
+mod told;
 
 use std::time::Duration;
 

@@ -26,7 +26,7 @@ pub(crate) struct DefaultRule {
 }
 
 /// The default rules: what nearly everybody wants to know.
-pub(crate) const DEFAULT_RULES: [DefaultRule; 4] = [
+pub(crate) const DEFAULT_RULES: [DefaultRule; 5] = [
     DefaultRule {
         name: "pool-nearly-full",
         when: "pool_utilization: max > 80% over 1m for 3m",
@@ -46,6 +46,14 @@ pub(crate) const DEFAULT_RULES: [DefaultRule; 4] = [
     DefaultRule { name: "runs-failing", when: "verdict != pass for 2 runs", recover: "", severity: Severity::High, no_data: NoData::Keep },
     // A probe that cannot be read is blind, and blind is not green.
     DefaultRule { name: "probe-down", when: "probe_up: value < 1 for 2m", recover: "", severity: Severity::Medium, no_data: NoData::Keep },
+    // What Plimsoll does not store, nobody can look at later.
+    DefaultRule {
+        name: "storage-failing",
+        when: "storage failing for 1m",
+        recover: "",
+        severity: Severity::Critical,
+        no_data: NoData::Keep,
+    },
 ];
 
 /// Least time between two messages about one open incident, unless configured.
@@ -145,8 +153,13 @@ impl Resolver<'_> {
                 // Probes and pools are the target's own, whatever they are called.
                 self.check_selector(&raw.when, found.selector(), Source::Scenario, known);
                 if let Some(text) = &raw.recover {
-                    let message = format!("rule `{}` looks at what a run shows, which has no `recover`", name.value);
-                    self.mistake("conflicting-keys", text.span, message, "remove it: the rule recovers with the next run that is fine");
+                    let message = format!("rule `{}` looks at what was concluded, which has no `recover`", name.value);
+                    self.mistake(
+                        "conflicting-keys",
+                        text.span,
+                        message,
+                        "remove it: the rule recovers with the next conclusion that is fine",
+                    );
                 }
                 None
             }

@@ -49,6 +49,11 @@ impl Backlog {
         self.memory.len() as u64 + self.spooled()
     }
 
+    /// Records and bytes in the spool.
+    pub(super) fn in_spool(&self) -> (u64, u64) {
+        (self.spooled(), self.spool.as_ref().filter(|spool| !spool.is_empty()).map_or(0, Spool::bytes))
+    }
+
     fn spooled(&self) -> u64 {
         self.spool.as_ref().map_or(0, Spool::len)
     }

@@ -8,6 +8,7 @@ use futures_util::future::BoxFuture;
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::{Instant, MissedTickBehavior, interval, timeout_at};
 
+use super::Kept;
 use super::backlog::{Backlog, Source};
 use super::record::{Handed, Write};
 use crate::engine::findings::METHODS;
@@ -51,11 +52,18 @@ pub(super) struct Task {
     may_try: bool,
     flushes: Vec<oneshot::Sender<()>>,
     trouble: watch::Sender<Option<String>>,
+    kept: watch::Sender<Kept>,
 }
 
 impl Task {
-    pub(super) fn new(store: Arc<dyn Store>, metrics: Arc<Metrics>, backlog: Backlog, trouble: watch::Sender<Option<String>>) -> Self {
-        Self { store, metrics, backlog, batch: BATCH, refusals: 0, may_try: false, flushes: Vec::new(), trouble }
+    pub(super) fn new(
+        store: Arc<dyn Store>,
+        metrics: Arc<Metrics>,
+        backlog: Backlog,
+        trouble: watch::Sender<Option<String>>,
+        kept: watch::Sender<Kept>,
+    ) -> Self {
+        Self { store, metrics, backlog, batch: BATCH, refusals: 0, may_try: false, flushes: Vec::new(), trouble, kept }
     }
 
     pub(super) async fn run(mut self, mut receiver: mpsc::Receiver<Handed>) {
@@ -89,6 +97,7 @@ impl Task {
                     if slow || self.trouble.borrow().is_some() {
                         self.spill(on_the_way.as_mut());
                     }
+                    self.show(0);
                 }
             }
         }
@@ -127,7 +136,9 @@ impl Task {
             self.backlog.done(sent.source, sent.writes.len() - sent.spilled);
             self.refusals = 0;
             self.batch = (self.batch * 2).min(BATCH);
-            return self.say(None);
+            let late = if sent.source == Source::Spool || self.trouble.borrow().is_some() { sent.writes.len() } else { sent.spilled };
+            self.say(None);
+            return self.show(late as u64);
         };
         self.metrics.storage_error("append");
         let again = self.give_up(&error, sent);
@@ -136,6 +147,17 @@ impl Task {
             self.spill(None);
         }
         self.say(Some(&error.to_string()));
+        self.show(0);
+    }
+
+    /// Shows what waits, and that so many more were written after they had waited.
+    fn show(&self, late: u64) {
+        let (spooled, bytes) = self.backlog.in_spool();
+        let waiting = if self.trouble.borrow().is_some() { self.backlog.len() } else { spooled };
+        self.kept.send_if_modified(|kept| {
+            let before = std::mem::replace(kept, Kept { waiting, bytes, late: kept.late + late });
+            before != *kept
+        });
     }
 
     /// After a refusal that is about the data and not about the database: looks for the item, and gives it up after some tries. True

@@ -1,15 +1,19 @@
-//! Conditions about what analysis concludes of a run: `leak(memory) at least likely`, `capacity drop > 5%`.
+//! Conditions about what analysis concludes of a run: `leak(memory) at least likely`, `capacity drop > 5%`; and about the program's own
+//! storage: `storage failing for 1m`.
 //!
 //! ```text
 //! leak     = "leak" "(" resource ")" [selector] "at" "least" ("possible" | "likely" | "certain")
 //! capacity = "capacity" [selector] "drop" ">" percentage
+//! storage  = "storage" "failing" ["for" time]
 //! resource = "memory" | "connections" | "descriptors" | "threads" | "queue" | "p95" | "errors" | "any"
 //! ```
 
-use super::parse::{Parsed, Reader, is_name, percentage, run_selector};
+use std::time::Duration;
+
+use super::parse::{Parsed, Reader, clause, is_name, percentage, run_selector};
 use crate::model::Labels;
 use crate::model::analysed::{Resource, Sureness};
-use crate::model::units::format_percent;
+use crate::model::units::{format_duration, format_percent};
 use crate::registry::suggest;
 
 /// What is bad about a conclusion.
@@ -31,13 +35,22 @@ pub enum Found {
         /// Share, above 0.
         by: f64,
     },
+    /// The database of the program itself does not take data, or something was lost.
+    StorageFailing {
+        /// How long it may take no data while nothing is lost.
+        hold: Duration,
+    },
 }
+
+/// What selects nothing.
+static NO_LABELS: Labels = Labels::new();
 
 impl Found {
     /// What selects its runs and series.
     pub fn selector(&self) -> &Labels {
         match self {
             Self::Leak { selector, .. } | Self::CapacityDrop { selector, .. } => selector,
+            Self::StorageFailing { .. } => &NO_LABELS,
         }
     }
 
@@ -46,6 +59,7 @@ impl Found {
         match self {
             Self::Leak { resource, .. } => format!("leak({})", resource.map_or("any", Resource::as_str)),
             Self::CapacityDrop { .. } => "capacity".into(),
+            Self::StorageFailing { .. } => "storage".into(),
         }
     }
 
@@ -54,6 +68,7 @@ impl Found {
         match self {
             Self::Leak { sureness, .. } => format!("at least {sureness}"),
             Self::CapacityDrop { by, .. } => format!("drop > {}", format_percent(*by)),
+            Self::StorageFailing { hold } => format!("failing for {} or losing data", format_duration(*hold)),
         }
     }
 }
@@ -102,6 +117,15 @@ pub(super) fn capacity(reader: &mut Reader<'_>) -> Parsed<Found> {
     Ok(Found::CapacityDrop { selector, by })
 }
 
+/// Reads what follows the word `storage`.
+pub(super) fn storage(reader: &mut Reader<'_>) -> Parsed<Found> {
+    if !reader.eat("failing") {
+        let at = reader.position();
+        return reader.fail("bad-threshold", at, at + 1, "what is bad about the storage is missing", "write `storage failing for 1m`");
+    }
+    Ok(Found::StorageFailing { hold: clause(reader, "for")?.unwrap_or_default() })
+}
+
 #[cfg(test)]
 mod tests {
     use super::super::{Condition, parse_condition};
@@ -122,6 +146,9 @@ mod tests {
         assert_eq!((any.subject(), any.selector().len()), ("leak(any)".into(), 2));
         let drop = found("capacity{profile:ladder} drop > 5%");
         assert_eq!((drop.subject(), drop.limit()), ("capacity".into(), "drop > 5 %".into()));
+        let storage = found("storage failing for 90s");
+        assert_eq!((storage.subject(), storage.limit()), ("storage".into(), "failing for 1m30s or losing data".into()));
+        assert_eq!(found("storage failing"), Found::StorageFailing { hold: Duration::ZERO });
     }
 
     #[test]
@@ -134,6 +161,8 @@ mod tests {
             ("leak(memory) at least liekly", "bad-threshold", 22, "likely"),
             ("leak(memory){step:a} at least likely", "unknown-tag", 13, ""),
             ("leak(memory) at least likely twice", "bad-threshold", 29, ""),
+            ("storage full", "bad-threshold", 8, "storage failing"),
+            ("storage failing for 5", "missing-unit", 20, "5s"),
             ("capacity > 5%", "bad-threshold", 9, "capacity drop"),
             ("capacity drop > 5", "missing-unit", 16, "%"),
             ("capacity drop > 0%", "out-of-range", 16, "5%"),

@@ -1,7 +1,7 @@
 //! Reads the threshold grammar. Every refusal says where in the text, what and what to write.
 //!
 //! ```text
-//! condition   = series | verdict | leak | capacity (`found`)
+//! condition   = series | verdict | leak | capacity | storage (`found`)
 //! series      = metric [selector] ":" aggregation op value ["over" time] ["for" time]
 //! verdict     = "verdict" [selector] ("==" | "!=") ("pass" | "fail" | "no_data" | "invalid") ["for" number ("run" | "runs")]
 //! selector    = "{" tag ":" value { "," tag ":" value } "}"
@@ -106,6 +106,7 @@ pub fn parse_condition(text: &str) -> Result<Condition, ParseError> {
     let found = match name {
         "leak" => Some(found::leak(&mut reader)?),
         "capacity" => Some(found::capacity(&mut reader)?),
+        "storage" => Some(found::storage(&mut reader)?),
         _ => None,
     };
     if let Some(found) = found {
@@ -350,7 +351,7 @@ pub(super) fn percentage(reader: &mut Reader<'_>) -> Parsed<(usize, usize, f64)>
     }
 }
 
-fn clause(reader: &mut Reader<'_>, word: &str) -> Parsed<Option<Duration>> {
+pub(super) fn clause(reader: &mut Reader<'_>, word: &str) -> Parsed<Option<Duration>> {
     if !reader.eat(word) {
         return Ok(None);
     }
