@@ -92,7 +92,7 @@ impl Made {
 /// A reading of a target, with or without a run's second.
 pub(crate) fn reading(target: &str, at: Timestamp, second: Option<u32>) -> Reading {
     let number = (at.0 / 1_000_000 % 97) as f64;
-    let points = METRICS.iter().enumerate().map(|(index, metric)| Point::new(*metric, number * (index as f64 + 0.37))).collect();
+    let points = METRICS.iter().enumerate().map(|(index, metric)| Point::new(metric, number * (index as f64 + 0.37))).collect();
     Reading { target: target.into(), probe: "app".into(), at, second, points: Ok(points) }
 }
 
