@@ -120,31 +120,32 @@ impl LatencyHistogram {
             self.buckets.clone_from(&other.buckets);
             return;
         }
-        let mut merged = Vec::with_capacity(self.buckets.len() + other.buckets.len());
-        let (mut left, mut right) = (self.buckets.iter().peekable(), other.buckets.iter().peekable());
-        loop {
-            match (left.peek(), right.peek()) {
-                (Some(a), Some(b)) if a.0 == b.0 => {
-                    merged.push((a.0, a.1 + b.1));
-                    left.next();
-                    right.next();
-                }
-                (Some(a), Some(b)) if a.0 < b.0 => {
-                    merged.push(**a);
-                    left.next();
-                }
-                (_, Some(b)) => {
-                    merged.push(**b);
-                    right.next();
-                }
-                (Some(a), None) => {
-                    merged.push(**a);
-                    left.next();
-                }
-                (None, None) => break,
+        // Buckets that both have are added up where they stand; room is made only for those that are new, from the back.
+        let (mut at, mut missing) = (0, 0);
+        for (index, count) in &other.buckets {
+            at += self.buckets[at..].iter().take_while(|mine| mine.0 < *index).count();
+            match self.buckets.get_mut(at) {
+                Some(mine) if mine.0 == *index => mine.1 += count,
+                Some(_) | None => missing += 1,
             }
         }
-        self.buckets = merged;
+        let mut left = self.buckets.len();
+        let mut free = left + missing;
+        self.buckets.resize(free, (0, 0));
+        for (index, count) in other.buckets.iter().rev() {
+            // All that are left stand where they belong.
+            if free == left {
+                break;
+            }
+            while left > 0 && self.buckets[left - 1].0 > *index {
+                (left, free) = (left - 1, free - 1);
+                self.buckets[free] = self.buckets[left];
+            }
+            if left == 0 || self.buckets[left - 1].0 != *index {
+                free -= 1;
+                self.buckets[free] = (*index, *count);
+            }
+        }
     }
 
     /// The latency that `quantile` (0 to 1) of all latencies do not exceed, as the highest of its bucket; `None` when empty.
@@ -386,6 +387,19 @@ mod tests {
             let mut merged = LatencyHistogram::from_us(a.iter().copied());
             merged.merge(&LatencyHistogram::from_us(b.iter().copied()));
             prop_assert_eq!(merged, LatencyHistogram::from_us(a.into_iter().chain(b)));
+        }
+
+        /// Against a plain sum by bucket; few different buckets, so that most are in several.
+        #[test]
+        fn merging_many_adds_up_each_bucket(all in prop::collection::vec(prop::collection::vec((0..60_u32, 1..1_000_u64), 0..40), 1..8)) {
+            let mut plain = std::collections::BTreeMap::new();
+            let mut merged = LatencyHistogram::default();
+            for buckets in all {
+                let one: std::collections::BTreeMap<u32, u64> = buckets.into_iter().collect();
+                one.iter().for_each(|(index, count)| *plain.entry(*index).or_default() += count);
+                merged.merge(&LatencyHistogram { buckets: one.into_iter().collect() });
+                prop_assert_eq!(&merged.buckets, &plain.iter().map(|(index, count)| (*index, *count)).collect::<Vec<(u32, u64)>>());
+            }
         }
 
         #[test]
