@@ -22,6 +22,7 @@ use crate::engine::duty::{Duty, Watch, WatchParts};
 use crate::engine::handle::{EngineHandle, EngineStatus, Event};
 use crate::engine::history::historian::{Historian, HistorianParts};
 use crate::engine::outbox::{Outbox, OutboxParts};
+use crate::engine::own::{self, OwnParts};
 use crate::engine::owner;
 use crate::engine::prober::{ActiveRuns, ProberParts, Taken};
 use crate::engine::runner::{RunNews, RunnerParts};
@@ -34,7 +35,8 @@ use crate::engine::writer::{Writer, WriterView};
 use crate::metrics::Metrics;
 use crate::model::alerting::AlertInstance;
 use crate::notify::NotifyParts;
-use crate::probe::ProbeParts;
+use crate::probe::process::ProcessSettings;
+use crate::probe::{ProbeParts, ProbeSettings};
 use crate::protocol::tls::default_tls;
 use crate::server::{self, ServerParts};
 use crate::store::{self, OutboxStats, Store};
@@ -222,6 +224,7 @@ async fn assemble(
     } else {
         tasks.tail.spawn(discard(news_in, alert_readings_in));
     }
+    let own = (writer.clone(), news.clone());
     let live = Arc::default();
     let judged = news.clone();
     let parts = DaemonParts {
@@ -254,6 +257,7 @@ async fn assemble(
     });
     let engine = EngineHandle::new(commands, status_in, events.clone());
     if options.alerting {
+        spawn_own((wiring, store), own, stop, tasks);
         spawn_historian(wiring, store, judged, &engine, stop, tasks);
     }
     Ok(engine)
@@ -280,6 +284,30 @@ fn spawn_historian(
     tasks.daemon.spawn(async move {
         historian.run(stop).await;
         "historian"
+    });
+}
+
+/// The daemon watches itself.
+fn spawn_own(
+    (wiring, store): (&Wiring, &Arc<dyn Store>),
+    (writer, news): (Writer, mpsc::Sender<RunNews>),
+    stop: &CancellationToken,
+    tasks: &mut Tasks,
+) {
+    let parts = OwnParts {
+        store: store.clone(),
+        clock: wiring.clock.clone(),
+        metrics: wiring.metrics.clone(),
+        writer,
+        news,
+        name: hostname(),
+        duty: wiring.duty.clone(),
+    };
+    let probe = ProcessSettings::Pid(i32::try_from(std::process::id()).unwrap_or(i32::MAX)).open(&wiring.probe);
+    let stop = stop.clone();
+    tasks.tail.spawn(async move {
+        own::run(parts, probe, stop).await;
+        "own"
     });
 }
 

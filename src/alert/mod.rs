@@ -32,6 +32,9 @@ pub use outgoing::outgoing;
 pub use route::channels_for;
 pub use storage::StorageWatch;
 
+/// The daemon as a target of its own probe: rules with `target:plimsoll` speak of it.
+pub const ITSELF: &str = "plimsoll";
+
 /// The run that measurements belong to.
 #[derive(Debug, Clone, Copy)]
 pub struct RunContext<'a> {

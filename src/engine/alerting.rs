@@ -16,7 +16,7 @@ use super::runner::RunNews;
 use super::setup::Setup;
 use super::time_scale;
 use super::writer::WriterView;
-use crate::alert::{Alerts, Channel, Policy, RunContext, StorageWatch, outgoing};
+use crate::alert::{Alerts, Channel, ITSELF, Policy, RunContext, StorageWatch, outgoing};
 use crate::clock::SharedClock;
 use crate::metrics::Metrics;
 use crate::model::Labels;
@@ -64,6 +64,9 @@ pub fn policy_of(setup: &Setup) -> Policy {
 
 /// Whether what an alert speaks of is still there: an alert about a probe that was taken away is resolved, not left without data.
 fn is_configured(setup: &Setup, labels: &Labels) -> bool {
+    if labels.get("target").is_some_and(|name| name == ITSELF) && labels.get("profile").is_some_and(|name| name == ITSELF) {
+        return true;
+    }
     let target = labels.get("target").map(|name| setup.targets.get(name));
     let probe_gone = |name: &String| target.flatten().is_some_and(|target| target.probes.iter().all(|probe| probe.name != *name));
     !(matches!(target, Some(None))
@@ -141,6 +144,7 @@ impl Alerting {
             RunNews::Started(run) => self.alerts.run_started(&RunContext::of(run), now),
             RunNews::Second(run, interval) => self.alerts.observe_interval(&RunContext::of(run), interval, now),
             RunNews::Looked(run, trends) => self.alerts.observe_trends(&RunContext::of(run), trends, now),
+            RunNews::Own(trends) => self.alerts.observe_itself(trends, now),
             RunNews::Ended(run) => self.alerts.run_ended(run, now),
             RunNews::Judged { run, target, points } => self.alerts.observe_judgement(run, target, points, now),
         }

@@ -5,6 +5,7 @@ mod again;
 mod asked;
 mod levels;
 mod load_line;
+mod own;
 mod pools;
 mod spikes;
 #[cfg(test)]
@@ -17,6 +18,7 @@ mod trends;
 
 pub use again::{NotAnalysed, analyse};
 pub use asked::Asked;
+pub use own::{WINDOWS as OWN_WINDOWS, own_trends};
 
 use pools::Pools;
 use timeline::Timeline;

@@ -16,6 +16,7 @@ pub mod history;
 mod launch;
 pub mod load;
 pub mod outbox;
+pub mod own;
 pub mod owner;
 pub mod prober;
 pub mod recorder;

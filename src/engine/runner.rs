@@ -60,6 +60,8 @@ pub enum RunNews {
     Looked(Arc<Run>, Arc<Vec<TrendFound>>),
     /// It ended.
     Ended(Arc<Run>),
+    /// Not of a run: what the daemon's own readings show.
+    Own(Vec<TrendFound>),
     /// It was compared with its history: points of the metric `regression`, one per metric that could be judged.
     Judged {
         /// The run.

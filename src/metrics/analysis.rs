@@ -22,11 +22,16 @@ impl Metrics {
 
     /// What the resources of a run did; replaces what was said of its profile before.
     pub fn trends(&self, run: &Run, trends: &[TrendFound]) {
+        self.trends_of(&run.profile, trends);
+    }
+
+    /// The same for a profile, or for the daemon itself under its own name.
+    pub fn trends_of(&self, profile: &str, trends: &[TrendFound]) {
         let (mut sure, mut growth, mut left) = (Values::new(), Values::new(), Values::new());
         for trend in trends {
             let labels = || {
                 let pool = trend.labels.get("pool").cloned().unwrap_or_default();
-                vec![run.profile.clone(), trend.probe.clone().unwrap_or_default(), trend.resource.as_str().into(), pool]
+                vec![profile.to_owned(), trend.probe.clone().unwrap_or_default(), trend.resource.as_str().into(), pool]
             };
             // Several replicas of a pool: the one that is worst.
             let worst = |values: &mut Values, value: f64, pick: fn(f64, f64) -> f64| {
@@ -44,7 +49,7 @@ impl Metrics {
                 }
             }
         }
-        let of_profile = [("profile", run.profile.as_str())];
+        let of_profile = [("profile", profile)];
         let families = &self.families;
         for (family, values) in [(&families.leak_confidence, sure), (&families.leak_growth, growth), (&families.leak_exhaustion, left)] {
             replace(family, &of_profile, &values.into_iter().collect::<Vec<_>>());

@@ -5,6 +5,7 @@ use super::super::RunContext;
 use super::super::group::{run_labels, selects_run};
 use super::super::machine::Input;
 use super::Alerts;
+use crate::alert::ITSELF;
 use crate::model::Labels;
 use crate::model::analysed::{Resource, Sureness, TrendFound, TrendVerdict};
 use crate::model::run::{Run, RunId};
@@ -13,7 +14,7 @@ use crate::model::units::{Timestamp, format_percent, trim_decimal};
 
 /// A run that is looked at.
 struct Looked<'a> {
-    id: &'a RunId,
+    id: Option<&'a RunId>,
     profile: &'a str,
     target: &'a str,
     /// It goes on.
@@ -23,13 +24,18 @@ struct Looked<'a> {
 impl Alerts {
     /// Takes what analysis says of the resources of a run that goes on.
     pub fn observe_trends(&mut self, run: &RunContext<'_>, trends: &[TrendFound], now: Timestamp) {
-        self.trends(&Looked { id: run.id, profile: run.profile, target: run.target, meanwhile: true }, trends, now);
+        self.trends(&Looked { id: Some(run.id), profile: run.profile, target: run.target, meanwhile: true }, trends, now);
+    }
+
+    /// Takes what analysis says of the daemon's own process: heard by rules that select `target:plimsoll`, and by no others.
+    pub fn observe_itself(&mut self, trends: &[TrendFound], now: Timestamp) {
+        self.trends(&Looked { id: None, profile: ITSELF, target: ITSELF, meanwhile: false }, trends, now);
     }
 
     /// Judges what was concluded of a run that ended.
     pub(super) fn judge_found(&mut self, run: &Run, now: Timestamp) {
         let Some(summary) = &run.summary else { return };
-        let looked = Looked { id: &run.id, profile: &run.profile, target: &run.target, meanwhile: false };
+        let looked = Looked { id: Some(&run.id), profile: &run.profile, target: &run.target, meanwhile: false };
         self.trends(&looked, &summary.analysed.trends, now);
         self.capacity(&looked, now);
     }
@@ -38,6 +44,9 @@ impl Alerts {
         for rule in self.rules.values().cloned().collect::<Vec<_>>() {
             let Condition::Found(Found::Leak { selector, resource, sureness }) = &rule.when else { continue };
             if !selects_run(selector, run.profile, run.target) {
+                continue;
+            }
+            if run.id.is_none() && !selector.contains_key("target") {
                 continue;
             }
             for trend in trends.iter().filter(|trend| selects(selector, *resource, trend)) {
@@ -53,7 +62,7 @@ impl Alerts {
                 let Some(group) = self.groups.get_mut(&key) else { continue };
                 group.instance.value = trend.per_hour.map(|per_hour| per_hour.value);
                 group.instance.shown = shown(trend);
-                self.step(&key, input, now, Some(run.id));
+                self.step(&key, input, now, run.id);
             }
         }
     }
@@ -61,7 +70,7 @@ impl Alerts {
     fn capacity(&mut self, run: &Looked<'_>, now: Timestamp) {
         for rule in self.rules.values().cloned().collect::<Vec<_>>() {
             let Condition::Found(Found::CapacityDrop { selector, by }) = &rule.when else { continue };
-            let Some((capacity, before, runs)) = self.history.capacity(run.profile, run.id) else { continue };
+            let Some((capacity, before, runs)) = run.id.and_then(|id| self.history.capacity(run.profile, id)) else { continue };
             if !selects_run(selector, run.profile, run.target) {
                 continue;
             }
@@ -73,7 +82,7 @@ impl Alerts {
             let of = if runs == 1 { "the run before".to_owned() } else { format!("the median of the {runs} runs before") };
             group.instance.value = Some(drop);
             group.instance.shown = format!("{now_shown} requests/s, {how} {of} ({before_shown} requests/s)");
-            self.step(&key, if drop > *by { Input::Bad } else { Input::Good }, now, Some(run.id));
+            self.step(&key, if drop > *by { Input::Bad } else { Input::Good }, now, run.id);
         }
     }
 }
@@ -179,6 +188,22 @@ mod tests {
         assert_eq!(told(&mut alerts, 3), Vec::<String>::new());
         alerts.run_ended(&ended(2, vec![trend(TrendVerdict::NoLeak, None)], None), Timestamp(0));
         assert_eq!(told(&mut alerts, 4), ["inactive: leak(memory) is no longer at least likely: none is seen"]);
+    }
+
+    #[test]
+    fn a_leak_of_the_daemon_itself_is_heard_by_its_own_rule_only() {
+        let own = "leak(any){target:plimsoll} at least likely";
+        let leaks = [trend(TrendVerdict::Leak, Some(Sureness::Certain))];
+        let mut alerts = Alerts::new(vec![rule(own)], Vec::new(), policy(3600));
+        alerts.observe_itself(&leaks, Timestamp(0));
+        assert_eq!(told(&mut alerts, 1), ["firing: leak(any) at least likely: certain, 24 MiB an hour"]);
+        alerts.observe_itself(&[trend(TrendVerdict::Unknown, None)], Timestamp(0));
+        assert_eq!(told(&mut alerts, 2), Vec::<String>::new());
+        alerts.observe_itself(&[trend(TrendVerdict::NoLeak, None)], Timestamp(0));
+        assert_eq!(told(&mut alerts, 3), ["inactive: leak(any) is no longer at least likely: none is seen"]);
+        let mut others = Alerts::new(vec![rule("leak(any) at least likely")], Vec::new(), policy(3600));
+        others.observe_itself(&leaks, Timestamp(0));
+        assert_eq!(told(&mut others, 1), Vec::<String>::new());
     }
 
     #[test]

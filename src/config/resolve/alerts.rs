@@ -26,7 +26,7 @@ pub(crate) struct DefaultRule {
 }
 
 /// The default rules: what nearly everybody wants to know.
-pub(crate) const DEFAULT_RULES: [DefaultRule; 5] = [
+pub(crate) const DEFAULT_RULES: [DefaultRule; 6] = [
     DefaultRule {
         name: "pool-nearly-full",
         when: "pool_utilization: max > 80% over 1m for 3m",
@@ -52,6 +52,14 @@ pub(crate) const DEFAULT_RULES: [DefaultRule; 5] = [
         when: "storage failing for 1m",
         recover: "",
         severity: Severity::Critical,
+        no_data: NoData::Keep,
+    },
+    // Who looks for leaks of others should have none.
+    DefaultRule {
+        name: "self-leak",
+        when: "leak(any){target:plimsoll} at least likely",
+        recover: "",
+        severity: Severity::Medium,
         no_data: NoData::Keep,
     },
 ];
@@ -150,8 +158,10 @@ impl Resolver<'_> {
                 None
             }
             Condition::Found(found) => {
-                // Probes and pools are the target's own, whatever they are called.
-                self.check_selector(&raw.when, found.selector(), Source::Scenario, known);
+                // Probes and pools are the target's own, whatever they are called; one target is the daemon itself.
+                if found.selector().get("target").is_none_or(|name| name != crate::alert::ITSELF) {
+                    self.check_selector(&raw.when, found.selector(), Source::Scenario, known);
+                }
                 if let Some(text) = &raw.recover {
                     let message = format!("rule `{}` looks at what was concluded, which has no `recover`", name.value);
                     self.mistake(

@@ -166,8 +166,12 @@ fn thresholds_schedules_and_alerts_are_read() {
     assert_eq!((nightly.timezone, nightly.overlap), (chrono_tz::Europe::Berlin, Overlap::Queue));
     assert_eq!(nightly.missed, Missed::RunWithin(Duration::from_secs(4 * 3600)));
     let rules: Vec<&str> = setup.rules.iter().map(|rule| rule.name.as_str()).collect();
-    assert_eq!(rules, ["runs-failing", "probe-down", "storage-failing", "pool-nearly-full", "gate"], "one default is off, one replaced");
-    assert_eq!((setup.rules[3].severity, setup.rules[3].no_data), (Severity::Critical, NoData::Alert));
+    assert_eq!(
+        rules,
+        ["runs-failing", "probe-down", "storage-failing", "self-leak", "pool-nearly-full", "gate"],
+        "one default is off, one replaced"
+    );
+    assert_eq!((setup.rules[4].severity, setup.rules[4].no_data), (Severity::Critical, NoData::Alert));
     let route = &setup.routes[0];
     assert_eq!((route.severities.len(), route.labels["team"].as_str(), route.carry_on), (2, "web", true));
     assert_eq!(setup.repeat_interval, Duration::from_secs(4 * 3600));
@@ -176,7 +180,7 @@ fn thresholds_schedules_and_alerts_are_read() {
 #[test]
 fn nothing_at_all_is_a_configuration_with_the_default_rules() {
     let setup = load_text("x", "", Path::new("/c"), &kinds()).unwrap();
-    assert_eq!(setup.rules.len(), 5);
+    assert_eq!(setup.rules.len(), 6);
     assert_eq!((setup.server.listen.as_str(), setup.storage.url.expose()), ("127.0.0.1:9611", "sqlite:///c/plimsoll.db"));
 }
 

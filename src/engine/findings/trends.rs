@@ -52,6 +52,28 @@ pub(super) fn trends(
     told.into_iter().unzip()
 }
 
+/// What the readings of the daemon itself show, from second 0 to `until`; they are looked at again and again.
+pub(super) fn of_itself(tracks: &Tracks, until: f64, restarts: &[(String, f64)]) -> Vec<TrendFound> {
+    let own = |probe: &str| restarts.iter().filter(|(name, at)| name == probe && *at > 0.0).map(|(_, at)| *at).collect();
+    let candidate = |(key, resource, track, limit): (&Key, Resource, &super::tracks::Track, Option<f64>)| Candidate {
+        resource,
+        probe: Some(key.probe.clone()),
+        labels: key.labels.clone(),
+        series: series_of(key),
+        name: name_of(resource, key),
+        soak: Soak { samples: track.samples(0.0, until), scale: Scale::Plain, limit, restarts: own(&key.probe) },
+    };
+    let candidates: Vec<Candidate> = tracks.resources().map(candidate).collect();
+    let soaks: Vec<Soak> = candidates.iter().map(|candidate| candidate.soak.clone()).collect();
+    let mut judged = leak::judge_all(&soaks);
+    judged.iter_mut().for_each(doubt);
+    let told = |(candidate, trend): (&Candidate, &Trend)| {
+        let subject = Subject { series: &candidate.series, name: &candidate.name, unit: candidate.resource.unit() };
+        found(candidate, trend, leak::sentence(subject, trend))
+    };
+    candidates.iter().zip(&judged).map(told).collect()
+}
+
 /// A leak that is not certain is only a suspicion while it is looked at again and again.
 fn doubt(trend: &mut Trend) {
     if trend.verdict == Verdict::Leak && trend.confidence != Some(Confidence::Certain) {
