@@ -224,9 +224,8 @@ async fn assemble(
     } else {
         tasks.tail.spawn(discard(news_in, alert_readings_in));
     }
-    let own = (writer.clone(), news.clone());
+    let (own, judged) = ((writer.clone(), news.clone()), news.clone());
     let live = Arc::default();
-    let judged = news.clone();
     let parts = DaemonParts {
         store: store.clone(),
         clock: clock.clone(),

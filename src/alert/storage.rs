@@ -40,7 +40,7 @@ impl StorageWatch {
         let refused = writing.trouble.is_some() || writing.waiting > 0;
         let losing = writing.lost > former.lost;
         if refused || losing {
-            let outage = self.outage.get_or_insert_with(|| Outage {
+            let outage = self.outage.get_or_insert(Outage {
                 began: now,
                 ended: None,
                 error: None,
@@ -59,7 +59,8 @@ impl StorageWatch {
         (outage.waiting, outage.bytes) = (writing.waiting, writing.bytes);
         (outage.late, outage.lost) = (writing.late.saturating_sub(outage.before.0), writing.lost.saturating_sub(outage.before.1));
         let lost_lately = outage.last_loss.is_some_and(|at| now.since(at) < LOSS_LASTS);
-        if !refused && !losing && !(lost_lately && outage.error.is_none()) && outage.ended.is_none() {
+        let goes_on = refused || losing || (lost_lately && outage.error.is_none());
+        if !goes_on && outage.ended.is_none() {
             outage.ended = Some(now);
         }
     }

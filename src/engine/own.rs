@@ -126,3 +126,70 @@ async fn own_readings(store: &dyn Store, now: Timestamp) -> StoreResult<Vec<Read
     readings.sort_by_key(|reading| reading.at);
     Ok(readings)
 }
+
+#[cfg(test)]
+mod tests {
+    use async_trait::async_trait;
+    use tokio::task::JoinSet;
+
+    use super::*;
+    use crate::clock::SystemClock;
+    use crate::model::analysed::Resource;
+    use crate::model::series::Point;
+    use crate::probe::ProbeError;
+    use crate::store::{self, SeriesBatch};
+
+    struct Fixed;
+
+    #[async_trait]
+    impl Probe for Fixed {
+        async fn read(&mut self) -> Result<Vec<Point>, ProbeError> {
+            Ok(vec![Point::new("process_memory", 5.0), Point::new("process_cpu", f64::NAN)])
+        }
+    }
+
+    async fn parts(tasks: &mut JoinSet<&'static str>) -> (OwnParts, mpsc::Receiver<RunNews>, watch::Sender<Duty>) {
+        let store = store::open("sqlite::memory:").await.unwrap();
+        let metrics = Arc::new(Metrics::new());
+        let writer = Writer::start(store.clone(), metrics.clone(), None, tasks);
+        let (news, heard) = mpsc::channel(8);
+        let (in_charge, duty) = watch::channel(Duty { in_charge: true, other: None });
+        let parts = OwnParts { store, clock: Arc::new(SystemClock), metrics, writer, news, name: "here".into(), duty };
+        (parts, heard, in_charge)
+    }
+
+    #[tokio::test]
+    async fn what_it_reads_is_stored_under_its_own_name() {
+        let mut tasks = JoinSet::new();
+        let (parts, _heard, _duty) = parts(&mut tasks).await;
+        parts.read(&mut Fixed).await;
+        assert!(parts.writer.flush(Duration::from_secs(30)).await);
+        let stored = own_readings(&*parts.store, parts.clock.now()).await.unwrap();
+        let points = stored[0].points.clone().unwrap();
+        assert_eq!((stored.len(), stored[0].probe.as_str(), points.len()), (1, "here", 1));
+        assert_eq!((points[0].labels["target"].as_str(), points[0].value), (ITSELF, 5.0));
+    }
+
+    #[tokio::test]
+    async fn stored_days_of_growth_are_told_and_shown() {
+        let mut tasks = JoinSet::new();
+        let (parts, mut heard, _duty) = parts(&mut tasks).await;
+        let now = parts.clock.now();
+        let reading = |minute: u32| {
+            let memory = 80e6 + f64::from(minute) * 10_000.0 + f64::from(minute * 31 % 101) * 5_000.0;
+            let points = vec![Point::new("process_memory", memory), Point::new("process_descriptors", f64::from(40 + minute % 3))];
+            let points = points.into_iter().chain([Point::new("process_cpu", 0.1)]).collect();
+            let at = now.minus(Duration::from_secs(2 * 86_400)).plus(Duration::from_secs(u64::from(minute) * 60));
+            (None, Reading { target: ITSELF.into(), probe: "here".into(), at, second: None, points: Ok(points) })
+        };
+        let batch = SeriesBatch { readings: (0..2 * 1_440).map(reading).collect(), ..SeriesBatch::default() };
+        parts.store.append(&batch).await.unwrap();
+        assert_eq!(parts.judge(now).await, JUDGE_EVERY);
+        let Some(RunNews::Own(trends)) = heard.recv().await else { panic!("nothing was told") };
+        let leaks: Vec<Resource> = trends.iter().filter(|trend| trend.verdict == TrendVerdict::Leak).map(|trend| trend.resource).collect();
+        assert_eq!(leaks, [Resource::Memory], "{trends:#?}");
+        let shown = parts.metrics.render();
+        let line = "plimsoll_leak_confidence_level{pool=\"\",probe=\"here\",profile=\"plimsoll\",resource=\"memory\"} 3";
+        assert!(shown.contains(line), "{shown}");
+    }
+}
