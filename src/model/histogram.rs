@@ -396,7 +396,9 @@ mod tests {
             let mut merged = LatencyHistogram::default();
             for buckets in all {
                 let one: std::collections::BTreeMap<u32, u64> = buckets.into_iter().collect();
-                one.iter().for_each(|(index, count)| *plain.entry(*index).or_default() += count);
+                for (index, count) in one.iter() {
+                    *plain.entry(*index).or_default() += count;
+                }
                 merged.merge(&LatencyHistogram { buckets: one.into_iter().collect() });
                 prop_assert_eq!(&merged.buckets, &plain.iter().map(|(index, count)| (*index, *count)).collect::<Vec<(u32, u64)>>());
             }
