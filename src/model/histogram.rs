@@ -396,7 +396,7 @@ mod tests {
             let mut merged = LatencyHistogram::default();
             for buckets in all {
                 let one: std::collections::BTreeMap<u32, u64> = buckets.into_iter().collect();
-                for (index, count) in one.iter() {
+                for (index, count) in &one {
                     *plain.entry(*index).or_default() += count;
                 }
                 merged.merge(&LatencyHistogram { buckets: one.into_iter().collect() });
