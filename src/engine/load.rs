@@ -87,6 +87,19 @@ pub fn start(plan: &LoadPlan) -> std::io::Result<Load> {
     Ok(Load { reports, stop, kill, start, controls })
 }
 
+/// Tells of the end of a thread's part of a scenario, also when it broke off: others may wait for it.
+struct Ends {
+    controls: Arc<Controls>,
+    scenario: usize,
+    start: Instant,
+}
+
+impl Drop for Ends {
+    fn drop(&mut self) {
+        self.controls.ended(self.scenario, self.start.elapsed());
+    }
+}
+
 fn thread_main(
     plan: &LoadPlan,
     index: usize,
@@ -116,10 +129,10 @@ fn thread_main(
             let Some(course) = shared.controls.follow(scenarios.len()) else { continue };
             let (budget, shard, stop, kill) = (shared.controls.budget(scenarios.len()), shard.clone(), stop.clone(), kill.clone());
             let drive_parts = Drive { scenario: number, run_start: start, part, shard, course, budget, exact: true, stop, kill };
-            let (scenario, controls) = (scenario.clone(), shared.controls.clone());
+            let (scenario, ends) = (scenario.clone(), Ends { controls: shared.controls.clone(), scenario: usize::from(number), start });
             scenarios.spawn_local(async move {
                 drive(&scenario, workload, drive_parts).await;
-                controls.ended(usize::from(number), start.elapsed());
+                drop(ends);
             });
         }
         report_until_done(&mut scenarios, &shard, reports, index, start).await

@@ -316,6 +316,7 @@ impl Going {
             self.guarded.push(sentence.clone());
             self.ended = Some((EndedBy::Guard, sentence));
         } else if let Some(sentence) = self.too_long() {
+            self.guarded.push(sentence.clone());
             self.ended = Some((EndedBy::Guard, sentence));
         } else if let Some(threshold) = self.watchers.abort() {
             self.ended = Some((EndedBy::Threshold, format!("`{threshold}` failed and has abortOnFail")));

@@ -4,7 +4,7 @@
 
 use plimsoll::model::control::Action;
 use plimsoll::model::measure::{Accounting, Interval};
-use plimsoll::model::run::{EndedBy, Run, RunId, RunStatus};
+use plimsoll::model::run::{EndedBy, Run, RunId, RunStatus, Verdict};
 use plimsoll::model::schedule::TickOutcome;
 use plimsoll::store::Store;
 use serde_json::Value as Json;
@@ -219,5 +219,21 @@ async fn what_stands_in_the_way_is_said_in_plain_words() {
     command.args(["--server", &format!("http://{}", daemon.address)]).env("PLIMSOLL_TOKEN", "wrong");
     let output = finish(command).await;
     assert!(output.status.code() == Some(1) && errors(&output).contains("the daemon does not know this token"), "{}", errors(&output));
+    bed.target.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_run_that_is_held_beyond_what_its_target_allows_is_ended_and_fails() {
+    let bed = Bed::new().await;
+    let people = "executor: constant-vus, vus: 1, duration: 3s, gracefulStop: 1s, flow: [{ step: get, get: /api/v1/wallet/balance }, { pause: 50ms }]";
+    bed.configure(&format!(
+        "    limits: {{ duration: 4s }}\nprofiles:\n  short: {{ target: shop, scenarios: {{ people: {{ {people} }} }} }}\nload: {{ threads: 2 }}"
+    ));
+    let (daemon, store) = (bed.serve().await, bed.store().await);
+    let id = start_run(&daemon, "short").await;
+    tell(&daemon, &["control", &id.0, "hold"]).await;
+    let run = ended(&*store, &id).await;
+    assert_eq!((run.ended_by, run.verdict), (Some(EndedBy::Guard), Some(Verdict::Fail)), "{:?}", run.reasons);
+    assert!(run.reasons.contains(&"it went on for longer than the 4s that target `shop` allows".to_owned()), "{:?}", run.reasons);
     bed.target.stop().await;
 }

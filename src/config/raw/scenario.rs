@@ -78,7 +78,7 @@ settings! {
         graceful_stop as "gracefulStop": default Duration = Duration::from_secs(30),
         /// Least time between the starts of two iterations of one VU: `30s` makes two a minute. Only for executors with VUs.
         pace: optional Spanned<Duration>,
-        /// Labels of its own.
+        /// Labels of its own, that thresholds and rules select by: `http_req_failed{team:checkout}: rate < 1%`.
         tags: default Named<String>,
     }
 }

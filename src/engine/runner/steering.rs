@@ -60,7 +60,8 @@ impl Going {
     /// Why the run is to end when it goes on for longer than its target allows: pauses and holds can make it so long.
     pub(super) fn too_long(&self) -> Option<String> {
         let limit = self.limits.duration?;
-        let grace = self.profile.scenarios.iter().map(|scenario| scenario.graceful_stop).max().unwrap_or_default();
+        // Scenarios that wait for each other may need the grace of each.
+        let grace: Duration = self.profile.scenarios.iter().map(|scenario| scenario.graceful_stop).sum();
         let over = self.elapsed() > limit + grace;
         over.then(|| format!("it went on for longer than the {} that target `{}` allows", format_duration(limit), self.profile.target))
     }

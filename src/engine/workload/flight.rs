@@ -49,6 +49,11 @@ impl<'w> Flight<'w> {
         Self { workload, index, judge, intended, landed: false }
     }
 
+    /// It was not due before: it was held back by the target's limit.
+    pub(super) fn due_at(&mut self, moment: Instant) {
+        self.intended = moment;
+    }
+
     /// When it was due.
     pub(super) fn intended(&self) -> Instant {
         self.intended

@@ -216,18 +216,22 @@ impl Parallel<'_> {
         let mut going: FuturesUnordered<_> = flights
             .into_iter()
             .zip(&mut vu.siblings)
-            .map(|((flight, step, rendered), client)| async move {
-                if let Some(cap) = &workload.cap {
-                    cap.turn().await;
+            .map(|((mut flight, step, rendered), client)| async move {
+                let mut now = now;
+                if workload.is_held_back().await {
+                    now = Instant::now();
+                    if !workload.open {
+                        flight.due_at(now);
+                    }
                 }
                 let mut headers = Vec::new();
                 rendered.headers(step, &mut headers);
                 let exchange = client.send(&step.prepared, rendered.call(step, &headers, now)).await;
                 drop(headers);
-                (flight, step, rendered, client, exchange)
+                (flight, step, rendered, client, exchange, now)
             })
             .collect();
-        while let Some((flight, step, rendered, client, exchange)) = going.next().await {
+        while let Some((flight, step, rendered, client, exchange, now)) = going.next().await {
             let mut headers = Vec::new();
             rendered.headers(step, &mut headers);
             let call = rendered.call(step, &headers, now);

@@ -110,17 +110,21 @@ impl FlowWorkload {
     /// Sends the request of a step; `intended` is when it was due.
     async fn step(&self, vu: &mut FlowVu, index: u16, intended: Instant) -> Landing {
         let Some(step) = self.steps.get(usize::from(index)) else { return Landing::lost() };
-        let held = match &self.cap {
-            Some(cap) => cap.turn().await,
-            None => false,
-        };
         // A VU that loops was not due before it was let through.
-        let intended = if held && !self.open { Instant::now() } else { intended };
+        let intended = if self.is_held_back().await && !self.open { Instant::now() } else { intended };
         match step {
             ReadyStep::Http(step) => self.http(vu, index, step, intended).await,
             ReadyStep::Grpc(step) => self.grpc(vu, index, step, intended).await,
             ReadyStep::Connect(step) => self.connect(vu, index, step, intended).await,
             ReadyStep::Exchange(step) => self.exchange(vu, index, step, intended).await,
+        }
+    }
+
+    /// Waits for its turn by the target's limit on requests a second; true when it had to.
+    async fn is_held_back(&self) -> bool {
+        match &self.cap {
+            Some(cap) => cap.turn().await,
+            None => false,
         }
     }
 

@@ -69,16 +69,25 @@ async fn half_the_load_may_be_enough_and_the_run_fails_all_the_same() {
 #[tokio::test]
 async fn vus_that_loop_are_held_back_by_the_targets_limit() {
     let server = Misfits::start().await;
-    let scenarios = "{ users: { executor: constant-vus, vus: 10, duration: 4s, flow: [{ step: get, get: /well/plain }] } }";
+    let one = "flow: [{ step: get, get: /well/plain }]";
+    let three = "flow: [{ parallel: [{ step: a, get: /well/plain }, { step: b, get: /well/plain }, { step: c, get: /well/plain }] }]";
+    for (vus, flow) in [(10, one), (4, three)] {
+        held_back(&server, vus, flow).await;
+    }
+}
+
+async fn held_back(server: &Misfits, vus: u64, flow: &str) {
+    let scenarios = format!("{{ users: {{ executor: constant-vus, vus: {vus}, duration: 4s, {flow} }} }}");
     let limits = "    limits: { rate: 40/s, vus: 10 }";
-    let done = Plan { scenarios, ..plan(&server.url(), limits, "    thresholds: [\"http_req_failed: rate < 1%\"]") }.run().await;
+    let thresholds = "    thresholds: [\"http_req_failed: rate < 1%\"]";
+    let done = Plan { scenarios: &scenarios, ..plan(&server.url(), limits, thresholds) }.run().await;
     done.assert(0, Some(Verdict::Pass));
     let total = &done.run.summary.as_ref().unwrap().total;
-    // Four seconds, what may come early, and one request of each VU that waited for its turn at the end.
-    assert!((80..=4 * 40 + 4 + 10).contains(&total.requests), "{total:?}");
+    // Four seconds, what may come early, and the requests of each VU that waited for their turn at the end.
+    assert!((80..=4 * 40 + 4 + 12).contains(&total.requests), "{total:?}");
     assert!(done.run.reasons.iter().any(|reason| reason.starts_with("the target's limit of 40/s held back ")), "{:?}", done.run.reasons);
     // Waiting for its turn is not the target's time.
-    assert!(total.response.unwrap().p50_us < 50_000, "{total:?}");
+    assert!(total.response.unwrap().p50_us < 50_000 && total.service.unwrap().p50_us < 50_000, "{total:?}");
 }
 
 #[tokio::test]
