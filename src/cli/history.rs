@@ -1,37 +1,21 @@
-//! What is made of many runs: `plimsoll history`, `suite`, `deploy` and `baseline`.
+//! What is made of many runs: `plimsoll history`, `deploy` and `baseline`.
 
-use anyhow::anyhow;
 use reqwest::Method;
 use serde_json::{Value, json};
 
 use super::control::ServerArguments;
-use super::terminal::{say, say_line, warn_line};
+use super::terminal::{say_line, warn_line};
 use super::{ConfigArguments, Exit, Failure, Outcome, load};
 use crate::app;
 use crate::clock::{Clock, SystemClock};
-use crate::engine::history::suites::suite_result;
 use crate::engine::history::view::view;
-use crate::model::run::Verdict;
 use crate::registry::suggest;
-use crate::report::history::suite_text;
 
 /// Arguments of `history`.
 #[derive(Debug, clap::Args)]
 pub(super) struct HistoryArguments {
     /// Profile
     profile: String,
-    #[command(flatten)]
-    config: ConfigArguments,
-    /// Print JSON
-    #[arg(long)]
-    json: bool,
-}
-
-/// Arguments of `suite`.
-#[derive(Debug, clap::Args)]
-pub(super) struct SuiteArguments {
-    /// Suite
-    suite: String,
     #[command(flatten)]
     config: ConfigArguments,
     /// Print JSON
@@ -80,7 +64,7 @@ enum BaselineCommand {
     },
 }
 
-fn there_is_none(what: &str, name: &str, hint: &str) -> Failure {
+pub(super) fn there_is_none(what: &str, name: &str, hint: &str) -> Failure {
     warn_line!("error: there is no {what} `{name}`: {hint}");
     Failure::Exit(Exit::ConfigurationInvalid)
 }
@@ -122,25 +106,6 @@ pub(super) async fn history(arguments: HistoryArguments) -> Outcome {
         say_line!("  not compared: {}: {}", run.run, run.left_out.as_deref().unwrap_or_default());
     }
     Ok(Exit::Passed)
-}
-
-pub(super) async fn suite(arguments: SuiteArguments) -> Outcome {
-    let setup = load(&arguments.config.config)?;
-    let Some(suite) = setup.suites.get(&arguments.suite) else {
-        return Err(there_is_none("suite", &arguments.suite, &suggest(&arguments.suite, setup.suites.keys().map(String::as_str))));
-    };
-    let store = app::open_store(&setup).await?;
-    let result = suite_result(store.as_ref(), suite).await.map_err(|error| anyhow!("{error}"))?;
-    if arguments.json {
-        say_line!("{}", serde_json::to_value(&result).unwrap_or_default());
-    } else {
-        say!("{}", suite_text(&result));
-    }
-    Ok(match result.verdict {
-        Verdict::Pass => Exit::Passed,
-        Verdict::Fail => Exit::ThresholdsFailed,
-        Verdict::NoData | Verdict::Invalid => Exit::InvalidOrNoData,
-    })
 }
 
 pub(super) async fn deploy(arguments: DeployArguments) -> Outcome {

@@ -14,6 +14,7 @@ mod run;
 mod runs;
 mod serve;
 mod signals;
+mod suite;
 mod terminal;
 mod watch;
 
@@ -128,6 +129,7 @@ Each figure comes with its ratio and interval, and one word: worse, better, same
   plimsoll history soak                    what its runs say, metric by metric, and which are left out";
     pub(super) const SUITE: &str = "Examples:
   plimsoll suite battery                   the latest runs against what is asked of each
+  plimsoll suite battery --run             runs its profiles first, here and now
   plimsoll suite battery --json
 
 Exit codes: 0 passed, 98 tests without data, 99 failed";
@@ -214,7 +216,7 @@ enum Command {
     History(history::HistoryArguments),
     /// Judge the latest runs of several profiles as one suite
     #[command(after_help = examples::SUITE)]
-    Suite(history::SuiteArguments),
+    Suite(suite::SuiteArguments),
     /// Tell the daemon of a deploy, so that changes can be tied to it
     #[command(after_help = examples::DEPLOY)]
     Deploy(history::DeployArguments),
@@ -298,7 +300,7 @@ async fn dispatch(command: Command) -> Outcome {
         Command::Analyse(arguments) => analyse::analyse(arguments).await,
         Command::Compare(arguments) => compare::compare(arguments).await,
         Command::History(arguments) => history::history(arguments).await,
-        Command::Suite(arguments) => history::suite(arguments).await,
+        Command::Suite(arguments) => suite::suite(arguments).await,
         Command::Deploy(arguments) => history::deploy(arguments).await,
         Command::Baseline(arguments) => history::baseline(arguments).await,
         Command::DemoTarget(arguments) => demo::target(arguments).await,

@@ -47,11 +47,13 @@ pub(super) async fn run(arguments: RunArguments) -> Outcome {
     let app = app::start(Options { setup, loader, serve: false, alerting: false, own_store: false }).await?;
     let mut printer = Printer::new();
     let ended = follow(&app, &arguments, &mut signals, &mut printer).await;
-    let store = app.store.clone();
+    let findings = match &ended {
+        Ok(run) => app.store.findings(Some(&run.id), 50).await.unwrap_or_default(),
+        Err(_) => Vec::new(),
+    };
     app.stop.cancel();
     app.run().await?;
     let run = ended?;
-    let findings = store.findings(Some(&run.id), 50).await.unwrap_or_default();
     if arguments.json {
         say_line!("{}", report::run_json(&run));
     } else {

@@ -63,6 +63,7 @@ pub const CODES: &[(&str, &str)] = &[
     ("unknown-rule", "a default rule that does not exist"),
     ("unknown-scenario", "a scenario that the profile does not have"),
     ("unknown-step", "a step that the profile does not have"),
+    ("unknown-suite", "a suite that is not defined"),
     ("unknown-tag", "a tag that the metric does not have"),
     ("unknown-target", "a target that is not defined"),
     ("unknown-timezone", "a time zone that does not exist"),

@@ -25,6 +25,7 @@ use super::front;
 use super::metrics::Metrics;
 use super::pool::{AcquireError, Database, Lease};
 use super::settings::Settings;
+use super::social::{self, Feeds};
 use super::socket;
 
 /// Largest answer of `/bytes`.
@@ -40,6 +41,7 @@ pub(super) struct App {
     pub(super) metrics: Metrics,
     /// Open WebSockets.
     pub(super) sockets: TaskTracker,
+    pub(super) feeds: Feeds,
     dependency: SocketAddr,
     stop: CancellationToken,
     turn: AtomicU64,
@@ -58,7 +60,8 @@ impl App {
         stop: CancellationToken,
     ) -> Self {
         let (sockets, turn, started) = (TaskTracker::new(), AtomicU64::new(0), Instant::now());
-        Self { settings, database, board, metrics, sockets, dependency, stop, turn, started }
+        let feeds = Feeds::default();
+        Self { settings, database, board, metrics, sockets, feeds, dependency, stop, turn, started }
     }
 
     /// What a future comes to; `None` when the service ends before.
@@ -150,6 +153,8 @@ pub(super) const ROUTES: &[&str] = &[
     "/api/bot/enable",
     "/api/bot/disable",
     "/api/account",
+    "/api/posts/feed",
+    "/api/users",
     "/oauth/token",
     "/slow",
     "/bytes",
@@ -177,6 +182,7 @@ pub(super) fn router(app: Arc<App>, rpc: Router<Arc<App>>) -> Router {
         .route("/status/{code}", get(status).post(status))
         .route("/ws", get(socket::open))
         .merge(account::routes())
+        .merge(social::routes())
         .layer(middleware::from_fn_with_state(app.clone(), front::front))
         .with_state(app)
 }

@@ -248,7 +248,8 @@ async fn fill(connection: &mut SqliteConnection, users: u32) -> Result<(), sqlx:
          CREATE INDEX transactions_of_user ON transactions (user_id, id);
          CREATE TABLE sessions (token TEXT PRIMARY KEY, name TEXT NOT NULL, until_ms INTEGER);
          CREATE TABLE events (id INTEGER PRIMARY KEY, user TEXT NOT NULL, kind INTEGER NOT NULL, amount INTEGER NOT NULL);
-         CREATE INDEX events_of_user ON events (user, id);",
+         CREATE INDEX events_of_user ON events (user, id);
+         CREATE TABLE people (id INTEGER PRIMARY KEY, name TEXT NOT NULL, email TEXT NOT NULL UNIQUE);",
     )
     .execute(&mut *connection)
     .await?;

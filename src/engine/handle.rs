@@ -52,6 +52,8 @@ pub enum Command {
     Analyse(RunId, oneshot::Sender<Result<usize, Refusal>>),
     /// Run a profile again because this run lies apart; waits for its target.
     Rerun(String, RunId, oneshot::Sender<Result<(), Refusal>>),
+    /// Run the profiles of a suite, one after the other where they share a target; the second field says who asks. The answer is which.
+    Suite(String, Trigger, oneshot::Sender<Result<Vec<String>, Refusal>>),
     /// Remember that something was deployed to a target.
     Deploy(Deploy, oneshot::Sender<Result<(), Refusal>>),
     /// Remember the run that a profile is compared with, or forget it.
@@ -204,6 +206,12 @@ impl EngineHandle {
     pub async fn rerun(&self, profile: &str, after: &RunId) -> Result<(), Refusal> {
         let (answer, wait) = oneshot::channel();
         self.ask(Command::Rerun(profile.into(), after.clone(), answer), wait).await
+    }
+
+    /// Runs the profiles of `suite` as soon as their targets are free; returns them.
+    pub async fn run_suite(&self, suite: &str, trigger: Trigger) -> Result<Vec<String>, Refusal> {
+        let (answer, wait) = oneshot::channel();
+        self.ask(Command::Suite(suite.into(), trigger, answer), wait).await
     }
 
     /// Remembers that something was deployed to a target.

@@ -1,8 +1,11 @@
 //! What is asked of several runs together: gates that count passes in a row, and suites of tests with a target and a priority each.
 
+use std::time::Duration;
+
 use serde::Serialize;
 
 use super::alerting::Severity;
+use super::analysed::Resource;
 use super::run::{RunId, Verdict};
 use super::threshold::{Bound, Series};
 use super::units::Timestamp;
@@ -31,6 +34,19 @@ pub struct Suite {
     pub tests: Vec<SuiteTest>,
 }
 
+impl Suite {
+    /// The profiles whose runs it looks at, each once, in the order of the tests.
+    pub fn profiles(&self) -> Vec<String> {
+        let mut profiles: Vec<String> = Vec::new();
+        for test in &self.tests {
+            if !profiles.contains(&test.profile) {
+                profiles.push(test.profile.clone());
+            }
+        }
+        profiles
+    }
+}
+
 /// One test: what the latest run of a profile must come to.
 #[derive(Debug, Clone, PartialEq)]
 pub struct SuiteTest {
@@ -53,6 +69,10 @@ pub enum Ask {
     Holds(String, Box<Series>),
     /// The ratio of a figure between two phases.
     Ratio(PhaseRatio),
+    /// After a spike of load every figure is back within this time.
+    Recovers(Duration),
+    /// None of these resources leaks.
+    Steady(Vec<Resource>),
 }
 
 /// A figure in one phase over the same figure in another.

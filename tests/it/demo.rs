@@ -93,6 +93,8 @@ async fn every_route_answers() {
         ("/api/v1/users/profile", "email"),
         ("/api/v1/cards", "cards"),
         ("/api/user/performance", "profit_cents"),
+        ("/api/posts/feed", "posts"),
+        ("/api/posts/feed?cache=off", "posts"),
         ("/slow?ms=1", "waited_ms"),
     ] {
         let answer = client.get(target.url(path)).send().await.unwrap();
@@ -105,6 +107,9 @@ async fn every_route_answers() {
         ("/api/v1/transfer", json!({"to": "x", "cents": -1}), 400, "error"),
         ("/api/login", json!({"user": "ann", "password": "x"}), 200, "token"),
         ("/api/login", json!({"user": "ann", "password": ""}), 401, "error"),
+        ("/api/users", json!({"name": "Ann", "email": "ann@example.org"}), 201, "id"),
+        ("/api/users", json!({"name": "Ann", "email": "ann@example.org"}), 409, "error"),
+        ("/api/users", json!({"name": "Ann", "email": "ann"}), 400, "error"),
         ("/api/bot/enable", json!({}), 200, "enabled"),
         ("/api/bot/disable", json!({}), 200, "enabled"),
         ("/faults", json!({"slow": 1}), 400, "error"),

@@ -40,6 +40,11 @@ const EXAMPLES: &[Example] = &[
     Example { folder: "grpc", pool: 20, profiles: &[("events", "0.05")] },
     Example { folder: "websocket", pool: 20, profiles: &[("chats", "0.05")] },
     Example { folder: "setup-teardown", pool: 20, profiles: &[("orders", "0.05")] },
+    Example {
+        folder: "battery",
+        pool: 20,
+        profiles: &[("registrations", "0.5"), ("endpoints", "0.02"), ("cache", "0.05"), ("stress", "0.02")],
+    },
     Example { folder: "ladder", pool: 20, profiles: &[("users", "0.0015"), ("messages", "0.003"), ("hold", "0.005")] },
 ];
 
@@ -182,6 +187,43 @@ async fn executors() {
     assert!(runs["staircase"].reasons.contains(&climb.sentence()), "{:?}", runs["staircase"].reasons);
     let phases: Vec<&str> = runs["steps"].catalog.scenarios[0].phases.iter().map(|phase| phase.name.as_str()).collect();
     assert_eq!(phases, ["level-5/s", "ramp-10/s", "level-10/s", "ramp-20/s", "level-20/s"]);
+}
+
+/// The suite runs its four profiles and judges them: nobody had to start them one by one.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn battery() {
+    let example = EXAMPLES.iter().find(|example| example.folder == "battery").unwrap();
+    let copy = Copy::of(example).await;
+    let config = copy.folder.path().to_str().unwrap();
+    let mut command = plimsoll(&["suite", "battery", "--config", config, "--run", "--time-scale", "0.02", "--json"]);
+    let running = tokio::task::spawn_blocking(move || command.output().unwrap());
+    let output = tokio::time::timeout(Duration::from_secs(300), running).await.expect("runs of seconds end").unwrap();
+    let said = format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+    let result: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap_or_else(|error| panic!("{error}: {said}"));
+    let tests: BTreeMap<&str, &serde_json::Value> =
+        result["results"].as_array().unwrap().iter().map(|test| (test["test"].as_str().unwrap(), test)).collect();
+    assert_eq!((tests.len(), result["tests"].as_u64()), (12, Some(12)), "{said}");
+    assert!(tests.values().all(|test| test["run"].is_string()), "{said}");
+    for passed in ["registrations", "double-load", "cache-gain"] {
+        assert_eq!(tests[passed]["verdict"], "pass", "{said}");
+    }
+    // Six seconds are too few to speak of leaks: that is said, not passed over.
+    assert_eq!(tests["memory"]["verdict"], "no_data", "{said}");
+    assert!(matches!(output.status.code(), Some(98 | 99)), "{said}");
+    // Each run knows who asked for it.
+    let run = tests["registrations"]["run"].as_str().unwrap().to_owned();
+    let mut show = plimsoll(&["show", &run, "--config", config, "--json"]);
+    let shown = tokio::task::spawn_blocking(move || show.output().unwrap()).await.unwrap();
+    let shown = String::from_utf8_lossy(&shown.stdout).into_owned();
+    assert!(shown.contains("\"by\":\"suite\"") && shown.contains("\"name\":\"battery\""), "{shown}");
+    copy.target.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn battery_profile_by_profile() {
+    let runs = run_all("battery").await;
+    let counts = &runs["registrations"].summary.as_ref().unwrap().scenarios[0].counts;
+    assert_eq!((counts.completed, counts.failed), (500, 0), "no address came twice");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

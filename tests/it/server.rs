@@ -87,6 +87,10 @@ async fn only_a_known_token_changes_something() {
         ("PATCH", "/api/v1/runs/last/control"),
         ("POST", "/api/v1/stop"),
         ("POST", "/api/v1/resume"),
+        ("POST", "/api/v1/suites/battery/runs"),
+        ("PUT", "/api/v1/profiles/checkout/baseline"),
+        ("DELETE", "/api/v1/profiles/checkout/baseline"),
+        ("POST", "/api/v1/targets/shop/deploys"),
         ("POST", "/-/reload"),
     ];
     for (method, path) in changes {
@@ -212,6 +216,10 @@ async fn runs_are_started_cancelled_and_refused() {
         let answer = served.ask("POST", "/api/v1/runs", &bearer(), body).await;
         assert_eq!((answer.status, answer.code().as_str()), (status, code), "{body}");
     }
+    let answer = served.ask("POST", "/api/v1/suites/battery/runs", &bearer(), "").await;
+    assert_eq!((answer.status, &answer.json()["profiles"]), (202, &serde_json::json!(["checkout", "cache"])));
+    let answer = served.ask("POST", "/api/v1/suites/nope/runs", &bearer(), "").await;
+    assert_eq!((answer.status, answer.code().as_str()), (404, "unknown"));
     let large = format!("{{\"profile\":\"{}\"}}", "x".repeat(100_000));
     assert_eq!(served.ask("POST", "/api/v1/runs", &bearer(), &large).await.status, 413);
     assert_eq!(served.ask("DELETE", &format!("/api/v1/runs/{ID}"), &bearer(), "").await.status, 202);
@@ -227,6 +235,8 @@ async fn runs_are_started_cancelled_and_refused() {
             "start checkout by api ci",
             "start busy by api ci",
             "start nope by api ci",
+            "suite battery by api ci",
+            "suite nope by api ci",
             &format!("cancel {ID} by api token ci"),
             "cancel 20261121-030000-checkout-m2q9 by api token ci",
             "reload"

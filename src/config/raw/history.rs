@@ -1,6 +1,9 @@
 //! `history:`, `gates:` and `suites:` as written: what is made of many runs.
 
+use std::time::Duration;
+
 use crate::model::alerting::Severity;
+use crate::model::analysed::Resource;
 use crate::registry::{Named, Share, Spanned};
 use crate::settings;
 
@@ -37,7 +40,7 @@ settings! {
 }
 
 settings! {
-    /// What the latest run of a profile must come to: its verdict, unless `holds` or `compare` says what.
+    /// What the latest run of a profile must come to: its verdict, unless one of `holds`, `compare`, `recovers` and `steady` says what.
     pub(crate) struct RawTest titled "test" {
         /// Profile whose latest run counts.
         profile: required Spanned<String>,
@@ -47,6 +50,10 @@ settings! {
         holds: optional Spanned<String>,
         /// Two phases of the run, and what the ratio of a figure must be.
         compare: optional Spanned<RawPhases>,
+        /// After the spike of the run every figure must be back within this time: `5s`.
+        recovers: optional Spanned<Duration>,
+        /// Resources that must not leak: `[memory, connections]`.
+        steady: optional Spanned<Vec<Resource>>,
     }
 }
 

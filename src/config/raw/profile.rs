@@ -105,15 +105,17 @@ settings! {
     /// When a profile runs.
     pub(crate) struct RawSchedule titled "schedule" {
         /// Profile to run.
-        profile: required Spanned<String>,
+        profile: optional Spanned<String>,
+        /// Suite whose profiles run, one after the other where they share a target: a schedule `NAME/PROFILE` of each.
+        suite: optional Spanned<String>,
         /// Cron expression of five fields (minute hour day month weekday), or six with seconds in front.
         cron: required Spanned<String>,
         /// IANA name of the time zone of `cron`: `Europe/Berlin`.
         timezone: optional Spanned<String>,
         /// Each instant is delayed by a random part of this.
         jitter: default Duration = Duration::from_secs(0),
-        /// What happens when the target is being loaded already.
-        overlap: default Overlap = Overlap::Skip,
+        /// What happens when the target is being loaded already; `skip`, when it is not given.
+        overlap: optional Overlap,
         /// What happens with an instant that passed while the daemon was down: `skip`, or `{ run_within: 4h }`.
         missed: optional RawMissed,
         /// Also run once when the daemon starts.

@@ -51,15 +51,27 @@ impl Resolver<'_> {
     fn test(&mut self, name: &Spanned<String>, raw: &RawTest) -> Option<SuiteTest> {
         let declared = self.declared.profiles.clone();
         let known = self.known("unknown-profile", "profile", &raw.profile, &declared);
-        let asks = match (&raw.holds, &raw.compare) {
-            (Some(_), Some(compare)) => {
-                let message = format!("test `{}` has both `holds` and `compare`", name.value);
-                self.mistake("conflicting-keys", compare.span, message, "make two tests of it");
-                None
-            }
-            (Some(text), None) => self.series(text).map(|series| Ask::Holds(text.value.clone(), Box::new(series))),
-            (None, Some(phases)) => self.phases(&phases.value).map(Ask::Ratio),
-            (None, None) => Some(Ask::Verdict),
+        let given = [
+            raw.holds.as_ref().map(|text| ("holds", text.span)),
+            raw.compare.as_ref().map(|phases| ("compare", phases.span)),
+            raw.recovers.as_ref().map(|within| ("recovers", within.span)),
+            raw.steady.as_ref().map(|resources| ("steady", resources.span)),
+        ];
+        if let [(first, _), (second, span), ..] = given.into_iter().flatten().collect::<Vec<_>>()[..] {
+            let message = format!("test `{}` has both `{first}` and `{second}`", name.value);
+            self.mistake("conflicting-keys", span, message, "make two tests of it");
+            return None;
+        }
+        let asks = if let Some(text) = &raw.holds {
+            self.series(text).map(|series| Ask::Holds(text.value.clone(), Box::new(series)))
+        } else if let Some(phases) = &raw.compare {
+            self.phases(&phases.value).map(Ask::Ratio)
+        } else if let Some(within) = &raw.recovers {
+            Some(Ask::Recovers(within.value))
+        } else if let Some(resources) = &raw.steady {
+            Some(Ask::Steady(resources.value.clone()))
+        } else {
+            Some(Ask::Verdict)
         }?;
         let (name, profile) = (name.value.clone(), raw.profile.value.clone());
         known.then_some(SuiteTest { name, profile, priority: raw.priority, asks })

@@ -103,12 +103,6 @@ impl Resolver<'_> {
                 setup.profiles.insert(name.value.clone(), profile);
             }
         }
-        for (name, schedule) in raw.schedules.iter() {
-            self.check_name(name, "schedule");
-            if let Some(schedule) = self.schedule(name, schedule) {
-                setup.schedules.insert(name.value.clone(), schedule);
-            }
-        }
         setup.history = self.history(raw.history.as_ref());
         for (name, gate) in raw.gates.iter() {
             self.check_name(name, "gate");
@@ -117,6 +111,11 @@ impl Resolver<'_> {
         for (name, suite) in raw.suites.iter() {
             self.check_name(name, "suite");
             setup.suites.insert(name.value.clone(), self.suite(name, suite));
+        }
+        for (name, schedule) in raw.schedules.iter() {
+            self.check_name(name, "schedule");
+            let scheduled = self.schedule(name, schedule, &setup.suites);
+            setup.schedules.extend(scheduled.into_iter().map(|schedule| (schedule.name.clone(), schedule)));
         }
         self.alerts(raw.alerts.as_ref(), &mut setup);
         setup

@@ -1,5 +1,6 @@
 //! Schedules: cron texts that can be read and that fire at all, time zones that exist.
 
+use std::collections::BTreeMap;
 use std::str::FromStr;
 
 use chrono::TimeZone;
@@ -7,26 +8,63 @@ use croner::parser::{CronParser, Seconds, Year};
 
 use super::Resolver;
 use crate::config::raw::profile::RawSchedule;
-use crate::model::schedule::{Missed, Schedule};
+use crate::model::schedule::{Missed, Overlap, Schedule};
+use crate::model::suite::Suite;
 use crate::registry::{Spanned, nearest};
 
 impl Resolver<'_> {
-    pub(super) fn schedule(&mut self, name: &Spanned<String>, raw: &RawSchedule) -> Option<Schedule> {
-        let declared = self.declared.profiles.clone();
-        let known = self.known("unknown-profile", "profile", &raw.profile, &declared);
+    /// The schedule of a profile, or one of each profile of a suite.
+    pub(super) fn schedule(&mut self, name: &Spanned<String>, raw: &RawSchedule, suites: &BTreeMap<String, Suite>) -> Vec<Schedule> {
+        let what = self.scheduled(name, raw, suites);
         let timezone = raw.timezone.as_ref().map_or(Some(chrono_tz::UTC), |zone| self.timezone(zone));
         let cron = self.cron(&raw.cron, timezone.unwrap_or(chrono_tz::UTC));
-        Some(Schedule {
-            name: name.value.clone(),
-            profile: raw.profile.value.clone(),
-            cron: cron?,
-            timezone: timezone?,
+        let (Some(cron), Some(timezone)) = (cron, timezone) else { return Vec::new() };
+        let one = |(name, profile, overlap)| Schedule {
+            name,
+            profile,
+            cron: cron.clone(),
+            timezone,
             jitter: raw.jitter,
-            overlap: raw.overlap,
+            overlap,
             missed: raw.missed.as_ref().and_then(|missed| missed.0).map_or(Missed::Skip, Missed::RunWithin),
             run_at_start: raw.run_at_start,
-        })
-        .filter(|_| known)
+        };
+        what.into_iter().map(one).collect()
+    }
+
+    /// Name, profile and overlap of what runs. The profiles of a suite wait for each other.
+    fn scheduled(&mut self, name: &Spanned<String>, raw: &RawSchedule, suites: &BTreeMap<String, Suite>) -> Vec<(String, String, Overlap)> {
+        match (&raw.profile, &raw.suite) {
+            (Some(profile), None) => {
+                let declared = self.declared.profiles.clone();
+                let known = self.known("unknown-profile", "profile", profile, &declared);
+                let overlap = raw.overlap.unwrap_or(Overlap::Skip);
+                if known { vec![(name.value.clone(), profile.value.clone(), overlap)] } else { Vec::new() }
+            }
+            (None, Some(suite)) => {
+                if raw.overlap.is_some_and(|overlap| overlap != Overlap::Queue) {
+                    let message =
+                        format!("the profiles of a suite wait for each other, so `overlap` of `{}` can only be `queue`", name.value);
+                    self.mistake("conflicting-keys", suite.span, message, "leave `overlap` out");
+                }
+                let declared: Vec<String> = suites.keys().cloned().collect();
+                if !self.known("unknown-suite", "suite", suite, &declared) {
+                    return Vec::new();
+                }
+                let profiles = suites.get(&suite.value).map(Suite::profiles).unwrap_or_default();
+                profiles.into_iter().map(|profile| (format!("{}/{profile}", name.value), profile, Overlap::Queue)).collect()
+            }
+            (Some(_), Some(suite)) => {
+                let message = format!("schedule `{}` has both `profile` and `suite`", name.value);
+                self.mistake("conflicting-keys", suite.span, message, "make two schedules of it");
+                Vec::new()
+            }
+            (None, None) => {
+                let message = format!("schedule `{}` does not say what runs", name.value);
+                self.mistake("missing-key", name.span, message, "add `profile: NAME` or `suite: NAME`");
+                Vec::new()
+            }
+        }
     }
 
     fn timezone(&mut self, zone: &Spanned<String>) -> Option<chrono_tz::Tz> {

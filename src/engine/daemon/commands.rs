@@ -42,6 +42,9 @@ impl Daemon {
             Command::Rerun(profile, after, answer) => {
                 let _ = answer.send(self.rerun(profile, &after));
             }
+            Command::Suite(suite, trigger, answer) => {
+                let _ = answer.send(self.run_suite(&suite, &trigger));
+            }
             Command::Deploy(deploy, answer) => {
                 let known = self.setup.targets.contains_key(&deploy.target);
                 let refusal = Refusal::Unknown(format!("there is no target `{}`", deploy.target));
@@ -115,6 +118,31 @@ impl Daemon {
         self.queue.push_back(Waiting { profile, trigger, tick: None, why: format!("run {after} lies apart from its history") });
         self.start_waiting();
         Ok(())
+    }
+
+    /// Lets each profile of a suite run as soon as its target is free; what waits for its turn already is enough.
+    fn run_suite(&mut self, suite: &str, trigger: &Trigger) -> Result<Vec<String>, Refusal> {
+        let Some(found) = self.setup.suites.get(suite) else {
+            return Err(Refusal::Unknown(format!("there is no suite `{suite}`")));
+        };
+        if let Some(refusal) = self.standing_by().filter(|_| !self.in_charge) {
+            return Err(refusal);
+        }
+        if self.stopping {
+            return Err(Refusal::NotNow("the daemon is stopping".into()));
+        }
+        if let Some(standstill) = &self.standstill {
+            return Err(Refusal::NotNow(standstill.to_string()));
+        }
+        let profiles = found.profiles();
+        for profile in &profiles {
+            if !self.queue.iter().any(|waiting| waiting.profile == *profile) {
+                let why = format!("part of suite `{suite}`");
+                self.queue.push_back(Waiting { profile: profile.clone(), trigger: trigger.clone(), tick: None, why });
+            }
+        }
+        self.start_waiting();
+        Ok(profiles)
     }
 
     /// Ends a run early; `why` stands among its reasons.

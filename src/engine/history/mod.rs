@@ -6,5 +6,6 @@ pub mod baselines;
 pub mod compare;
 pub mod historian;
 pub mod nights;
+mod suite_asks;
 pub mod suites;
 pub mod view;

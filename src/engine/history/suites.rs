@@ -2,14 +2,16 @@
 
 use super::compare::{CannotCompare, read_side};
 use super::nights::past_as_stored;
+use super::suite_asks::{listed, recovers, steady};
 use crate::analysis::comparison::{Outcome, Row, compare};
 use crate::analysis::regression::flaky::gate;
 use crate::engine::watchers::Watchers;
 use crate::model::alerting::Severity;
+use crate::model::analysed::Analysed;
 use crate::model::run::{EndedBy, Run, RunStatus, ThresholdResult, Verdict};
 use crate::model::suite::{Ask, Gate, GateResult, PhaseRatio, Suite, SuiteResult, SuiteTest, TestResult};
 use crate::model::threshold::{Series, Threshold};
-use crate::model::units::format_percent;
+use crate::model::units::{format_duration, format_percent};
 use crate::store::{ReadingFilter, RunFilter, Store, StoreResult};
 
 /// Runs among which the latest that counts is looked for.
@@ -92,6 +94,8 @@ async fn test_result(store: &dyn Store, test: &SuiteTest) -> Result<TestResult, 
         Ask::Verdict => "the run passes".to_owned(),
         Ask::Holds(text, _) => text.clone(),
         Ask::Ratio(ratio) => ratio_words(ratio),
+        Ask::Recovers(within) => format!("back within {} of the spike", format_duration(*within)),
+        Ask::Steady(resources) => format!("no leak of {}", listed(resources)),
     };
     let run = latest(store, &test.profile).await?;
     let base = TestResult {
@@ -126,7 +130,13 @@ async fn test_result(store: &dyn Store, test: &SuiteTest) -> Result<TestResult, 
             TestResult { verdict, measured, note: found.map(|found| found.reason).filter(|_| verdict != Verdict::Pass), ..base }
         }
         Ask::Ratio(asked) => ratio(store, &run, asked, base).await?,
+        Ask::Recovers(within) => recovers(analysed(&run), *within, base),
+        Ask::Steady(resources) => steady(analysed(&run), resources, base),
     })
+}
+
+fn analysed(run: &Run) -> &[Analysed] {
+    run.summary.as_ref().map(|summary| std::slice::from_ref(&summary.analysed)).unwrap_or_default()
 }
 
 /// A threshold over the stored seconds of a run that has ended.

@@ -13,6 +13,7 @@ use super::super::{Parts, stored};
 use crate::engine::history::suites::{gate_result, suite_result};
 use crate::engine::history::view::{HistoryView, view};
 use crate::model::history::{Deploy, Pinned};
+use crate::model::run::Trigger;
 use crate::model::suite::SuiteResult;
 use crate::model::units::Timestamp;
 
@@ -120,6 +121,16 @@ pub(in super::super) async fn result_of(parts: &Parts, name: &str) -> Result<Sui
 
 pub(in super::super) async fn suite(State(parts): State<Parts>, Path(name): Path<String>) -> Result<Json<Value>, ApiError> {
     Ok(Json(serde_json::to_value(result_of(&parts, &name).await?).unwrap_or_default()))
+}
+
+pub(in super::super) async fn run_suite(
+    State(parts): State<Parts>,
+    Bearer(token): Bearer,
+    Path(name): Path<String>,
+) -> Result<(StatusCode, Json<Value>), ApiError> {
+    let trigger = Trigger { by: "api".into(), name: Some(token) };
+    let profiles = parts.engine.run_suite(&name, trigger).await?;
+    Ok((StatusCode::ACCEPTED, Json(json!({ "suite": name, "profiles": profiles, "url": format!("/api/v1/suites/{name}") }))))
 }
 
 pub(in super::super) async fn gates(State(parts): State<Parts>) -> Result<Json<Value>, ApiError> {

@@ -38,6 +38,7 @@ pub(super) fn router() -> Router<Parts> {
         .route("/profiles/{name}/baseline", get(history::baseline).put(history::pin).delete(history::unpin))
         .route("/targets/{name}/deploys", get(history::deploys).post(history::deploy))
         .route("/suites/{name}", get(history::suite))
+        .route("/suites/{name}/runs", post(history::run_suite))
         .route("/gates", get(history::gates))
         .route("/alerts", get(alerts::alerts))
         .route("/findings", get(alerts::findings))

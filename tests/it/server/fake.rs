@@ -466,6 +466,13 @@ fn answer(command: Command, log: &Mutex<Vec<String>>) {
             log.lock().unwrap().push(format!("pin {profile} {}", pinned.map_or("nothing".into(), |pinned| pinned.run.0)));
             let _ = answer.send(Ok(()));
         }
+        Command::Suite(suite, trigger, answer) => {
+            log.lock().unwrap().push(format!("suite {suite} by {} {}", trigger.by, trigger.name.unwrap_or_default()));
+            let _ = answer.send(match suite.as_str() {
+                "battery" => Ok(vec!["checkout".into(), "cache".into()]),
+                _ => Err(Refusal::Unknown(format!("there is no suite `{suite}`"))),
+            });
+        }
         Command::Rerun(_, _, answer) => {
             let _ = answer.send(Ok(()));
         }
