@@ -1,11 +1,14 @@
 //! The numbers that a run is remembered by from night to night: one robust number per metric, so that one bad minute does not make a
 //! bad night. Latencies are medians over blocks of the run (20 to 60 of at most a minute each, longer in long runs); throughput is the
-//! median of what the blocks delivered; memory and pools are their highest; the capacity is the highest level of a staircase that passed.
+//! median of what the blocks delivered; memory and pools are their highest, and the growth of
+//! memory what the leak analysis found; the capacity is the highest level of a staircase that passed; the recovery is the slowest figure's.
 
 use std::collections::BTreeMap;
 
 use crate::analysis::comparison::{Side, Steps};
 use crate::analysis::numbers::{is_number, median};
+use crate::model::Labels;
+use crate::model::analysed::{Analysed, RecoveryFound, RecoveryState, Resource};
 use crate::model::history::NightNumbers;
 use crate::model::run::Summary;
 
@@ -36,8 +39,7 @@ pub fn numbers(side: &Side, summary: Option<&Summary>) -> NightNumbers {
             "process_memory" => "memory_peak",
             _ => continue,
         };
-        let told: Vec<String> = labels.values().cloned().collect();
-        let subject = if told.is_empty() { probe.clone() } else { format!("{probe} {}", told.join(" ")) };
+        let subject = named(probe, labels);
         let highest = blocks.iter().flatten().copied().reduce(f64::max);
         put(subject, highest.map(|value| (name.to_owned(), value)).into_iter().collect());
     }
@@ -45,11 +47,34 @@ pub fn numbers(side: &Side, summary: Option<&Summary>) -> NightNumbers {
         let highest = climb.passed.map(|value| ("capacity".to_owned(), value));
         put(climb.scenario.clone(), highest.into_iter().collect());
     }
+    for (subject, metric, value) in summary.iter().flat_map(|summary| concluded(&summary.analysed)) {
+        put(subject, BTreeMap::from([(metric.to_owned(), value)]));
+    }
     let counted = |steps: &Steps| (steps.failed(), steps.requests());
     found.requests.insert(String::new(), counted(&side.total));
     found.requests.extend(side.steps.iter().map(|((scenario, step), steps)| (format!("{scenario}/{step}"), counted(steps))));
     found.requests.retain(|_, (_, requests)| *requests > 0);
     found
+}
+
+/// What the analysis of the run itself gives: subject, metric, number.
+fn concluded(analysed: &Analysed) -> Vec<(String, &'static str, f64)> {
+    let mut found = Vec::new();
+    for trend in analysed.trends.iter().filter(|trend| trend.resource == Resource::Memory) {
+        let subject = trend.probe.as_ref().map_or_else(String::new, |probe| named(probe, &trend.labels));
+        found.extend(trend.per_hour.map(|per_hour| (subject, "memory_slope", per_hour.value)));
+    }
+    // One figure that was not back leaves the night without a number: its finding says so.
+    let after = |found: &RecoveryFound| found.after_s.filter(|_| found.state == RecoveryState::Recovered);
+    let back: Option<Vec<f64>> = analysed.recoveries.iter().map(after).collect();
+    found.extend(back.and_then(|back| back.into_iter().reduce(f64::max)).map(|slowest| (String::new(), "recovery", slowest)));
+    found
+}
+
+/// A probe's series: `app main`.
+fn named(probe: &str, labels: &Labels) -> String {
+    let told: Vec<String> = labels.values().cloned().collect();
+    if told.is_empty() { probe.to_owned() } else { format!("{probe} {}", told.join(" ")) }
 }
 
 fn of_steps(side: &Side, steps: &Steps) -> BTreeMap<String, f64> {
@@ -79,4 +104,52 @@ fn of_steps(side: &Side, steps: &Steps) -> BTreeMap<String, f64> {
         found.insert("error_rate".into(), steps.failed() as f64 / steps.requests() as f64);
     }
     found
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::analysed::{Ranged, TrendFound, TrendVerdict};
+
+    fn of(recoveries: &[(RecoveryState, Option<f64>)]) -> Vec<(String, &'static str, f64)> {
+        let recovery = |(state, after_s): &(RecoveryState, Option<f64>)| RecoveryFound {
+            what: "p95".into(),
+            state: *state,
+            after_s: *after_s,
+            worst: None,
+            spike_from_s: 0.0,
+            spike_to_s: 9.0,
+        };
+        let trend = |resource, probe: Option<&str>, per_hour| TrendFound {
+            resource,
+            probe: probe.map(str::to_owned),
+            labels: Labels::new(),
+            verdict: TrendVerdict::NoLeak,
+            sureness: None,
+            per_hour,
+            limit: None,
+            exhausted_in_s: None,
+            detectable: None,
+            from_s: 0.0,
+            to_s: 60.0,
+            title: String::new(),
+        };
+        let slope = Ranged::new(2e6, 1e6, 3e6);
+        let trends = vec![
+            trend(Resource::Memory, Some("app"), slope),
+            trend(Resource::Memory, Some("other"), None),
+            trend(Resource::P95, None, slope),
+        ];
+        concluded(&Analysed { trends, capacity: None, recoveries: recoveries.iter().map(recovery).collect() })
+    }
+
+    #[test]
+    fn growth_of_memory_and_the_slowest_recovery_are_remembered() {
+        let found = of(&[(RecoveryState::Recovered, Some(4.0)), (RecoveryState::Recovered, Some(9.0))]);
+        assert_eq!(found, [("app".into(), "memory_slope", 2e6), (String::new(), "recovery", 9.0)]);
+        for unknown in [(RecoveryState::StaysWorse, None), (RecoveryState::Unknown, None)] {
+            let found = of(&[(RecoveryState::Recovered, Some(4.0)), unknown]);
+            assert_eq!(found, [("app".into(), "memory_slope", 2e6)], "what was not measured has no number");
+        }
+    }
 }

@@ -131,7 +131,7 @@ fn level(stretch: &Stretch, load: f64, slots: &[Slot], tracks: &Tracks, asked: &
         throughput: stretch.requests.saturating_sub(stretch.failed) as f64 / seconds,
         p95_s: stretch.duration.quantile(0.95).map(|time| time.as_secs_f64()),
         mean_s: stretch.duration.mean().map(|time| time.as_secs_f64()),
-        in_flight: None,
+        in_flight: tracks.in_flight(from, to),
         resources: resources(tracks, asked, from, to),
         windows: slots.iter().filter(inside).map(|slot| window(slot, tracks)).collect(),
     }

@@ -16,6 +16,10 @@ const MOST_TRACKS: usize = 64;
 /// Memory that falls to less than this share between two readings, while counters begin anew or after a reading that failed, is that
 /// of another process.
 const RESTARTED: f64 = 0.8;
+/// Numbers of one's own; only the one called [`IN_FLIGHT`] is followed.
+const CUSTOM: &str = "custom";
+/// Requests that the target says are inside it.
+const IN_FLIGHT: &str = "in_flight";
 /// Restarts that are remembered.
 const MOST_RESTARTS: usize = 50;
 
@@ -48,6 +52,8 @@ const FOLLOWED: &[Followed] = &[
     Followed { metric: "pool_waiting", resource: Some(Resource::Queue), limit: LimitedBy::Nothing },
     Followed { metric: "process_cpu", resource: None, limit: LimitedBy::Nothing },
     Followed { metric: "pool_wait_time", resource: None, limit: LimitedBy::Nothing },
+    Followed { metric: "cgroup_memory", resource: None, limit: LimitedBy::Share("cgroup_memory_ratio") },
+    Followed { metric: CUSTOM, resource: None, limit: LimitedBy::Nothing },
 ];
 
 /// Which series.
@@ -166,6 +172,9 @@ impl Tracks {
     }
 
     fn point(&mut self, followed: Followed, probe: &str, second: u32, point: &Point, all: &[Point]) {
+        if followed.metric == CUSTOM && point.labels.get("name").is_none_or(|name| name != IN_FLIGHT) {
+            return;
+        }
         let labels = point.labels.iter().filter(|(name, _)| !matches!(name.as_str(), "target" | "probe"));
         let labels = labels.map(|(name, value)| (name.clone(), value.clone())).collect();
         let key = Key { metric: followed.metric, probe: probe.into(), labels };
@@ -187,7 +196,24 @@ impl Tracks {
     /// Series of resources that may leak, with their limits as they were last read.
     pub(super) fn resources(&self) -> impl Iterator<Item = (&Key, Resource, &Track, Option<f64>)> {
         let resource = |key: &Key| FOLLOWED.iter().find(|followed| followed.metric == key.metric).and_then(|followed| followed.resource);
-        self.tracks.iter().filter_map(move |(key, track)| Some((key, resource(key)?, track, track.limit)))
+        let container = self.container();
+        self.tracks.iter().filter_map(move |(key, track)| {
+            let resource = resource(key)?;
+            let limit = track.limit.or_else(|| container.filter(|_| resource == Resource::Memory));
+            Some((key, resource, track, limit))
+        })
+    }
+
+    /// Memory limit of the target's container, when there is one container.
+    fn container(&self) -> Option<f64> {
+        let mut groups = self.of("cgroup_memory");
+        groups.next().filter(|_| groups.next().is_none()).and_then(|(_, track)| track.limit)
+    }
+
+    /// Mean of the requests that the target itself says are inside it, where a probe reads a number of one's own called `in_flight`; those
+    /// of several replicas together.
+    pub(super) fn in_flight(&self, from: f64, to: f64) -> Option<f64> {
+        self.of(CUSTOM).filter_map(|(_, track)| track.mean(from, to)).reduce(|sum, other| sum + other)
     }
 
     /// Series of one metric.
@@ -280,6 +306,30 @@ mod tests {
         tracks.reading(&reading(0, &points));
         let limits: Vec<(Resource, Option<f64>)> = tracks.resources().map(|(_, resource, _, limit)| (resource, limit)).collect();
         assert_eq!(limits, [(Resource::Connections, Some(20.0)), (Resource::Descriptors, Some(1000.0))]);
+    }
+
+    #[test]
+    fn the_limit_of_the_only_container_is_that_of_the_memory() {
+        let mut tracks = Tracks::default();
+        tracks.reading(&reading(0, &[("process_memory", 100.0), ("cgroup_memory", 120.0), ("cgroup_memory_ratio", 0.25)]));
+        let limits = |tracks: &Tracks| tracks.resources().map(|(_, _, _, limit)| limit).collect::<Vec<_>>();
+        assert_eq!(limits(&tracks), [Some(480.0)]);
+        let other = reading(0, &[("cgroup_memory", 10.0), ("cgroup_memory_ratio", 0.1)]);
+        tracks.reading(&Reading { probe: "database".into(), ..other });
+        assert_eq!(limits(&tracks), [None], "whose limit it is cannot be told");
+    }
+
+    #[test]
+    fn of_numbers_of_ones_own_only_the_requests_in_flight_are_followed() {
+        let mut tracks = Tracks::default();
+        for second in 0..10 {
+            let mut reading = reading(second, &[]);
+            let point = |name: &str, value| Point::new("custom", value).with("name", name);
+            reading.points = Ok(vec![point("in_flight", 4.0 + f64::from(second % 2)), point("carts", 9.0)]);
+            tracks.reading(&reading);
+        }
+        assert_eq!((tracks.of(CUSTOM).count(), tracks.in_flight(0.0, 10.0)), (1, Some(4.5)));
+        assert_eq!(Tracks::default().in_flight(0.0, 10.0), None);
     }
 
     #[test]
