@@ -38,7 +38,7 @@ pub(crate) async fn measure(size: Size, table: &mut Table) {
         let mut times = Vec::new();
         for _ in 0..TIMES {
             let started = Instant::now();
-            let found = bed.store.runs(&filter).await.unwrap();
+            let found = bed.store.run_lines(&filter).await.unwrap();
             times.push(started.elapsed().as_secs_f64() * 1e3);
             let all = filter.profile.is_none() || size.runs / 2 / PROFILES >= expected;
             assert!(!all || found.len() == expected as usize, "{what}: {}", found.len());

@@ -93,7 +93,7 @@ pub(super) async fn runs(arguments: RunsArguments) -> Outcome {
         limit: arguments.limit,
         ..RunFilter::default()
     };
-    let runs = store.runs(&filter).await.map_err(anyhow::Error::from)?;
+    let runs = store.run_lines(&filter).await.map_err(anyhow::Error::from)?;
     if arguments.json {
         let rows: Vec<serde_json::Value> = runs.iter().map(report::run_row_json).collect();
         say_line!("{}", serde_json::Value::from(rows));

@@ -3,8 +3,12 @@
 //! (docs/storage.md, "Histograms"); HDR's V2 encoding is read as well, and written for other programs.
 //! Buckets: 3 significant digits, 1 us to 1 h (HdrHistogram, Gil Tene).
 
+mod dense;
+mod packed;
+
 use std::time::Duration;
 
+pub use dense::Dense;
 use serde::{Deserialize, Serialize};
 
 /// Longest latency that is told apart: longer ones count as this.
@@ -16,8 +20,6 @@ const HALF_MAGNITUDE: u32 = 10;
 /// First four bytes of HDR's V2 encoding (cookie base 0x1c849303, one word size digit set).
 const V2_COOKIE: u32 = 0x1c84_9313;
 const V2_HEADER: usize = 40;
-/// First byte of the packed form; V2 begins with another.
-const PACKED: u8 = 1;
 
 /// The dense recorder of one shard: hdrhistogram with 32-bit counts.
 pub struct Recorder {
@@ -200,39 +202,36 @@ impl LatencyHistogram {
         self.buckets.iter().map(|(index, count)| (bounds_of(*index).1, *count))
     }
 
-    /// The packed form that stores keep: a byte 1, then for each bucket the distance from the one before times two, plus one when a
-    /// count follows (else it is 1), and the count; all as LEB128. Less than half of V2 for a second of 100 requests.
+    /// The shortest form that stores keep (docs/storage.md).
     pub fn to_packed(&self) -> Vec<u8> {
-        let mut bytes = Vec::with_capacity(1 + self.buckets.len() * 2);
-        bytes.push(PACKED);
-        let mut before = 0;
-        for (index, count) in &self.buckets {
-            write_leb128(&mut bytes, (u64::from(index - before) << 1) | u64::from(*count != 1));
-            if *count != 1 {
-                write_leb128(&mut bytes, *count);
-            }
-            before = *index;
-        }
-        bytes
+        packed::write(&self.buckets, None)
+    }
+
+    /// The same; shorter when each latency lies close to one of `beside`, with which it must be read then.
+    pub fn to_packed_beside(&self, beside: &Self) -> Vec<u8> {
+        packed::write(&self.buckets, Some(&beside.buckets))
     }
 
     /// Reads what `to_packed` or `to_v2` wrote; `None` when the bytes are neither.
     pub fn from_bytes(bytes: &[u8]) -> Option<Self> {
-        let [PACKED, packed @ ..] = bytes else { return Self::from_v2(bytes) };
-        let mut rest = packed;
-        let mut buckets: Vec<(u32, u64)> = Vec::with_capacity(rest.len());
-        let mut index = 0_u32;
-        while !rest.is_empty() {
-            let word = read_leb128(&mut rest)?;
-            let distance = u32::try_from(word >> 1).ok()?;
-            let count = if word & 1 == 1 { read_leb128(&mut rest)? } else { 1 };
-            if count == 0 || (distance == 0 && !buckets.is_empty()) {
-                return None;
-            }
-            index = index.checked_add(distance).filter(|index| *index <= index_of(HIGHEST_US))?;
-            buckets.push((index, count));
+        let mut read = Self::default();
+        read.read(bytes, None)?;
+        Some(read)
+    }
+
+    /// Becomes what `to_packed`, `to_packed_beside` or `to_v2` wrote, without new memory where there is enough; `None` when the bytes are
+    /// none of these.
+    pub fn read(&mut self, bytes: &[u8], beside: Option<&Self>) -> Option<()> {
+        if bytes.first().is_some_and(|first| packed::is_form(*first)) {
+            return packed::read(bytes, beside.map(|beside| beside.buckets.as_slice()), &mut self.buckets);
         }
-        Some(Self { buckets })
+        *self = Self::from_v2(bytes)?;
+        Some(())
+    }
+
+    /// Becomes empty, keeping its memory.
+    pub fn clear(&mut self) {
+        self.buckets.clear();
     }
 
     /// The histogram in HDR's V2 encoding (not compressed), which hdrhistogram and HdrHistogram_py read.
@@ -292,32 +291,6 @@ impl<'de> Deserialize<'de> for LatencyHistogram {
     fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         Ok(Self { buckets: Vec::deserialize(deserializer)? })
     }
-}
-
-/// LEB128: seven bits a byte, lowest first.
-fn write_leb128(out: &mut Vec<u8>, mut rest: u64) {
-    while rest >= 0x80 {
-        out.push((rest as u8 & 0x7f) | 0x80);
-        rest >>= 7;
-    }
-    out.push(rest as u8);
-}
-
-fn read_leb128(bytes: &mut &[u8]) -> Option<u64> {
-    let mut value = 0_u64;
-    for position in 0..10 {
-        let (byte, rest) = bytes.split_first()?;
-        *bytes = rest;
-        let bits = u64::from(byte & 0x7f);
-        if position == 9 && bits > 1 {
-            return None;
-        }
-        value |= bits << (7 * position);
-        if byte & 0x80 == 0 {
-            return Some(value);
-        }
-    }
-    None
 }
 
 /// ZigZag LEB128 as HDR's V2 uses it: seven bits a byte, the ninth byte whole.
@@ -407,10 +380,41 @@ mod tests {
         #[test]
         fn garbage_is_refused_without_a_panic(bytes in prop::collection::vec(any::<u8>(), 0..200)) {
             let _ = LatencyHistogram::from_v2(&bytes);
-            let packed: Vec<u8> = std::iter::once(PACKED).chain(bytes).collect();
-            if let Some(read) = LatencyHistogram::from_bytes(&packed) {
-                prop_assert_eq!(LatencyHistogram::from_bytes(&read.to_packed()), Some(read));
+            let beside = LatencyHistogram::from_us((0..10).map(|number| number * 997));
+            for first in 1..=3 {
+                let packed: Vec<u8> = std::iter::once(first).chain(bytes.iter().copied()).collect();
+                let mut read = LatencyHistogram::default();
+                if read.read(&packed, Some(&beside)).is_some() && !read.is_empty() {
+                    prop_assert_eq!(LatencyHistogram::from_bytes(&read.to_packed()), Some(read));
+                }
             }
+        }
+
+        /// Few and many latencies, close together and far apart, once and often.
+        #[test]
+        fn whatever_is_packed_is_read_back(
+            buckets in prop::collection::btree_map(0..=index_of(HIGHEST_US), prop_oneof![Just(1), 1..9_u64, 1..=1_u64 << 50], 1..300),
+            dense in any::<bool>()
+        ) {
+            let squeezed = |(number, (index, count)): (usize, (u32, u64))| (if dense { 1_500 + number as u32 } else { index }, count);
+            let one = LatencyHistogram { buckets: buckets.into_iter().enumerate().map(squeezed).collect() };
+            prop_assert_eq!(LatencyHistogram::from_bytes(&one.to_packed()), Some(one));
+        }
+
+        /// As waiting lies beside the service time: each latency a little shorter, some not there.
+        #[test]
+        fn what_lies_beside_another_is_read_back_with_it(
+            pairs in prop::collection::vec((1..2_000_000_u64, 0..40_u64), 1..300), far in any::<bool>(), missing in 0..2_usize
+        ) {
+            let beside = LatencyHistogram::from_us(pairs.iter().map(|(one, _)| *one));
+            let shorter = |(one, shift): &(u64, u64)| one.saturating_sub(if far { shift * 50_000 } else { *shift });
+            let one = LatencyHistogram::from_us(pairs.iter().skip(missing).map(shorter));
+            let mut read = LatencyHistogram::from_us([7]);
+            if one.is_empty() {
+                return Ok(());
+            }
+            prop_assert_eq!(read.read(&one.to_packed_beside(&beside), Some(&beside)), Some(()));
+            prop_assert_eq!(read, one);
         }
     }
 
@@ -420,6 +424,19 @@ mod tests {
         assert_eq!((empty.quantile(0.95), empty.mean(), empty.max()), (None, None, None));
         assert_eq!(LatencyHistogram::from_v2(&empty.to_v2()), Some(empty.clone()));
         assert_eq!(LatencyHistogram::from_bytes(&empty.to_packed()), Some(empty));
+    }
+
+    #[test]
+    fn the_forms_are_as_documented() {
+        let three = LatencyHistogram::from_us([3, 10, 10]);
+        assert_eq!(three.to_packed(), [1, 6, 15, 2]);
+        assert_eq!(three.to_packed_beside(&three), [3], "the same");
+        let later = LatencyHistogram::from_us([3, 12, 12]);
+        assert_eq!(later.to_packed_beside(&three), [3, 1 << 3 | 4]);
+        let close = LatencyHistogram { buckets: (100..130).map(|index| (index, 1 + u64::from(index % 2))).collect() };
+        let bits = close.to_packed();
+        assert_eq!((bits[0], bits.len()), (2, 5 + 10), "{bits:?}");
+        assert_eq!(LatencyHistogram::from_bytes(&later.to_packed_beside(&three)), None, "it is told by another");
     }
 
     #[test]

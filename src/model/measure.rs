@@ -147,6 +147,24 @@ impl StepInterval {
 
     /// Adds another shard's or second's figures of the same step; exact.
     pub fn merge(&mut self, other: &Self) {
+        self.merge_counts(other);
+        for (mine, theirs) in self.latencies_mut().into_iter().zip(other.latencies()) {
+            mine.merge(theirs);
+        }
+    }
+
+    /// Its histograms, always in this order: response time of those that succeeded and that failed, service time likewise, waiting.
+    pub fn latencies(&self) -> [&LatencyHistogram; 5] {
+        [&self.response_ok, &self.response_failed, &self.service_ok, &self.service_failed, &self.waiting]
+    }
+
+    /// The same to be changed.
+    pub fn latencies_mut(&mut self) -> [&mut LatencyHistogram; 5] {
+        [&mut self.response_ok, &mut self.response_failed, &mut self.service_ok, &mut self.service_failed, &mut self.waiting]
+    }
+
+    /// Adds everything but the histograms.
+    pub fn merge_counts(&mut self, other: &Self) {
         self.ok += other.ok;
         for (reason, count) in &other.failures {
             *self.failures.entry(reason.clone()).or_default() += count;
@@ -154,11 +172,6 @@ impl StepInterval {
         for (reason, message) in &other.messages {
             self.messages.entry(reason.clone()).or_insert_with(|| message.clone());
         }
-        self.response_ok.merge(&other.response_ok);
-        self.response_failed.merge(&other.response_failed);
-        self.service_ok.merge(&other.service_ok);
-        self.service_failed.merge(&other.service_failed);
-        self.waiting.merge(&other.waiting);
         self.phases += other.phases;
         self.bytes_sent += other.bytes_sent;
         self.bytes_received += other.bytes_received;

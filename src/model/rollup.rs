@@ -1,10 +1,12 @@
 //! Roll-ups: seconds of a run, or readings of a probe, added up to longer spans. Counts and histograms add up exactly, so
 //! percentiles of a roll-up are those of all its requests; of what stands at a moment (VUs) the most is kept. Pure.
 
+use std::collections::BTreeMap;
+
 use serde::Serialize;
 
 use super::catalog::Catalog;
-use super::histogram::LatencyHistogram;
+use super::histogram::{Dense, LatencyHistogram};
 use super::measure::{Interval, ScenarioInterval, StepInterval};
 use crate::choice;
 
@@ -135,6 +137,49 @@ impl Rolled {
     }
 }
 
+/// Many spans added up, of any length: as [`Rolled::follow`] does, but what it costs does not grow with the sum.
+#[derive(Debug, Clone, Default)]
+pub struct Sum {
+    rest: Option<Rolled>,
+    steps: BTreeMap<u16, (StepInterval, [Dense; 5])>,
+}
+
+impl Sum {
+    /// Adds a span; its steps may also come alone.
+    pub fn span(&mut self, mut span: Rolled) {
+        for step in std::mem::take(&mut span.interval.steps).into_values() {
+            self.step(&step);
+        }
+        match &mut self.rest {
+            Some(rest) => rest.follow(&span),
+            None => self.rest = Some(span),
+        }
+    }
+
+    /// Adds a step of a span.
+    pub fn step(&mut self, step: &StepInterval) {
+        let empty = || (StepInterval { step: step.step, ..StepInterval::default() }, <[Dense; 5]>::default());
+        let (counts, latencies) = self.steps.entry(step.step).or_insert_with(empty);
+        counts.merge_counts(step);
+        for (sum, one) in latencies.iter_mut().zip(step.latencies()) {
+            sum.add(one);
+        }
+    }
+
+    /// The sum as a span that begins at `second`; `None` when no span was added.
+    pub fn finish(self, second: u32) -> Option<Rolled> {
+        let mut all = self.rest?;
+        all.interval.second = second;
+        for (index, (mut step, latencies)) in self.steps {
+            for (histogram, sum) in step.latencies_mut().into_iter().zip(latencies) {
+                *histogram = sum.sum();
+            }
+            all.interval.steps.insert(index, step);
+        }
+        Some(all)
+    }
+}
+
 /// What thresholds call `http_req_duration` of a step: response time in open scenarios, service time in closed ones; answered requests.
 pub fn durations_of(catalog: &Catalog, step: &StepInterval) -> LatencyHistogram {
     let scenario = catalog.steps.get(usize::from(step.step)).and_then(|meta| catalog.scenarios.get(usize::from(meta.scenario)));
@@ -257,6 +302,9 @@ mod tests {
             let by_hour = roll_up(by_minute, Resolution::Hour);
             prop_assert_eq!(&by_hour, &roll_up(raw.clone(), Resolution::Hour));
             prop_assert_eq!(by_hour.iter().map(|span| span.seconds).sum::<u32>(), raw.len() as u32);
+            let mut sum = Sum::default();
+            raw.iter().cloned().for_each(|one| sum.span(one));
+            prop_assert_eq!(sum.finish(0), by_hour.first().cloned());
             let catalog = Catalog::default();
             let all = LatencyHistogram::from_us(seconds.iter().filter(|(.., stored)| *stored).flat_map(|(latencies, ..)| latencies.clone()));
             for span in by_hour {

@@ -1,8 +1,11 @@
 //! A run: its identity, life, verdict and summary, as stores keep it and every face of the program shows it.
 
+mod line;
+
 use std::collections::BTreeMap;
 use std::fmt;
 
+pub use line::{Headline, RunLine};
 use serde::{Deserialize, Serialize};
 
 use super::Labels;

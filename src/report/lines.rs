@@ -1,10 +1,10 @@
 //! Single lines and lists for the terminal: progress, runs, messages.
 
+use super::ABSENT;
 use super::text::{count, cut, latency, plain, row, share, table};
-use super::{ABSENT, pool_peak};
 use crate::model::alerting::{Message, MessageKind};
 use crate::model::progress::{PoolNow, Progress};
-use crate::model::run::Run;
+use crate::model::run::RunLine;
 use crate::model::units::{format_duration, format_percent, trim_decimal};
 
 /// Widest progress line, in characters.
@@ -46,23 +46,23 @@ fn pool_now(pool: &PoolNow) -> String {
 }
 
 /// Runs as a table, in the order given.
-pub fn runs_table(runs: &[Run]) -> String {
+pub fn runs_table(runs: &[RunLine]) -> String {
     if runs.is_empty() {
         return "no runs\n".into();
     }
     let mut rows = vec![row(["run", "target", "started (UTC)", "verdict", "length", "requests", "failed", "p95", "pool"])];
     for run in runs {
-        let total = run.summary.as_ref().map(|summary| &summary.total);
+        let headline = run.headline;
         rows.push(vec![
             run.id.to_string(),
             plain(&run.target, 24),
             run.started_at.to_utc().format("%Y-%m-%d %H:%M:%S").to_string(),
             run.verdict.map_or(run.status.as_str(), |verdict| verdict.as_str()).to_owned(),
-            run.summary.as_ref().map_or(ABSENT.into(), |summary| seconds(summary.seconds)),
-            total.map_or(ABSENT.into(), |total| count(total.requests)),
-            total.map_or(ABSENT.into(), |total| share(total.failed, total.requests)),
-            latency(total.and_then(|total| total.duration).map(|duration| duration.p95_us)),
-            pool_peak(run).map_or(ABSENT.into(), format_percent),
+            headline.map_or(ABSENT.into(), |headline| seconds(headline.seconds)),
+            headline.map_or(ABSENT.into(), |headline| count(headline.requests)),
+            headline.map_or(ABSENT.into(), |headline| share(headline.failed, headline.requests)),
+            latency(headline.and_then(|headline| headline.p95_us)),
+            headline.and_then(|headline| headline.pool_peak).map_or(ABSENT.into(), format_percent),
         ]);
     }
     table(&rows, 4)

@@ -18,7 +18,7 @@ pub use text::{count, decimal, latency, share};
 use serde_json::{Value, json};
 
 use crate::model::finding::Finding;
-use crate::model::run::Run;
+use crate::model::run::{Run, RunLine};
 
 /// What stands where a number was not measured.
 pub const ABSENT: &str = "-";
@@ -30,8 +30,8 @@ pub fn run_json(run: &Run) -> Value {
 }
 
 /// A run in one line of a list: identity, life, verdict and the figures that lists show.
-pub fn run_row_json(run: &Run) -> Value {
-    let total = run.summary.as_ref().map(|summary| &summary.total);
+pub fn run_row_json(run: &RunLine) -> Value {
+    let headline = run.headline;
     json!({
         "id": run.id,
         "profile": run.profile,
@@ -44,19 +44,13 @@ pub fn run_row_json(run: &Run) -> Value {
         "reasons": run.reasons,
         "started_at": run.started_at,
         "ended_at": run.ended_at,
-        "seconds": run.summary.as_ref().map(|summary| summary.seconds),
-        "requests": total.map(|total| total.requests),
-        "requests_failed": total.map(|total| total.failed),
-        "requests_per_second": total.map(|total| total.per_second),
-        "p95_us": total.and_then(|total| total.duration).map(|duration| duration.p95_us),
-        "pool_peak_ratio": pool_peak(run),
+        "seconds": headline.map(|headline| headline.seconds),
+        "requests": headline.map(|headline| headline.requests),
+        "requests_failed": headline.map(|headline| headline.failed),
+        "requests_per_second": headline.map(|headline| headline.per_second),
+        "p95_us": headline.and_then(|headline| headline.p95_us),
+        "pool_peak_ratio": headline.and_then(|headline| headline.pool_peak),
     })
-}
-
-/// Highest pool utilization of a run, over all pools.
-pub fn pool_peak(run: &Run) -> Option<f64> {
-    let series = run.summary.as_ref()?.series.iter();
-    series.filter(|one| one.metric == "pool_utilization").map(|one| one.max).reduce(f64::max)
 }
 
 /// Whether a finding is only for the record: its figures are not worth a line each.

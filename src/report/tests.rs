@@ -77,7 +77,7 @@ fn progress_lines_fit_the_terminal() {
 fn a_list_of_runs() {
     let mut aborted = sample::finished();
     aborted.verdict = Some(Verdict::Pass);
-    insta::assert_snapshot!(runs_table(&[sample::running(), sample::finished(), aborted]));
+    insta::assert_snapshot!(runs_table(&[&sample::running(), &sample::finished(), &aborted].map(crate::model::run::RunLine::from)));
 }
 
 #[test]
@@ -108,7 +108,7 @@ fn messages_say_what_happened() {
 fn a_run_survives_its_json() {
     let run = sample::finished();
     assert_eq!(serde_json::from_value::<crate::model::run::Run>(run_json(&run)).unwrap(), run);
-    let row = run_row_json(&sample::running());
+    let row = run_row_json(&crate::model::run::RunLine::from(&sample::running()));
     assert!(row["requests"].is_null() && row["verdict"].is_null() && row["p95_us"].is_null(), "what was not measured is null: {row}");
 }
 

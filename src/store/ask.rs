@@ -10,7 +10,7 @@ use super::shared::Tx;
 use super::{StoreResult, rollup, rollup_sql as sql, series};
 use crate::model::Labels;
 use crate::model::catalog::Catalog;
-use crate::model::rollup::{Figures, ReadingRoll, Resolution, Rolled, roll_up};
+use crate::model::rollup::{Figures, ReadingRoll, Resolution, Rolled, Sum, roll_up};
 use crate::model::run::RunId;
 
 /// Seconds that stand in memory with their histograms at one time.
@@ -143,26 +143,23 @@ pub(super) async fn merged<D: Dialect>(tx: &mut Tx<'_, D>, run: &RunId, from: u3
     let Some(finest) = kept.finest else { return Ok(None) };
     let from = finest.floor(from);
     let to = to.div_ceil(finest.seconds()).saturating_mul(finest.seconds());
-    let mut sum: Option<Rolled> = None;
-    let mut add = |span: Rolled| match &mut sum {
-        Some(sum) => sum.follow(&span),
-        None => sum = Some(Rolled { interval: crate::model::measure::Interval { second: from, ..span.interval }, ..span }),
-    };
+    let mut sum = Sum::default();
     let stored = kept.stored_until(Resolution::TenSeconds).min(to);
     let mut start = from;
     while start < stored {
         let (resolution, end) = stretch(finest, start, stored);
         // Coarse spans are few; of fine ones there is at most an hour.
-        for span in rollup::list(tx, key, resolution, start, end).await? {
-            add(span);
-        }
+        rollup::add(tx, key, resolution, (start, end), &mut sum).await?;
         start = end;
     }
-    if start < to {
+    while start < to {
         // Second by second: the window need not end where a span does.
-        for_each_span(tx, key, Resolution::Second, (start, to), add).await?;
+        let Some(next) = tx.maybe::<u32>(sql::NEXT_SECOND, params![key.num, key.at(start)]).await?.filter(|next| *next < to) else { break };
+        let end = next.saturating_add(PIECE).min(to);
+        rollup::add(tx, key, Resolution::Second, (next, end), &mut sum).await?;
+        start = end;
     }
-    Ok(sum.map(|sum| Window { from, to, sum }))
+    Ok(sum.finish(from).map(|sum| Window { from, to, sum }))
 }
 
 /// The coarsest resolution that begins at `start` and fits in before `end`, and how far it goes until a coarser one begins.

@@ -93,9 +93,14 @@ impl<'a> Value<'a> {
         Self::Text(Some(if text.contains('\0') { Cow::Owned(text.replace('\0', "\u{fffd}")) } else { text }))
     }
 
-    /// A histogram in V2 form; NULL when it is empty.
+    /// A histogram in packed form; NULL when it is empty.
     pub(super) fn histogram(histogram: &LatencyHistogram) -> Self {
         Self::Blob((!histogram.is_empty()).then(|| histogram.to_packed()))
+    }
+
+    /// The same of one that is read with `beside` at hand.
+    pub(super) fn histogram_beside(histogram: &LatencyHistogram, beside: &LatencyHistogram) -> Self {
+        Self::Blob((!histogram.is_empty()).then(|| histogram.to_packed_beside(beside)))
     }
 }
 
@@ -151,7 +156,11 @@ impl<'r, D: Dialect> Columns<'r, D> {
 
     /// The error of the column that was read last.
     fn damaged(&self, why: impl std::fmt::Display) -> StoreError {
-        let name = self.next.checked_sub(1).and_then(|index| self.row.columns().get(index)).map_or("?", Column::name);
+        self.damaged_at(self.next.saturating_sub(1), why)
+    }
+
+    fn damaged_at(&self, column: usize, why: impl std::fmt::Display) -> StoreError {
+        let name = self.row.columns().get(column).map_or("?", Column::name);
         StoreError::Corrupt(format!("column {name}: {why}"))
     }
 
@@ -241,10 +250,29 @@ impl<'r, D: Dialect> Columns<'r, D> {
 
     /// A histogram; NULL is an empty one.
     pub(super) fn histogram(&mut self) -> StoreResult<LatencyHistogram> {
-        match self.take(D::blob)? {
-            None => Ok(LatencyHistogram::default()),
-            Some(bytes) => LatencyHistogram::from_bytes(bytes).ok_or_else(|| self.damaged("is not a histogram")),
-        }
+        let mut histogram = LatencyHistogram::default();
+        let packed = self.packed()?;
+        self.unpack(packed, None, &mut histogram)?;
+        Ok(histogram)
+    }
+
+    /// The bytes of a histogram, and their column.
+    pub(super) fn packed(&mut self) -> StoreResult<(usize, Option<&'r [u8]>)> {
+        Ok((self.next, self.opt_blob()?))
+    }
+
+    /// Makes a histogram of its bytes, with the one that it may be told by; NULL is an empty one.
+    pub(super) fn unpack(
+        &self,
+        (column, bytes): (usize, Option<&[u8]>),
+        beside: Option<&LatencyHistogram>,
+        histogram: &mut LatencyHistogram,
+    ) -> StoreResult<()> {
+        let Some(bytes) = bytes else {
+            histogram.clear();
+            return Ok(());
+        };
+        histogram.read(bytes, beside).ok_or_else(|| self.damaged_at(column, "is not a histogram"))
     }
 }
 

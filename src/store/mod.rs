@@ -9,6 +9,8 @@ pub mod care;
 mod dialect;
 mod history;
 mod journal;
+mod latencies;
+mod lines;
 mod owners;
 mod portable;
 mod postgres;
@@ -40,7 +42,7 @@ use crate::model::control::Standstill;
 use crate::model::finding::Finding;
 use crate::model::history::{Deploy, NightNumbers, PastRun, Pinned};
 use crate::model::measure::Interval;
-use crate::model::run::{Run, RunId, RunStatus, Verdict};
+use crate::model::run::{Run, RunId, RunLine, RunStatus, Verdict};
 use crate::model::schedule::Tick;
 use crate::model::series::Reading;
 use crate::model::units::Timestamp;
@@ -206,8 +208,12 @@ pub trait Store: Archive + Ownership {
     async fn interrupt_orphans(&self, at: Timestamp) -> StoreResult<Vec<RunId>>;
     /// The run with this id, or the only run whose id starts or ends with it; `last` is the newest. `None` also when several fit.
     async fn run(&self, id: &str) -> StoreResult<Option<Run>>;
-    /// Runs, newest first.
+    /// Runs, newest first, with everything about each: for few.
     async fn runs(&self, filter: &RunFilter) -> StoreResult<Vec<Run>>;
+    /// The same as lists show them.
+    async fn run_lines(&self, filter: &RunFilter) -> StoreResult<Vec<RunLine>> {
+        Ok(self.runs(filter).await?.iter().map(RunLine::from).collect())
+    }
 
     /// Adds intervals and readings. The same second of a run again replaces it, so does the same moment of a probe. All or nothing:
     /// fails when a run is not stored. Points that are not finite are left out.

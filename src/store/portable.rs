@@ -198,6 +198,7 @@ pub(super) async fn import<D: Dialect>(
             }
         }
     }
+    super::lines::make_missing(&mut tx).await?;
     for (statement,) in tx.list(D::AFTER_IMPORT, &[], |row| Ok((row.string()?,))).await? {
         tx.list_made(statement, |_| Ok(())).await?;
     }

@@ -10,7 +10,8 @@ use super::runs::Key;
 use super::shared::{SqlStore, Tx};
 use super::{StoreError, StoreResult, series};
 use crate::model::catalog::Catalog;
-use crate::model::rollup::{ReadingRoll, Resolution, Rolled, durations_of, roll_up};
+use crate::model::measure::StepInterval;
+use crate::model::rollup::{ReadingRoll, Resolution, Rolled, Sum, durations_of, roll_up};
 use crate::model::run::{RunId, RunStatus};
 use crate::model::series::Reading;
 use crate::model::units::Timestamp;
@@ -129,14 +130,10 @@ async fn coarser<D: Dialect>(tx: &mut Tx<'_, D>, work: &Work, resolution: Resolu
 
 /// Spans of a run that begin at `from <= second < to`, ascending.
 pub(super) async fn list<D: Dialect>(tx: &mut Tx<'_, D>, run: Key, resolution: Resolution, from: u32, to: u32) -> StoreResult<Vec<Rolled>> {
-    if resolution == Resolution::Second {
-        return Ok(series::list_of(tx, run, from, to).await?.into_iter().map(Rolled::from).collect());
-    }
+    let mut spans = spans(tx, run, resolution, from, to).await?;
     let span = params![run.num, run.at(from), run.at(to), resolution.seconds()];
-    let head = |row: &mut Columns<'_, D>| Ok(Rolled { interval: series::read_head(row)?, seconds: row.number()?, vus: row.number()? });
-    let heads = tx.list(sql::HEADS, span, head).await?;
-    let mut spans: BTreeMap<u32, Rolled> = heads.into_iter().map(|span| (span.interval.second, span)).collect();
-    tx.list(sql::STEPS, span, |row| {
+    let (statement, values) = steps_of(resolution, span);
+    tx.list(statement, values, |row| {
         let (second, step): (u32, _) = (row.number()?, series::read_step(row)?);
         if let Some(span) = spans.get_mut(&second) {
             span.interval.steps.insert(step.step, step);
@@ -144,6 +141,24 @@ pub(super) async fn list<D: Dialect>(tx: &mut Tx<'_, D>, run: Key, resolution: R
         Ok(())
     })
     .await?;
+    Ok(spans.into_values().collect())
+}
+
+/// The statement that reads the steps of spans, and how many of the values it takes.
+fn steps_of<'v>(resolution: Resolution, values: &'v [Value<'v>; 4]) -> (&'static str, &'v [Value<'v>]) {
+    if resolution == Resolution::Second { (super::sql::STEPS, &values[..3]) } else { (sql::STEPS, values) }
+}
+
+/// The same without their steps, by their first second.
+async fn spans<D: Dialect>(tx: &mut Tx<'_, D>, run: Key, resolution: Resolution, from: u32, to: u32) -> StoreResult<BTreeMap<u32, Rolled>> {
+    if resolution == Resolution::Second {
+        let seconds = series::without_steps(tx, run, from, to).await?;
+        return Ok(seconds.into_iter().map(|(second, interval)| (second, Rolled::from(interval))).collect());
+    }
+    let span = params![run.num, run.at(from), run.at(to), resolution.seconds()];
+    let head = |row: &mut Columns<'_, D>| Ok(Rolled { interval: series::read_head(row)?, seconds: row.number()?, vus: row.number()? });
+    let heads = tx.list(sql::HEADS, span, head).await?;
+    let mut spans: BTreeMap<u32, Rolled> = heads.into_iter().map(|span| (span.interval.second, span)).collect();
     tx.list(sql::SCENARIOS, span, |row| {
         let (second, scenario): (u32, _) = (row.number()?, series::read_scenario(row)?);
         if let Some(span) = spans.get_mut(&second) {
@@ -161,7 +176,31 @@ pub(super) async fn list<D: Dialect>(tx: &mut Tx<'_, D>, run: Key, resolution: R
         Ok(())
     })
     .await?;
-    Ok(spans.into_values().collect())
+    Ok(spans)
+}
+
+/// Adds spans of a run that begin at `from <= second < to`; steps one by one, without keeping them.
+pub(super) async fn add<D: Dialect>(
+    tx: &mut Tx<'_, D>,
+    run: Key,
+    resolution: Resolution,
+    (from, to): (u32, u32),
+    sum: &mut Sum,
+) -> StoreResult<()> {
+    for span in spans(tx, run, resolution, from, to).await?.into_values() {
+        sum.span(span);
+    }
+    let span = params![run.num, run.at(from), run.at(to), resolution.seconds()];
+    let (statement, values) = steps_of(resolution, span);
+    let mut step = StepInterval::default();
+    tx.list(statement, values, |row| {
+        let _second: u32 = row.number()?;
+        series::read_step_into(row, &mut step)?;
+        sum.step(&step);
+        Ok(())
+    })
+    .await
+    .map(drop)
 }
 
 async fn replace<D: Dialect>(

@@ -8,8 +8,8 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use super::dialect::{Columns, Dialect, Value, params};
-use super::shared::{Tx, json, limit_or_default};
-use super::{Owner, RunFilter, StoreError, StoreResult, sql};
+use super::shared::{Tx, json};
+use super::{Owner, RunFilter, StoreError, StoreResult, lines, sql};
 use crate::model::run::{EndedBy, Run, RunId, RunStatus, Trigger, Verdict};
 use crate::model::units::Timestamp;
 
@@ -100,6 +100,7 @@ pub(super) async fn start<D: Dialect>(tx: &mut Tx<'_, D>, run: &Run, owner: Opti
     values.insert(start, run.started_at.into());
     values.push(owner.map(|owner| owner.id.as_str()).into());
     match tx.execute(sql::INSERT_RUN, &values).await {
+        Ok(_) if run.summary.is_some() => lines::save(tx, &run.id, run.summary.as_ref()).await,
         Ok(_) => Ok(()),
         Err(StoreError::Duplicate(_)) => Err(StoreError::Duplicate(format!("run {}", run.id))),
         Err(other) => Err(other),
@@ -109,7 +110,7 @@ pub(super) async fn start<D: Dialect>(tx: &mut Tx<'_, D>, run: &Run, owner: Opti
 pub(super) async fn update<D: Dialect>(tx: &mut Tx<'_, D>, run: &Run) -> StoreResult<()> {
     match tx.execute(sql::UPDATE_RUN, &values(run)?.0).await? {
         0 => Err(unknown(&run.id)),
-        _ => Ok(()),
+        _ => lines::save(tx, &run.id, run.summary.as_ref()).await,
     }
 }
 
@@ -148,9 +149,8 @@ pub(super) async fn find<D: Dialect>(tx: &mut Tx<'_, D>, id: &str) -> StoreResul
 }
 
 pub(super) async fn list<D: Dialect>(tx: &mut Tx<'_, D>, filter: &RunFilter) -> StoreResult<Vec<Run>> {
-    let values =
-        params![&filter.profile, &filter.target, filter.status.map(RunStatus::as_str), filter.verdict.map(Verdict::as_str), filter.before,];
-    tx.list(sql::RUNS, &[values.as_slice(), &[limit_or_default(filter.limit)]].concat(), read).await
+    let (statement, values) = lines::listed(&sql::RUNS, filter);
+    tx.list(statement, &values, read).await
 }
 
 fn read<D: Dialect>(row: &mut Columns<'_, D>) -> StoreResult<Run> {

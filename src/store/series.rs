@@ -7,7 +7,7 @@ use std::time::Duration;
 use super::dialect::{Columns, Dialect, Value, params};
 use super::runs::Key;
 use super::shared::{Tx, json};
-use super::{StoreResult, sql};
+use super::{StoreResult, latencies, sql};
 use crate::model::measure::{Accounting, CheckCount, Interval, PhaseSums, ScenarioInterval, StepInterval};
 use crate::model::run::RunId;
 
@@ -45,8 +45,7 @@ pub(super) fn step_values(run: Key, second: u32, index: u16, step: &StepInterval
         Some(json(&step.checks.iter().map(|check| (check.passed, check.failed)).collect::<Vec<_>>())?)
     };
     let mut values = params![run.num, run.at(second), second, index, step.ok, step.failed(), failures, messages].to_vec();
-    let histograms = [&step.response_ok, &step.response_failed, &step.service_ok, &step.service_failed, &step.waiting];
-    values.extend(histograms.map(Value::histogram));
+    values.extend(latencies::values(step));
     let phases = &step.phases;
     values.extend_from_slice(params![
         phases.blocked_us,
@@ -97,10 +96,8 @@ pub(super) async fn list<D: Dialect>(tx: &mut Tx<'_, D>, run: &RunId, from: u32,
 
 /// The same of a run whose key is known.
 pub(super) async fn list_of<D: Dialect>(tx: &mut Tx<'_, D>, run: Key, from: u32, to: u32) -> StoreResult<Vec<Interval>> {
-    let span = params![run.num, run.at(from), run.at(to)];
-    let heads = tx.list(sql::INTERVALS, span, read_head).await?;
-    let mut seconds: BTreeMap<u32, Interval> = heads.into_iter().map(|interval| (interval.second, interval)).collect();
-    tx.list(sql::STEPS, span, |row| {
+    let mut seconds = without_steps(tx, run, from, to).await?;
+    tx.list(sql::STEPS, params![run.num, run.at(from), run.at(to)], |row| {
         let (second, step) = (row.number()?, read_step(row)?);
         if let Some(interval) = seconds.get_mut(&second) {
             interval.steps.insert(step.step, step);
@@ -108,6 +105,14 @@ pub(super) async fn list_of<D: Dialect>(tx: &mut Tx<'_, D>, run: Key, from: u32,
         Ok(())
     })
     .await?;
+    Ok(seconds.into_values().collect())
+}
+
+/// The same without their steps, by their second.
+pub(super) async fn without_steps<D: Dialect>(tx: &mut Tx<'_, D>, run: Key, from: u32, to: u32) -> StoreResult<BTreeMap<u32, Interval>> {
+    let span = params![run.num, run.at(from), run.at(to)];
+    let heads = tx.list(sql::INTERVALS, span, read_head).await?;
+    let mut seconds: BTreeMap<u32, Interval> = heads.into_iter().map(|interval| (interval.second, interval)).collect();
     tx.list(sql::SCENARIOS, span, |row| {
         let (second, scenario) = (row.number()?, read_scenario(row)?);
         if let Some(interval) = seconds.get_mut(&second) {
@@ -125,7 +130,7 @@ pub(super) async fn list_of<D: Dialect>(tx: &mut Tx<'_, D>, run: Key, from: u32,
         Ok(())
     })
     .await?;
-    Ok(seconds.into_values().collect())
+    Ok(seconds)
 }
 
 pub(super) fn read_head<D: Dialect>(row: &mut Columns<'_, D>) -> StoreResult<Interval> {
@@ -139,35 +144,35 @@ pub(super) fn read_head<D: Dialect>(row: &mut Columns<'_, D>) -> StoreResult<Int
 }
 
 pub(super) fn read_step<D: Dialect>(row: &mut Columns<'_, D>) -> StoreResult<StepInterval> {
-    Ok(StepInterval {
-        step: row.number()?,
-        ok: row.number()?,
-        failures: row.opt_json()?.unwrap_or_default(),
-        messages: row.opt_json()?.unwrap_or_default(),
-        response_ok: row.histogram()?,
-        response_failed: row.histogram()?,
-        service_ok: row.histogram()?,
-        service_failed: row.histogram()?,
-        waiting: row.histogram()?,
-        phases: PhaseSums {
-            blocked_us: row.number()?,
-            dns_us: row.number()?,
-            connecting_us: row.number()?,
-            tls_us: row.number()?,
-            sending_us: row.number()?,
-            waiting_us: row.number()?,
-            receiving_us: row.number()?,
-        },
-        bytes_sent: row.number()?,
-        bytes_received: row.number()?,
-        connections: row.number()?,
-        checks: row
-            .opt_json::<Vec<(u64, u64)>>()?
-            .unwrap_or_default()
-            .into_iter()
-            .map(|(passed, failed)| CheckCount { passed, failed })
-            .collect(),
-    })
+    let mut step = StepInterval::default();
+    read_step_into(row, &mut step)?;
+    Ok(step)
+}
+
+/// The same into one that is there: its histograms keep their memory.
+pub(super) fn read_step_into<D: Dialect>(row: &mut Columns<'_, D>, step: &mut StepInterval) -> StoreResult<()> {
+    step.step = row.number()?;
+    step.ok = row.number()?;
+    step.failures = row.opt_json()?.unwrap_or_default();
+    step.messages = row.opt_json()?.unwrap_or_default();
+    latencies::read(row, step)?;
+    step.phases = PhaseSums {
+        blocked_us: row.number()?,
+        dns_us: row.number()?,
+        connecting_us: row.number()?,
+        tls_us: row.number()?,
+        sending_us: row.number()?,
+        waiting_us: row.number()?,
+        receiving_us: row.number()?,
+    };
+    step.bytes_sent = row.number()?;
+    step.bytes_received = row.number()?;
+    step.connections = row.number()?;
+    step.checks.clear();
+    for (passed, failed) in row.opt_json::<Vec<(u64, u64)>>()?.unwrap_or_default() {
+        step.checks.push(CheckCount { passed, failed });
+    }
+    Ok(())
 }
 
 pub(super) fn read_scenario<D: Dialect>(row: &mut Columns<'_, D>) -> StoreResult<ScenarioInterval> {

@@ -14,14 +14,14 @@ use super::dialect::{Columns, Dialect, ErrorKind, Value};
 use super::readings::SeriesKeys;
 use super::{
     AlertChange, OutboxStats, Owner, ReadingFilter, RunFilter, SeriesBatch, Settlement, Store, StoreError, StoreResult, alerts, history,
-    journal, owners, readings, rollup, runs, series, sql,
+    journal, lines, owners, readings, rollup, runs, series, sql,
 };
 use crate::model::alerting::{AlertInstance, OutboxState, Outgoing, Transition};
 use crate::model::control::Standstill;
 use crate::model::finding::Finding;
 use crate::model::history::{Deploy, NightNumbers, PastRun, Pinned};
 use crate::model::measure::Interval;
-use crate::model::run::{Run, RunId};
+use crate::model::run::{Run, RunId, RunLine};
 use crate::model::schedule::Tick;
 use crate::model::series::Reading;
 use crate::model::units::Timestamp;
@@ -278,6 +278,10 @@ impl<D: Dialect> Store for SqlStore<D> {
 
     async fn runs(&self, filter: &RunFilter) -> StoreResult<Vec<Run>> {
         runs::list(&mut self.reading().await?, filter).await
+    }
+
+    async fn run_lines(&self, filter: &RunFilter) -> StoreResult<Vec<RunLine>> {
+        lines::list(&mut self.reading().await?, filter).await
     }
 
     async fn append(&self, batch: &SeriesBatch) -> StoreResult<()> {

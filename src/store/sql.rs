@@ -1,6 +1,26 @@
 //! Statement text, the same for SQLite and PostgreSQL: `$1` placeholders, upserts, `RETURNING`. Only leasing has two forms.
 //! The tables are made in `migrations/` and explained in docs/storage.md.
 
+/// Which of `runs r` are listed, in three forms: a filter that may be absent would hide the index for the one that is there.
+macro_rules! listed {
+    ($select:expr) => {
+        [
+            listed!($select, "($1 IS NULL OR r.profile = $1) AND ($2 IS NULL OR r.target = $2)"),
+            listed!($select, "r.profile = $1 AND ($2 IS NULL OR r.target = $2)"),
+            listed!($select, "($1 IS NULL OR r.profile = $1) AND r.target = $2"),
+        ]
+    };
+    ($select:expr, $which:literal) => {
+        concat!(
+            $select,
+            " WHERE ",
+            $which,
+            " AND ($3 IS NULL OR r.status = $3) AND ($4 IS NULL OR r.verdict = $4) AND r.started_at < $5 \
+             ORDER BY r.started_at DESC, r.num DESC LIMIT $6"
+        )
+    };
+}
+
 macro_rules! run_columns {
     () => {
         "id, profile, target, trigger_by, trigger_name, digest, target_version, started_at, ended_at, status, ended_by, verdict, reasons, \
@@ -49,12 +69,21 @@ pub(super) const RUN_BY_PART: &str = concat!(
     " FROM runs WHERE length(id) > length($1) AND (substr(id, 1, length($1)) = $1 OR substr(id, length(id) - length($1) + 1) = $1) LIMIT 2"
 );
 pub(super) const RUN_LAST: &str = concat!("SELECT ", run_columns!(), " FROM runs ORDER BY started_at DESC, num DESC LIMIT 1");
-pub(super) const RUNS: &str = concat!(
-    "SELECT ",
-    run_columns!(),
-    " FROM runs WHERE ($1 IS NULL OR profile = $1) AND ($2 IS NULL OR target = $2) AND ($3 IS NULL OR status = $3) \
-     AND ($4 IS NULL OR verdict = $4) AND ($5 IS NULL OR started_at < $5) ORDER BY started_at DESC, num DESC LIMIT $6"
+pub(super) const RUNS: [&str; 3] = listed!(concat!("SELECT ", run_columns!(), " FROM runs r"));
+/// Columns of `runs` up to `reasons` only: what comes after them is large.
+pub(super) const RUN_LINES: [&str; 3] = listed!(
+    "SELECT r.id, r.profile, r.target, r.trigger_by, r.trigger_name, r.digest, r.target_version, r.started_at, r.ended_at, r.status, \
+     r.ended_by, r.verdict, r.reasons, h.seconds, h.requests, h.failed, h.per_second, h.p95_us, h.pool_peak FROM runs r \
+     LEFT JOIN headlines h ON h.run = r.num"
 );
+pub(super) const SAVE_HEADLINE: &str = "INSERT INTO headlines (run, seconds, requests, failed, per_second, p95_us, pool_peak) \
+    SELECT num, $2, $3, $4, $5, $6, $7 FROM runs WHERE id = $1 ON CONFLICT (run) DO UPDATE SET seconds = excluded.seconds, \
+    requests = excluded.requests, failed = excluded.failed, per_second = excluded.per_second, p95_us = excluded.p95_us, \
+    pool_peak = excluded.pool_peak";
+pub(super) const DELETE_HEADLINE: &str = "DELETE FROM headlines WHERE run = (SELECT num FROM runs WHERE id = $1)";
+/// Runs that were written without one: by an older program, in an export.
+pub(super) const WITHOUT_HEADLINE: &str =
+    "SELECT id, summary FROM runs r WHERE summary IS NOT NULL AND NOT EXISTS (SELECT 1 FROM headlines h WHERE h.run = r.num) LIMIT 100";
 pub(super) const RUN_KEY: &str = "SELECT num, started_at FROM runs WHERE id = $1";
 pub(super) const ORPHANS: &str = "SELECT r.num, r.id, r.reasons, (SELECT max(i.at) FROM intervals i WHERE i.run = r.num) FROM runs r \
     WHERE r.status = 'running' AND (r.owner IS NULL OR NOT EXISTS (SELECT 1 FROM owners o WHERE o.id = r.owner)) ORDER BY r.num";

@@ -138,7 +138,7 @@ impl Historian {
     }
 
     async fn look_for_missed(&mut self) {
-        match self.parts.store.runs(&RunFilter { status: Some(RunStatus::Finished), limit: MISSED, ..RunFilter::default() }).await {
+        match self.parts.store.run_lines(&RunFilter { status: Some(RunStatus::Finished), limit: MISSED, ..RunFilter::default() }).await {
             Ok(runs) => {
                 for run in runs.into_iter().rev() {
                     match self.parts.store.past_runs(&run.profile, Some(Timestamp(run.started_at.0.saturating_add(1))), 1).await {

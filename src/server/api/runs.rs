@@ -64,7 +64,7 @@ pub(in super::super) async fn list(
 ) -> Result<Json<Value>, ApiError> {
     let Query(query) = query.map_err(|rejection| ApiError::bad_request(rejection.body_text()))?;
     let filter = query.filter()?;
-    let runs = stored(parts.store.runs(&filter)).await?;
+    let runs = stored(parts.store.run_lines(&filter)).await?;
     let next = if runs.len() == filter.limit as usize { runs.last().map(|run| run.started_at) } else { None };
     let rows: Vec<Value> = runs.iter().map(run_row_json).collect();
     Ok(Json(json!({ "runs": rows, "next_before": next })))

@@ -12,7 +12,7 @@ use super::super::{Parts, stored};
 use super::parts::{badge, run_path};
 use super::{failed, page, respond};
 use crate::analysis::comparison::{Comparison, Outcome, Row};
-use crate::model::run::{Run, RunStatus};
+use crate::model::run::{RunLine, RunStatus};
 use crate::report::comparison::{change_words, fate_word, outcome_word, side_words, value_words};
 use crate::report::count;
 use crate::store::RunFilter;
@@ -31,7 +31,7 @@ pub(in super::super) async fn compare(State(parts): State<Parts>, query: Result<
 async fn whole(parts: &Parts, query: CompareQuery) -> Result<Response, ApiError> {
     let asked = |text: Option<String>| text.filter(|text| !text.trim().is_empty());
     let (a, b) = (asked(query.a), asked(query.b));
-    let runs = stored(parts.store.runs(&RunFilter { limit: OFFERED, ..RunFilter::default() })).await?;
+    let runs = stored(parts.store.run_lines(&RunFilter { limit: OFFERED, ..RunFilter::default() })).await?;
     let form = choose(a.as_deref(), b.as_deref(), &runs);
     let (Some(a), Some(b)) = (a, b) else {
         let body = html! { h1 { "Compare" } (form) };
@@ -46,7 +46,7 @@ async fn whole(parts: &Parts, query: CompareQuery) -> Result<Response, ApiError>
     })
 }
 
-fn choose(a: Option<&str>, b: Option<&str>, runs: &[Run]) -> Markup {
+fn choose(a: Option<&str>, b: Option<&str>, runs: &[RunLine]) -> Markup {
     html! { section { h2 { "Two runs" }
         form method="get" action="/compare" {
             p { label { "First " input name="a" list="runs" size="44" value=(a.unwrap_or_default()) required; } }

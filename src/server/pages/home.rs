@@ -10,7 +10,7 @@ use super::parts::{alert_labels, badge, progress, run_path, runs, steering, time
 use super::{page, respond};
 use crate::engine::handle::EngineStatus;
 use crate::model::alerting::AlertState;
-use crate::model::run::Run;
+use crate::model::run::RunLine;
 use crate::model::series::Reading;
 use crate::model::units::{Timestamp, format_percent};
 use crate::store::{ReadingFilter, RunFilter};
@@ -24,7 +24,7 @@ pub(in super::super) async fn home(State(parts): State<Parts>) -> Response {
     let status = parts.engine.status();
     let now = parts.clock.now();
     let filter = RunFilter { limit: RUNS, ..RunFilter::default() };
-    let last = stored(parts.store.runs(&filter)).await;
+    let last = stored(parts.store.run_lines(&filter)).await;
     let filter = ReadingFilter { metric: Some("pool_utilization".into()), from: Some(now.minus(FRESH)), ..ReadingFilter::default() };
     let pools = stored(parts.store.readings(&filter)).await.unwrap_or_default();
     let body = html! {
@@ -48,7 +48,7 @@ pub(in super::super) async fn home(State(parts): State<Parts>) -> Response {
 }
 
 /// Runs going on have their own place above.
-fn ended_first(runs: &[Run]) -> Vec<Run> {
+fn ended_first(runs: &[RunLine]) -> Vec<RunLine> {
     runs.iter().filter(|run| run.status != crate::model::run::RunStatus::Running).cloned().collect()
 }
 

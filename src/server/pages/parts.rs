@@ -7,9 +7,9 @@ use maud::{Markup, html};
 use crate::engine::handle::LiveRun;
 use crate::model::alerting::AlertInstance;
 use crate::model::progress::{PoolNow, Progress};
-use crate::model::run::Run;
+use crate::model::run::{RunLine, RunStatus, Verdict};
 use crate::model::units::{Timestamp, format_duration, format_percent, trim_decimal};
-use crate::report::{ABSENT, count, latency, pool_peak, share};
+use crate::report::{ABSENT, count, latency, share};
 
 /// A word in its colour; words come from our own choices, never from outside.
 pub(super) fn badge(word: &str) -> Markup {
@@ -17,8 +17,8 @@ pub(super) fn badge(word: &str) -> Markup {
 }
 
 /// The verdict of a run, or its state while it has none.
-pub(super) fn verdict(run: &Run) -> Markup {
-    badge(run.verdict.map_or(run.status.as_str(), |verdict| verdict.as_str()))
+pub(super) fn verdict(verdict: Option<Verdict>, status: RunStatus) -> Markup {
+    badge(verdict.map_or(status.as_str(), Verdict::as_str))
 }
 
 /// `2026-11-21 02:00:00`, with the full moment for machines.
@@ -44,7 +44,7 @@ pub(super) fn run_path(id: &str) -> String {
 }
 
 /// Runs as a table, newest first as given.
-pub(super) fn runs(runs: &[Run]) -> Markup {
+pub(super) fn runs(runs: &[RunLine]) -> Markup {
     html! {
         div.scroll { table {
             thead { tr {
@@ -52,17 +52,17 @@ pub(super) fn runs(runs: &[Run]) -> Markup {
                 th.number { "Failed" } th.number { "p95" } th.number { "Pool peak" }
             } }
             tbody { @for run in runs {
-                @let total = run.summary.as_ref().map(|summary| &summary.total);
+                @let headline = run.headline;
                 tr {
-                    td { (verdict(run)) }
+                    td { (verdict(run.verdict, run.status)) }
                     td.wide { a href=(run_path(&run.id.0)) { (run.profile) } @if let Some(reason) = run.reasons.first() { br; small.muted { (reason) } } }
                     td { (run.target) }
                     td.tight { (time(run.started_at)) }
-                    td.number { (run.summary.as_ref().map_or(ABSENT.into(), |summary| whole(Duration::from_secs_f64(summary.seconds.max(0.0))))) }
-                    td.number { (total.map_or(ABSENT.into(), |total| count(total.requests))) }
-                    td.number { (total.map_or(ABSENT.into(), |total| share(total.failed, total.requests))) }
-                    td.number { (latency(total.and_then(|total| total.duration).map(|duration| duration.p95_us))) }
-                    td.number { (pool_peak(run).map_or(ABSENT.into(), format_percent)) }
+                    td.number { (headline.map_or(ABSENT.into(), |headline| whole(Duration::from_secs_f64(headline.seconds.max(0.0))))) }
+                    td.number { (headline.map_or(ABSENT.into(), |headline| count(headline.requests))) }
+                    td.number { (headline.map_or(ABSENT.into(), |headline| share(headline.failed, headline.requests))) }
+                    td.number { (latency(headline.and_then(|headline| headline.p95_us))) }
+                    td.number { (headline.and_then(|headline| headline.pool_peak).map_or(ABSENT.into(), format_percent)) }
                 }
             } }
         } }

@@ -66,7 +66,7 @@ async fn whole_page(parts: &Parts, id: &str) -> Result<Option<Response>, ApiErro
 
 fn head(run: &Run) -> Markup {
     html! {
-        h1 { (verdict(run)) a href={ "/profiles/" (run.profile) } { (run.profile) } " on " (run.target) }
+        h1 { (verdict(run.verdict, run.status)) a href={ "/profiles/" (run.profile) } { (run.profile) } " on " (run.target) }
         p.muted {
             "Run " (run.id) " · started " (time(run.started_at)) " by " (run.trigger.by) @if let Some(name) = &run.trigger.name { " " (name) }
             @if let Some(version) = &run.target_version { " · version " (version) }

@@ -7,7 +7,7 @@ use plimsoll::model::control::Standstill;
 use plimsoll::model::history::{Deploy, NightNumbers, Pinned};
 use plimsoll::model::run::RunId;
 use plimsoll::model::schedule::TickOutcome;
-use plimsoll::store::{AlertChange, SeriesBatch, StoreError, care};
+use plimsoll::store::{AlertChange, RunFilter, SeriesBatch, StoreError, care};
 
 use super::Bed;
 use super::samples::{alert, at, ended, finding, interval, message, reading, run, tick, transition};
@@ -130,4 +130,27 @@ pub(super) async fn an_import_is_whole_or_not_at_all(bed: Bed) {
     bed.store.start_run(&run("later", at(500))).await.unwrap();
     import(&bed, &whole, true).await.unwrap();
     assert_eq!(rows(&exported(&bed.url).await), rows(&whole));
+}
+
+/// Programs of before kept no headlines of runs beside their summaries.
+pub(super) async fn an_export_without_headlines_is_read(bed: Bed) {
+    fill(&bed).await;
+    let (mut skipped, mut lines) = (false, Vec::new());
+    for line in exported(&bed.url).await.lines() {
+        let mut value: serde_json::Value = serde_json::from_str(line).unwrap();
+        if let Some(table) = value["table"].as_str() {
+            skipped = table == "headlines";
+        }
+        if let Some(end) = value.get_mut("end").and_then(serde_json::Value::as_object_mut) {
+            assert_eq!(end.remove("headlines"), Some(2.into()));
+            skipped = false;
+        }
+        if !skipped {
+            lines.push(value.to_string());
+        }
+    }
+    let before = bed.store.run_lines(&RunFilter::default()).await.unwrap();
+    assert!(before.iter().all(|line| line.headline.is_some()), "{before:?}");
+    import(&bed, &(lines.join("\n") + "\n"), true).await.unwrap();
+    assert_eq!(bed.store.run_lines(&RunFilter::default()).await.unwrap(), before);
 }

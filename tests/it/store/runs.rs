@@ -1,6 +1,6 @@
 //! Promises about runs.
 
-use plimsoll::model::run::{EndedBy, RunId, RunStatus, Verdict};
+use plimsoll::model::run::{EndedBy, RunId, RunLine, RunStatus, Verdict};
 use plimsoll::store::{RunFilter, SeriesBatch, StoreError};
 
 use super::Bed;
@@ -139,6 +139,7 @@ pub(super) async fn runs_are_filtered_and_come_newest_first(bed: Bed) {
     ] {
         let found = bed.store.runs(&filter).await.unwrap();
         assert_eq!(found.iter().map(|run| run.id.0.as_str()).collect::<Vec<_>>(), expected, "{filter:?}");
+        assert_eq!(bed.store.run_lines(&filter).await.unwrap(), found.iter().map(RunLine::from).collect::<Vec<_>>(), "{filter:?}");
     }
 }
 
@@ -148,4 +149,23 @@ pub(super) async fn without_a_limit_fifty_runs_are_listed(bed: Bed) {
     }
     let found = bed.store.runs(&RunFilter::default()).await.unwrap();
     assert_eq!((found.len(), found[0].id.0.as_str(), found[49].id.0.as_str()), (50, "run-51", "run-02"));
+}
+
+pub(super) async fn lists_show_of_each_run_what_it_shows_itself(bed: Bed) {
+    let mut without = ended(run("without", at(20)));
+    without.summary = None;
+    for begun in [ended(run("whole", at(10))), without, run("going", at(30))] {
+        bed.store.start_run(&begun).await.unwrap();
+    }
+    let lines = async || bed.store.run_lines(&RunFilter::default()).await.unwrap();
+    let expected = async || bed.store.runs(&RunFilter::default()).await.unwrap().iter().map(RunLine::from).collect::<Vec<_>>();
+    assert_eq!(lines().await, expected().await);
+    bed.store.update_run(&ended(run("going", at(30)))).await.unwrap();
+    let mut less = ended(run("whole", at(10)));
+    less.summary = None;
+    bed.store.update_run(&less).await.unwrap();
+    let found = lines().await;
+    assert_eq!(found, expected().await);
+    let headlines: Vec<_> = found.iter().map(|line| line.headline.map(|headline| headline.p95_us)).collect();
+    assert_eq!(headlines, [Some(Some(45_023)), None, None]);
 }

@@ -6,7 +6,8 @@ use std::time::Duration;
 use plimsoll::model::failure::{Phase, Reason};
 use plimsoll::model::histogram::{HIGHEST_US, LatencyHistogram};
 use plimsoll::model::measure::{Accounting, CheckCount, Interval, PhaseSums, ScenarioInterval, StepInterval};
-use plimsoll::model::run::RunId;
+use plimsoll::model::rollup::Resolution;
+use plimsoll::model::run::{Run, RunId, RunStatus};
 use plimsoll::store::{ReadingFilter, SeriesBatch};
 use proptest::collection::{btree_map, vec};
 use proptest::prelude::*;
@@ -170,4 +171,38 @@ pub(super) async fn histograms_of_both_forms_are_read(bed: Bed) {
     assert_eq!((&found[0].steps[&3].response_ok, &found[0].steps[&3].response_failed), (&LatencyHistogram::default(), &expected));
     bed.sql(&format!("UPDATE step_intervals SET response_failed = {} WHERE step = 3", bed.literal(&expected.to_v2()))).await;
     assert_eq!(bed.store.intervals(&run.id, 0, 1).await.unwrap()[0].steps[&3].response_failed, expected);
+}
+
+/// Response time of a closed scenario is service time; waiting is nearly all of it. With failures, waiting is of all answered requests.
+pub(super) async fn latencies_that_tell_the_same_are_stored_once(bed: Bed) {
+    let run = run("a", at(0));
+    bed.store.start_run(&run).await.unwrap();
+    let of = |from: u64, count: u64| LatencyHistogram::from_us((0..count).map(|number| from + number * 777));
+    let step = StepInterval {
+        step: 3,
+        ok: 100,
+        response_ok: of(20_000, 100),
+        response_failed: of(900_000, 20),
+        service_ok: of(20_000, 100),
+        service_failed: of(900_000, 20),
+        waiting: LatencyHistogram::from_us(
+            (0..100).map(|number| 19_999 + number * 777).chain((0..20).map(|number| 899_999 + number * 777)),
+        ),
+        ..StepInterval::default()
+    };
+    let open = StepInterval { step: 4, response_ok: of(31_000, 90), ..step.clone() };
+    let second = Interval { steps: [(3, step), (4, open)].into(), shards: 1, ..Interval::default() };
+    bed.store.append(&batch(&run.id, std::slice::from_ref(&second))).await.unwrap();
+    assert_eq!(bed.store.intervals(&run.id, 0, 1).await.unwrap(), [second.clone()]);
+    bed.holds("SELECT CAST(length(response_ok) + length(response_failed) AS BIGINT) FROM step_intervals WHERE step = 3", 2).await;
+    bed.holds("SELECT count(*) FROM step_intervals WHERE step = 3 AND length(waiting) * 2 < length(service_ok)", 1).await;
+    let whole = Run { status: RunStatus::Finished, ended_at: Some(at(1)), ..run };
+    bed.store.update_run(&whole).await.unwrap();
+    bed.store.roll_up(10).await.unwrap();
+    let hour = bed.store.rolled(&whole.id, Resolution::Hour, 0, 10).await.unwrap();
+    assert_eq!(hour[0].interval.steps, second.steps);
+    // What is told by another cannot be read without it.
+    bed.sql("UPDATE step_intervals SET service_ok = NULL WHERE step = 3").await;
+    let error = bed.store.intervals(&whole.id, 0, 1).await.unwrap_err().to_string();
+    assert!(error.contains("column response_ok: is not a histogram"), "{error}");
 }

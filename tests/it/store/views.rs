@@ -125,6 +125,11 @@ async fn what_they_say(connection: &mut SqliteConnection) {
         ("SELECT requests * 1.0 FROM v_intervals WHERE resolution_s = 3600 AND step = ''", 75.0 * 101.0),
         ("SELECT requests * 1.0 FROM v_intervals WHERE resolution_s = 60 AND second = 60 AND step = 'step 3'", 1_500.0),
         ("SELECT requests_per_second FROM v_intervals WHERE resolution_s = 60 AND second = 60 AND step = 'step 3'", 100.0),
+        ("SELECT requests * 1.0 FROM v_intervals WHERE resolution_s = 1 AND second = 74 AND step = 'step 3'", 100.0),
+        ("SELECT requests_per_second FROM v_intervals WHERE resolution_s = 1 AND second = 74 AND step = ''", 101.0),
+        ("SELECT sum(failed) * 1.0 FROM v_intervals WHERE resolution_s = 1 AND step = ''", 150.0),
+        ("SELECT max(vus) * 1.0 FROM v_intervals WHERE resolution_s = 1", 60.0),
+        ("SELECT count(p95_ms) * 1.0 FROM v_intervals WHERE resolution_s = 1", 0.0),
         ("SELECT max_value FROM v_pool WHERE resolution_s = 10 AND metric = 'pool_in_use' ORDER BY time LIMIT 1", 9.0 / 7.0),
         ("SELECT count(*) * 1.0 FROM v_pool WHERE run IS NULL AND resolution_s = 60", 4.0),
     ] {

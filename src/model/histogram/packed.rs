@@ -1,0 +1,341 @@
+//! Histograms as bytes, the way stores keep them: three forms, told apart by their first byte, of which the shortest is written.
+//! docs/storage.md ("Histograms") describes them for other programs. Reading checks everything: bytes may come from anywhere.
+
+use super::{HIGHEST_US, index_of};
+
+/// Index and count of a bucket that is not empty.
+pub(super) type Bucket = (u32, u64);
+
+/// Distances and counts, a word of bytes each.
+const WORDS: u8 = 1;
+/// Distances and counts as Rice codes (Rice and Plaunt 1971): few bits where buckets are close together and counts alike.
+const BITS: u8 = 2;
+/// By how many buckets each latency lies beside one of another histogram.
+const BESIDE: u8 = 3;
+/// Zeros before the end of a Rice code; so many of them, and no one, announce 64 bits as they are.
+const MOST_ZEROS: u32 = 24;
+/// Most bits of a Rice code's remainder: with the zeros it is read from 57 bits.
+const MOST_REMAINDER: u32 = 24;
+/// Changes that are part of their word, in the order of their codes; another one follows its word.
+const NEAR: [i64; 6] = [-3, -2, -1, 1, 2, 3];
+const FAR: u64 = 6;
+
+/// The shortest form of `buckets`. One that is told by its distance from `beside` can be read only with the same `beside`.
+pub(super) fn write(buckets: &[Bucket], beside: Option<&[Bucket]>) -> Vec<u8> {
+    let shifts = beside.and_then(|beside| shifts(buckets, beside));
+    if let Some(shifts) = &shifts
+        && shifts.len() <= 2
+    {
+        // No other form is as short as that.
+        return shifts.clone();
+    }
+    let mut shortest = words(buckets);
+    if let Some(codes) = Codes::of(buckets).filter(|codes| codes.bytes() < shortest.len()) {
+        shortest = codes.write(buckets);
+    }
+    shifts.filter(|shifts| shifts.len() < shortest.len()).unwrap_or(shortest)
+}
+
+/// Reads any form into `out`, whose former content goes; `None` when the bytes are none, `out` then holds anything.
+pub(super) fn read(bytes: &[u8], beside: Option<&[Bucket]>, out: &mut Vec<Bucket>) -> Option<()> {
+    out.clear();
+    match bytes {
+        [WORDS, rest @ ..] => read_words(rest, out),
+        [BITS, rest @ ..] => read_codes(rest, out),
+        [BESIDE, rest @ ..] => read_shifts(rest, beside?, out),
+        _ => None,
+    }
+}
+
+/// True when a form begins so.
+pub(super) fn is_form(first: u8) -> bool {
+    (WORDS..=BESIDE).contains(&first)
+}
+
+/// For each bucket the distance from the one before times two, plus one when a count follows (else it is 1), and the count.
+fn words(buckets: &[Bucket]) -> Vec<u8> {
+    let mut bytes = Vec::with_capacity(1 + buckets.len() * 2);
+    bytes.push(WORDS);
+    let mut before = 0;
+    for (index, count) in buckets {
+        write_leb128(&mut bytes, (u64::from(index - before) << 1) | u64::from(*count != 1));
+        if *count != 1 {
+            write_leb128(&mut bytes, *count);
+        }
+        before = *index;
+    }
+    bytes
+}
+
+fn read_words(mut rest: &[u8], out: &mut Vec<Bucket>) -> Option<()> {
+    let highest = index_of(HIGHEST_US);
+    let mut index = 0_u32;
+    while !rest.is_empty() {
+        let word = read_leb128(&mut rest)?;
+        let distance = u32::try_from(word >> 1).ok()?;
+        let count = if word & 1 == 1 { read_leb128(&mut rest)? } else { 1 };
+        if count == 0 || (distance == 0 && !out.is_empty()) {
+            return None;
+        }
+        index = index.checked_add(distance).filter(|index| *index <= highest)?;
+        out.push((index, count));
+    }
+    Some(())
+}
+
+/// What the second form begins with: how many buckets, the bits of both remainders, the first index; and how many bits follow.
+struct Codes {
+    head: Vec<u8>,
+    distances: u32,
+    counts: u32,
+    bits: u64,
+}
+
+/// Buckets that lie between one and the one before; how often a bucket holds more than one.
+fn between(buckets: &[Bucket]) -> impl Iterator<Item = u64> + Clone + '_ {
+    buckets.windows(2).map(|pair| u64::from(pair[1].0 - pair[0].0 - 1))
+}
+
+fn more(buckets: &[Bucket]) -> impl Iterator<Item = u64> + Clone + '_ {
+    buckets.iter().map(|(_, count)| count - 1)
+}
+
+impl Codes {
+    fn of(buckets: &[Bucket]) -> Option<Self> {
+        let (first, _) = buckets.first()?;
+        let ((distances, a), (counts, b)) = (remainder(&between(buckets)), remainder(&more(buckets)));
+        let mut head = vec![BITS];
+        write_leb128(&mut head, buckets.len() as u64);
+        head.extend([distances as u8, counts as u8]);
+        write_leb128(&mut head, u64::from(*first));
+        Some(Self { head, distances, counts, bits: a + b })
+    }
+
+    fn bytes(&self) -> usize {
+        self.head.len() + usize::try_from(self.bits.div_ceil(8)).unwrap_or(usize::MAX - self.head.len())
+    }
+
+    fn write(self, buckets: &[Bucket]) -> Vec<u8> {
+        let mut out = BitWriter { bytes: self.head, pending: 0, filled: 0 };
+        let mut distances = between(buckets);
+        for (number, count) in more(buckets).enumerate() {
+            if number > 0 {
+                out.rice(distances.next().unwrap_or(0), self.distances);
+            }
+            out.rice(count, self.counts);
+        }
+        out.finish()
+    }
+}
+
+/// The number of remainder bits that makes Rice codes of these numbers short, and their bits together.
+fn remainder(numbers: &(impl Iterator<Item = u64> + Clone)) -> (u32, u64) {
+    let (count, sum) = numbers.clone().fold((0_u64, 0_u64), |(count, sum), number| (count + 1, sum.saturating_add(number)));
+    let near = (sum / count.max(1)).checked_ilog2().unwrap_or(0).min(MOST_REMAINDER - 1);
+    let length = |remainder| numbers.clone().map(|number| length(number, remainder)).sum();
+    let tried = (near.saturating_sub(1)..=near + 1).map(|remainder| (remainder, length(remainder)));
+    tried.min_by_key(|(_, bits)| *bits).unwrap_or((0, 0))
+}
+
+/// Bits of the Rice code of a number.
+fn length(number: u64, remainder: u32) -> u64 {
+    let zeros = number >> remainder;
+    if zeros < u64::from(MOST_ZEROS) { zeros + 1 + u64::from(remainder) } else { u64::from(MOST_ZEROS) + 64 }
+}
+
+fn read_codes(mut rest: &[u8], out: &mut Vec<Bucket>) -> Option<()> {
+    let highest = index_of(HIGHEST_US);
+    let buckets = read_leb128(&mut rest).filter(|buckets| *buckets > 0 && *buckets <= u64::from(highest) + 1)?;
+    let [distances, counts, tail @ ..] = rest else { return None };
+    let (distances, counts) = (u32::from(*distances), u32::from(*counts));
+    if distances > MOST_REMAINDER || counts > MOST_REMAINDER {
+        return None;
+    }
+    rest = tail;
+    let mut index = u64::from(u32::try_from(read_leb128(&mut rest)?).ok()?);
+    let mut bits = BitReader { bytes: rest, at: 0 };
+    out.reserve(buckets as usize);
+    for number in 0..buckets {
+        if number > 0 {
+            index = index.checked_add(bits.rice(distances)?)? + 1;
+        }
+        if index > u64::from(highest) {
+            return None;
+        }
+        out.push((index as u32, bits.rice(counts)?.checked_add(1)?));
+    }
+    (bits.at.div_ceil(8) == rest.len()).then_some(())
+}
+
+/// Bits from the lowest of the first byte on.
+struct BitWriter {
+    bytes: Vec<u8>,
+    pending: u64,
+    filled: u32,
+}
+
+impl BitWriter {
+    /// The low `count` (at most 32) bits of `value`.
+    fn put(&mut self, value: u64, count: u32) {
+        self.pending |= (value & ((1 << count) - 1)) << self.filled;
+        self.filled += count;
+        while self.filled >= 8 {
+            self.bytes.push(self.pending as u8);
+            self.pending >>= 8;
+            self.filled -= 8;
+        }
+    }
+
+    fn rice(&mut self, number: u64, remainder: u32) {
+        let zeros = number >> remainder;
+        if zeros < u64::from(MOST_ZEROS) {
+            self.put(1 << zeros, zeros as u32 + 1);
+            self.put(number, remainder);
+        } else {
+            self.put(0, MOST_ZEROS);
+            self.put(number, 32);
+            self.put(number >> 32, 32);
+        }
+    }
+
+    fn finish(mut self) -> Vec<u8> {
+        if self.filled > 0 {
+            self.bytes.push(self.pending as u8);
+        }
+        self.bytes
+    }
+}
+
+struct BitReader<'b> {
+    bytes: &'b [u8],
+    /// Bits that are read.
+    at: usize,
+}
+
+impl BitReader<'_> {
+    /// The next 57 bits at least, zeros after the end.
+    fn window(&self) -> u64 {
+        let from = self.at / 8;
+        let word = match self.bytes.get(from..).and_then(<[u8]>::first_chunk::<8>) {
+            Some(whole) => u64::from_le_bytes(*whole),
+            None => self.bytes.iter().skip(from).rev().fold(0, |word, byte| (word << 8) | u64::from(*byte)),
+        };
+        word >> (self.at % 8)
+    }
+
+    fn rice(&mut self, remainder: u32) -> Option<u64> {
+        let window = self.window();
+        let zeros = window.trailing_zeros();
+        let number = if zeros < MOST_ZEROS {
+            self.at += (zeros + 1 + remainder) as usize;
+            (u64::from(zeros) << remainder) | ((window >> (zeros + 1)) & ((1 << remainder) - 1))
+        } else {
+            self.at += MOST_ZEROS as usize;
+            let low = self.window() & u64::from(u32::MAX);
+            self.at += 32;
+            let high = self.window() & u64::from(u32::MAX);
+            self.at += 32;
+            (high << 32) | low
+        };
+        (self.at <= self.bytes.len() * 8).then_some(number)
+    }
+}
+
+/// Both histograms in ascending order, latency beside latency: how many lie as far apart as those before, times eight, plus the code of
+/// the change that comes then. `None` when they do not hold as many.
+fn shifts(buckets: &[Bucket], beside: &[Bucket]) -> Option<Vec<u8>> {
+    let total = |buckets: &[Bucket]| buckets.iter().map(|(_, count)| count).sum::<u64>();
+    if buckets.is_empty() || total(buckets) != total(beside) || total(beside) >= 1 << 60 {
+        return None;
+    }
+    let mut bytes = vec![BESIDE];
+    let mut others = beside.iter().copied();
+    let (mut other, mut others_left) = others.next()?;
+    let (mut shift, mut run) = (0, 0);
+    for (index, count) in buckets {
+        let mut left = *count;
+        while left > 0 {
+            if others_left == 0 {
+                (other, others_left) = others.next()?;
+            }
+            let change = i64::from(*index) - i64::from(other) - shift;
+            if change != 0 {
+                let code = NEAR.iter().position(|near| *near == change);
+                write_leb128(&mut bytes, (run << 3) | code.map_or(FAR, |code| code as u64));
+                if code.is_none() {
+                    write_leb128(&mut bytes, ((change << 1) ^ (change >> 63)) as u64);
+                }
+                (shift, run) = (shift + change, 0);
+            }
+            let both = left.min(others_left);
+            (left, others_left, run) = (left - both, others_left - both, run + both);
+        }
+    }
+    Some(bytes)
+}
+
+fn read_shifts(mut rest: &[u8], beside: &[Bucket], out: &mut Vec<Bucket>) -> Option<()> {
+    let highest = i64::from(index_of(HIGHEST_US));
+    let mut shift = 0_i64;
+    let mut next = |run: &mut u64| -> Option<i64> {
+        if rest.is_empty() {
+            *run = u64::MAX;
+            return Some(0);
+        }
+        let word = read_leb128(&mut rest)?;
+        *run = word >> 3;
+        if let Some(near) = NEAR.get((word & 7) as usize) {
+            return Some(*near);
+        }
+        let far = (word & 7 == FAR).then(|| read_leb128(&mut rest)).flatten()?;
+        Some(((far >> 1) as i64) ^ -((far & 1) as i64))
+    };
+    let mut run = 0;
+    let mut waiting = next(&mut run)?;
+    for (index, count) in beside {
+        let mut left = *count;
+        while left > 0 {
+            if run == 0 {
+                shift = shift.checked_add(waiting)?;
+                waiting = next(&mut run)?;
+                continue;
+            }
+            let both = left.min(run);
+            let at = i64::from(*index).checked_add(shift).filter(|at| (0..=highest).contains(at))? as u32;
+            match out.last_mut() {
+                Some(last) if last.0 == at => last.1 = last.1.checked_add(both)?,
+                Some(last) if last.0 > at => return None,
+                _ => out.push((at, both)),
+            }
+            left -= both;
+            run = if run == u64::MAX { run } else { run - both };
+        }
+    }
+    (run == u64::MAX).then_some(())
+}
+
+/// LEB128: seven bits a byte, lowest first.
+fn write_leb128(out: &mut Vec<u8>, mut rest: u64) {
+    while rest >= 0x80 {
+        out.push((rest as u8 & 0x7f) | 0x80);
+        rest >>= 7;
+    }
+    out.push(rest as u8);
+}
+
+fn read_leb128(bytes: &mut &[u8]) -> Option<u64> {
+    let mut value = 0_u64;
+    for position in 0..10 {
+        let (byte, rest) = bytes.split_first()?;
+        *bytes = rest;
+        let bits = u64::from(byte & 0x7f);
+        if position == 9 && bits > 1 {
+            return None;
+        }
+        value |= bits << (7 * position);
+        if byte & 0x80 == 0 {
+            return Some(value);
+        }
+    }
+    None
+}

@@ -1,0 +1,41 @@
+//! The five histograms of a step in a row. Most of them tell nearly the same: response time is service time unless a request waited to be
+//! sent, waiting is all of it but the last bytes. Those are written by what lies between, and read in the order that this needs.
+
+use std::borrow::Cow;
+
+use super::StoreResult;
+use super::dialect::{Columns, Dialect, Value};
+use crate::model::histogram::LatencyHistogram;
+use crate::model::measure::StepInterval;
+
+/// Values of the columns `response_ok`, `response_failed`, `service_ok`, `service_failed`, `waiting`.
+pub(super) fn values(step: &StepInterval) -> [Value<'static>; 5] {
+    [
+        Value::histogram_beside(&step.response_ok, &step.service_ok),
+        Value::histogram_beside(&step.response_failed, &step.service_failed),
+        Value::histogram(&step.service_ok),
+        Value::histogram(&step.service_failed),
+        Value::histogram_beside(&step.waiting, &answered(&step.service_ok, &step.service_failed)),
+    ]
+}
+
+/// Reads these columns into `step`, using the memory of what it holds.
+pub(super) fn read<D: Dialect>(row: &mut Columns<'_, D>, step: &mut StepInterval) -> StoreResult<()> {
+    let [response_ok, response_failed, service_ok, service_failed, waiting] =
+        [row.packed()?, row.packed()?, row.packed()?, row.packed()?, row.packed()?];
+    row.unpack(service_ok, None, &mut step.service_ok)?;
+    row.unpack(service_failed, None, &mut step.service_failed)?;
+    row.unpack(response_ok, Some(&step.service_ok), &mut step.response_ok)?;
+    row.unpack(response_failed, Some(&step.service_failed), &mut step.response_failed)?;
+    row.unpack(waiting, Some(&answered(&step.service_ok, &step.service_failed)), &mut step.waiting)
+}
+
+/// Service times of all answered requests, as waiting is of all of them.
+fn answered<'h>(ok: &'h LatencyHistogram, failed: &'h LatencyHistogram) -> Cow<'h, LatencyHistogram> {
+    if failed.is_empty() {
+        return Cow::Borrowed(ok);
+    }
+    let mut both = ok.clone();
+    both.merge(failed);
+    Cow::Owned(both)
+}
