@@ -12,6 +12,7 @@ use crate::model::alerting::{AlertInstance, Message};
 use crate::model::control::{ControlEntry, Standstill};
 use crate::model::history::{Deploy, Pinned};
 pub use crate::model::progress::{PoolNow, Progress};
+use crate::model::retention::Pin;
 use crate::model::run::{Run, RunId, Trigger};
 use crate::model::units::Timestamp;
 
@@ -58,6 +59,8 @@ pub enum Command {
     Deploy(Deploy, oneshot::Sender<Result<(), Refusal>>),
     /// Remember the run that a profile is compared with, or forget it.
     Pin(String, Option<Pinned>, oneshot::Sender<Result<(), Refusal>>),
+    /// Keep a run whatever its age, or no longer.
+    Keep(RunId, Option<Pin>, oneshot::Sender<Result<(), Refusal>>),
     /// Read the configuration again.
     Reload(oneshot::Sender<Result<(), Refusal>>),
 }
@@ -224,6 +227,12 @@ impl EngineHandle {
     pub async fn pin(&self, profile: &str, pinned: Option<Pinned>) -> Result<(), Refusal> {
         let (answer, wait) = oneshot::channel();
         self.ask(Command::Pin(profile.into(), pinned, answer), wait).await
+    }
+
+    /// Keeps a stored run whatever its age, or no longer.
+    pub async fn keep_run(&self, id: &RunId, pin: Option<Pin>) -> Result<(), Refusal> {
+        let (answer, wait) = oneshot::channel();
+        self.ask(Command::Keep(id.clone(), pin, answer), wait).await
     }
 
     /// Reads the configuration again; the last good one stays when it is invalid.

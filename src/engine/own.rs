@@ -113,6 +113,12 @@ impl OwnParts {
     }
 }
 
+/// What the stored readings of every daemon on this database come to until `now`, asked beside a daemon or without one. Nothing while they
+/// are of less than half a day.
+pub async fn judged(store: &dyn Store, now: Timestamp) -> StoreResult<Vec<TrendFound>> {
+    Ok(own_trends(&own_readings(store, now).await?, now))
+}
+
 /// The readings that every daemon on this database took of itself in the longest window.
 async fn own_readings(store: &dyn Store, now: Timestamp) -> StoreResult<Vec<Reading>> {
     let mut readings = Vec::new();

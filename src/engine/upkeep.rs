@@ -134,7 +134,7 @@ pub async fn retain(store: &dyn Store, policies: &Policies, now: Timestamp) -> S
                 break;
             }
         }
-        if rows > 0 || !matches!(removal, Removal::Readings { .. }) {
+        if rows > 0 || !matches!(removal, Removal::Readings { .. } | Removal::Records { .. }) {
             done.removals.push(removal);
         }
         done.rows += rows;

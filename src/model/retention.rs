@@ -45,6 +45,28 @@ impl Policy {
     }
 }
 
+choice! {
+    /// What is written down once and told later: neither series nor runs.
+    pub enum Record {
+        /// What became of the instants of schedules; the newest of each schedule stays.
+        Ticks = "ticks",
+        /// Changes of alerts; those of an incident that is open stay.
+        Alerts = "alerts",
+        /// Messages that were sent or given up; those of an incident that is open stay.
+        Messages = "messages",
+    }
+}
+
+/// How long records are kept, in the order of [`Record`]; `None` = for ever.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Records(pub [Option<Duration>; 3]);
+
+impl Default for Records {
+    fn default() -> Self {
+        Self([400, 400, 90].map(|days| Some(Duration::from_secs(days * DAY))))
+    }
+}
+
 /// The policies in force.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Policies {
@@ -52,6 +74,8 @@ pub struct Policies {
     pub default: Policy,
     /// Of profiles.
     pub profiles: BTreeMap<String, Policy>,
+    /// Of records.
+    pub records: Records,
 }
 
 impl Policies {
@@ -106,14 +130,26 @@ pub enum Removal {
         /// Those from before this moment.
         before: Timestamp,
     },
+    /// Records.
+    Records {
+        /// Which.
+        record: Record,
+        /// Those from before this moment.
+        before: Timestamp,
+    },
 }
 
-/// What goes now: first readings, then series, then runs.
+/// What goes now: first readings and records, then series, then runs.
 pub fn plan(runs: &[KeptRun], policies: &Policies, now: Timestamp) -> Vec<Removal> {
     let mut plan = Vec::new();
     for resolution in Resolution::ALL {
         if let Some(keep) = policies.default.keeps(*resolution) {
             plan.push(Removal::Readings { resolution: *resolution, before: now.minus(keep) });
+        }
+    }
+    for (record, keep) in Record::ALL.iter().zip(policies.records.0) {
+        if let Some(keep) = keep {
+            plan.push(Removal::Records { record: *record, before: now.minus(keep) });
         }
     }
     let mut newest: Vec<&KeptRun> = runs.iter().collect();
@@ -178,7 +214,7 @@ mod tests {
         let line = |removal| match removal {
             Removal::Run { run, .. } => Some(format!("{} whole", run.id)),
             Removal::Series { run, up_to, .. } => Some(format!("{} {up_to}", run.id)),
-            Removal::Readings { .. } => None,
+            Removal::Readings { .. } | Removal::Records { .. } => None,
         };
         plan(runs, policies, NOW).into_iter().filter_map(line).collect()
     }
@@ -227,7 +263,15 @@ mod tests {
     fn readings_between_runs_follow_the_default() {
         let plan = plan(&[], &Policies::default(), NOW);
         let hour = plan.iter().any(|one| matches!(one, Removal::Readings { resolution: Resolution::Hour, .. }));
-        assert_eq!((plan.len(), hour), (3, false), "{plan:?}");
+        assert_eq!((plan.len(), hour), (6, false), "{plan:?}");
         assert_eq!(plan[0], Removal::Readings { resolution: Resolution::Second, before: NOW.minus(days(7)) });
+    }
+
+    #[test]
+    fn records_go_at_their_own_age_or_never() {
+        let records = Records([None, Some(days(2)), Some(days(1))]);
+        let plan = plan(&[], &Policies { records, ..Policies::default() }, NOW);
+        let expected = [(Record::Alerts, 2), (Record::Messages, 1)];
+        assert_eq!(plan[3..], expected.map(|(record, age)| Removal::Records { record, before: NOW.minus(days(age)) }));
     }
 }

@@ -74,6 +74,7 @@ fn router(parts: Parts) -> Router {
         .route("/compare", get(pages::compare::compare))
         .route("/profiles/{name}", get(pages::history::profile))
         .route("/suites/{name}", get(pages::history::suite))
+        .route("/itself", get(pages::itself::itself))
         .route("/stop", get(pages::control::everything).post(pages::control::stop))
         .route("/style.css", get(pages::style))
         .route("/-/healthy", get(health::healthy))

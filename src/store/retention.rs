@@ -5,7 +5,7 @@ use super::dialect::{Columns, Dialect, Value, params};
 use super::runs::Key;
 use super::shared::{SqlStore, Tx, limit_or_default};
 use super::{StoreResult, retention_sql as sql, rollup_sql};
-use crate::model::retention::{KeptRun, Pin, Removal};
+use crate::model::retention::{KeptRun, Pin, Record, Removal};
 use crate::model::rollup::Resolution;
 use crate::model::run::{RunId, RunStatus};
 use crate::model::units::Timestamp;
@@ -14,6 +14,8 @@ use crate::model::units::Timestamp;
 const STRETCH: i64 = 600 * SECOND;
 /// The same of readings between runs.
 const IDLE_STRETCH: i64 = 86_400 * SECOND;
+/// Records that are deleted in one transaction.
+const RECORDS: u32 = 2_000;
 const SECOND: i64 = 1_000_000;
 
 /// What one batch of a removal did.
@@ -51,6 +53,7 @@ pub(super) async fn remove<D: Dialect>(store: &SqlStore<D>, removal: &Removal) -
     let mut tx = store.writing().await?;
     let batch = match removal {
         Removal::Readings { resolution, before } => readings(&mut tx, *resolution, *before).await?,
+        Removal::Records { record, before } => records(&mut tx, *record, *before).await?,
         Removal::Series { run, up_to, .. } => series(&mut tx, &run.id, *up_to, true).await?,
         Removal::Run { run, .. } => {
             let batch = series(&mut tx, &run.id, Resolution::Hour, false).await?;
@@ -59,6 +62,16 @@ pub(super) async fn remove<D: Dialect>(store: &SqlStore<D>, removal: &Removal) -
     };
     tx.commit().await?;
     Ok(batch)
+}
+
+async fn records<D: Dialect>(tx: &mut Tx<'_, D>, record: Record, before: Timestamp) -> StoreResult<Batch> {
+    let statement = match record {
+        Record::Ticks => sql::DELETE_TICKS,
+        Record::Alerts => sql::DELETE_TRANSITIONS,
+        Record::Messages => sql::DELETE_MESSAGES,
+    };
+    let rows = tx.execute(statement, params![before, RECORDS]).await?;
+    Ok(Batch { rows, done: rows < u64::from(RECORDS) })
 }
 
 async fn whole<D: Dialect>(tx: &mut Tx<'_, D>, run: &RunId) -> StoreResult<Batch> {

@@ -34,6 +34,16 @@ pub(super) const DELETE_IDLE_READINGS: &str = "DELETE FROM readings WHERE probe 
 pub(super) const KEPT_SINCE: &str = "UPDATE probes SET kept_since = $2 WHERE num = $1";
 pub(super) const DELETE_IDLE_SPANS: &str = "DELETE FROM reading_rollups WHERE run = 0 AND resolution = $1 AND at >= $2 AND at < $3";
 
+/// The newest of a schedule says from when on instants were missed.
+pub(super) const DELETE_TICKS: &str = "DELETE FROM ticks WHERE (schedule, due) IN (SELECT t.schedule, t.due FROM ticks t WHERE t.due < $1 \
+    AND t.due < (SELECT max(n.due) FROM ticks n WHERE n.schedule = t.schedule) ORDER BY t.due LIMIT $2)";
+pub(super) const DELETE_TRANSITIONS: &str = "DELETE FROM alert_transitions WHERE num IN (SELECT t.num FROM alert_transitions t \
+    WHERE t.at < $1 AND NOT EXISTS (SELECT 1 FROM alert_instances a WHERE a.fingerprint = t.fingerprint AND a.incident = t.incident) \
+    ORDER BY t.at LIMIT $2)";
+pub(super) const DELETE_MESSAGES: &str = "DELETE FROM outbox WHERE num IN (SELECT o.num FROM outbox o WHERE o.created_at < $1 \
+    AND o.state <> 'waiting' AND COALESCE(o.done_at, o.created_at) < $1 \
+    AND NOT EXISTS (SELECT 1 FROM alert_instances a WHERE a.incident = o.incident) ORDER BY o.created_at LIMIT $2)";
+
 pub(super) const AUTO_VACUUM: &str = "PRAGMA auto_vacuum";
 pub(super) const PAGE_SIZE: &str = "PRAGMA page_size";
 pub(super) const FREE_PAGES: &str = "PRAGMA freelist_count";

@@ -186,9 +186,13 @@ impl<'s, D: Dialect> Tx<'s, D> {
         &mut self,
         sql: &'static str,
         values: &[Value<'_>],
-        read: impl FnMut(&mut Columns<'_, D>) -> StoreResult<T> + Send,
+        read: impl FnOnce(&mut Columns<'_, D>) -> StoreResult<T> + Send,
     ) -> StoreResult<Option<T>> {
-        Ok(self.list(sql, values, read).await?.into_iter().next())
+        let arguments = arguments::<D>(values)?;
+        let mut rows = D::fetch(&mut self.inner, sql, arguments);
+        let Some(row) = within(self.place, rows.next()).await? else { return Ok(None) };
+        let row = row.map_err(|error| store_error::<D>(self.place, &error))?;
+        read(&mut Columns::new(&row)).map_err(|error| placed(self.place, error)).map(Some)
     }
 
     /// The whole number in the first row of a query; `None` for NULL or no row.

@@ -108,7 +108,7 @@ struct Partition {
 pub(super) async fn drop_partitions<D: Dialect>(store: &SqlStore<D>, plan: &[Removal]) -> StoreResult<u64> {
     let before = plan.iter().find_map(|removal| match removal {
         Removal::Readings { resolution: Resolution::Second, before } => Some(*before),
-        Removal::Readings { .. } | Removal::Run { .. } | Removal::Series { .. } => None,
+        Removal::Readings { .. } | Removal::Run { .. } | Removal::Series { .. } | Removal::Records { .. } => None,
     });
     let Some(before) = before.filter(|_| D::PARTITIONS) else { return Ok(0) };
     let mut tx = store.writing().await?;
@@ -150,11 +150,11 @@ async fn staying<D: Dialect>(tx: &mut Tx<'_, D>, plan: &[Removal]) -> StoreResul
 async fn goes<D: Dialect>(tx: &mut Tx<'_, D>, run: &KeptRun, plan: &[Removal]) -> StoreResult<bool> {
     let named = plan.iter().find(|removal| match removal {
         Removal::Run { run: other, .. } | Removal::Series { run: other, .. } => other.id == run.id,
-        Removal::Readings { .. } => false,
+        Removal::Readings { .. } | Removal::Records { .. } => false,
     });
     match named {
         Some(Removal::Run { .. }) => Ok(run.pin.is_none() && run.ended_at.is_some()),
         Some(Removal::Series { .. }) => Ok(run.pin.is_none() && run.rolled && retention::held(tx, &run.id).await?),
-        Some(Removal::Readings { .. }) | None => Ok(false),
+        Some(Removal::Readings { .. } | Removal::Records { .. }) | None => Ok(false),
     }
 }

@@ -3,8 +3,11 @@
 
 use std::path::Path;
 use std::process::Output;
+use std::time::Duration;
 
-use plimsoll::store;
+use plimsoll::clock::{Clock, SystemClock};
+use plimsoll::model::series::{Point, Reading};
+use plimsoll::store::{self, SeriesBatch};
 use sqlx::{AssertSqlSafe, Connection, Executor, SqliteConnection};
 
 use crate::servers::bed::{Bed, errors, finish, printed, profile, runs};
@@ -141,4 +144,33 @@ async fn damage_is_found() {
     std::fs::write(&file, "nonsense").unwrap();
     let said = refused(&bed, &["db", "check"]).await;
     assert!(said.contains("is not an SQLite file"), "{said}");
+}
+
+/// The daemon is judged by what it stored of itself, whether it runs or not.
+#[tokio::test(flavor = "multi_thread")]
+async fn the_daemon_is_asked_about_itself() {
+    let bed = Bed::new().await;
+    bed.configure(&format!("profiles:{}", profile("short", "shop", "1s")));
+    assert!(done(&bed, &["analyse", "self"]).await.contains("less than half a day"));
+    let store = bed.store().await;
+    let now = SystemClock.now();
+    let reading = |minute: u32| {
+        let noise = f64::from(minute * 31 % 101) * 5_000.0;
+        let points = vec![
+            Point::new("process_memory", 80e6 + f64::from(minute) * 10_000.0 + noise),
+            Point::new("process_descriptors", f64::from(40 + minute % 3)),
+            Point::new("process_cpu", 0.1),
+        ];
+        let at = now.minus(Duration::from_secs(2 * 86_400)).plus(Duration::from_secs(u64::from(minute) * 60));
+        (None, Reading { target: "plimsoll".into(), probe: "here".into(), at, second: None, points: Ok(points) })
+    };
+    let readings = (0..2 * 1_440).map(reading).collect();
+    store.append(&SeriesBatch { readings, ..SeriesBatch::default() }).await.unwrap();
+    let output = call(&bed, &["analyse", "self"]).await;
+    let said = printed(&output);
+    assert_eq!(output.status.code(), Some(1), "a leak is not a pass: {said}");
+    let leaks: Vec<&str> = said.lines().filter(|line| line.starts_with("leak ")).collect();
+    assert!(matches!(leaks[..], [memory] if memory.contains("memory") && memory.contains("here: ")), "{said}");
+    let json: serde_json::Value = serde_json::from_str(&printed(&call(&bed, &["analyse", "self", "--json"]).await)).unwrap();
+    assert!(json["trends"].as_array().unwrap().iter().any(|trend| trend["verdict"] == "leak"), "{json}");
 }

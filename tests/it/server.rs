@@ -45,6 +45,9 @@ const ROUTES: &[&str] = &[
     "/api/v1/profiles/checkout/baseline",
     "/api/v1/targets/shop/deploys",
     "/api/v1/gates",
+    "/itself",
+    "/api/v1/itself",
+    "/api/v1/runs/last/pin",
 ];
 
 fn bearer() -> String {
@@ -85,6 +88,8 @@ async fn only_a_known_token_changes_something() {
         ("DELETE", "/api/v1/runs/last"),
         ("POST", "/api/v1/runs/last/cancel"),
         ("PATCH", "/api/v1/runs/last/control"),
+        ("PUT", "/api/v1/runs/last/pin"),
+        ("DELETE", "/api/v1/runs/last/pin"),
         ("POST", "/api/v1/stop"),
         ("POST", "/api/v1/resume"),
         ("POST", "/api/v1/suites/battery/runs"),
@@ -155,6 +160,30 @@ async fn a_run_is_steered_over_the_api() {
             "resume by api token ci".to_owned(),
         ]
     );
+}
+
+#[tokio::test]
+async fn a_run_is_kept_over_the_api() {
+    let served = Served::start().await;
+    let path = format!("/api/v1/runs/{ID}/pin");
+    for (method, body, pin, asked) in [
+        ("PUT", "{}", "pinned".into(), "pinned"),
+        ("PUT", r#"{"as":"baseline"}"#, "baseline".into(), "baseline"),
+        ("DELETE", "", serde_json::Value::Null, "no longer"),
+    ] {
+        let answer = served.ask(method, &path, &bearer(), body).await;
+        assert_eq!((answer.status, &answer.json()["pin"]), (200, &pin), "{method} {body}: {answer:?}");
+        assert_eq!(answer.json()["run"], ID);
+        assert_eq!(served.asked.lock().unwrap().pop().unwrap(), format!("keep {ID} {asked}"));
+    }
+    for (path, body, status, code) in [
+        (path.as_str(), r#"{"as":"forever"}"#, 400, "bad_request"),
+        (path.as_str(), r#"{"for":"1y"}"#, 422, "bad_request"),
+        ("/api/v1/runs/nope/pin", "{}", 404, "unknown_run"),
+    ] {
+        let answer = served.ask("PUT", path, &bearer(), body).await;
+        assert_eq!((answer.status, answer.code().as_str()), (status, code), "{path} {body}");
+    }
 }
 
 #[tokio::test]

@@ -142,6 +142,7 @@ promises! {
     retention::pinned_runs_stay_until_they_are_not,
     retention::seconds_that_no_roll_up_holds_are_not_deleted,
     retention::readings_between_runs_go_by_whole_days,
+    retention::records_go_when_nothing_needs_them_any_more,
     portable::an_import_is_whole_or_not_at_all,
     portable::an_export_without_headlines_is_read,
     owners::a_process_is_enlisted_until_it_resigns,

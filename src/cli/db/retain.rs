@@ -7,7 +7,7 @@ use super::super::{ConfigArguments, Exit, Outcome, load};
 use crate::app;
 use crate::clock::{Clock, SystemClock};
 use crate::engine::upkeep;
-use crate::model::retention::{KeptRun, Removal};
+use crate::model::retention::{KeptRun, Record, Removal};
 use crate::model::units::Timestamp;
 
 #[derive(Debug, clap::Args)]
@@ -71,6 +71,15 @@ fn table(plan: &[Removal]) -> String {
                 ]);
                 continue;
             }
+            Removal::Records { record, before } => {
+                let what = match record {
+                    Record::Ticks => "instants of schedules",
+                    Record::Alerts => "changes of alerts",
+                    Record::Messages => "messages that are done",
+                };
+                readings.push(["records".into(), what.into(), String::new(), format!("before {before}"), String::new()]);
+                continue;
+            }
         };
         let at = run.started_at;
         let line = groups.entry((run.profile.clone(), what, reason.clone())).or_insert(Line { runs: 0, first: at, last: at });
@@ -115,15 +124,17 @@ mod tests {
         let series = |run| Removal::Series { run, up_to: Resolution::Second, reason: "1s is kept for 7d".into() };
         let plan = [
             Removal::Readings { resolution: Resolution::Second, before: at("2026-11-14T00:00:00Z") },
+            Removal::Records { record: Record::Messages, before: at("2026-08-23T00:00:00Z") },
             series(run("a", "2026-11-02T02:00:00Z")),
             series(run("b", "2026-11-01T02:00:00Z")),
             Removal::Run { run: run("c", "2026-01-01T02:00:00Z"), reason: "more than 5000 runs of `soak`".into() },
         ];
         insta::assert_snapshot!(table(&plan), @r"
-        PROFILE                WHAT             RUNS  STARTED                                               WHY
-        soak                   series up to 1s     2  2026-11-01T02:00:00.000Z to 2026-11-02T02:00:00.000Z  1s is kept for 7d
-        soak                   whole runs          1  2026-01-01T02:00:00.000Z to 2026-01-01T02:00:00.000Z  more than 5000 runs of `soak`
-        readings between runs  1s                     before 2026-11-14T00:00:00.000Z
+        PROFILE                WHAT                    RUNS  STARTED                                               WHY
+        soak                   series up to 1s            2  2026-11-01T02:00:00.000Z to 2026-11-02T02:00:00.000Z  1s is kept for 7d
+        soak                   whole runs                 1  2026-01-01T02:00:00.000Z to 2026-01-01T02:00:00.000Z  more than 5000 runs of `soak`
+        readings between runs  1s                            before 2026-11-14T00:00:00.000Z
+        records                messages that are done        before 2026-08-23T00:00:00.000Z
         ");
         assert_eq!(table(&[]), "nothing is too old\n");
     }

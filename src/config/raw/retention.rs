@@ -24,6 +24,18 @@ settings! {
     }
 }
 
+settings! {
+    /// How long records are kept that are neither series nor runs, counted from when they were written.
+    pub(crate) struct RawRecords titled "the records" {
+        /// What became of the instants of schedules: a time, or `forever`. Without it: `400d`. The newest of each schedule stays.
+        ticks: optional RawKeep,
+        /// Changes of alerts, with their reasons. Without it: `400d`. What belongs to an open incident stays.
+        alerts: optional RawKeep,
+        /// Messages that were sent or given up. Without it: `90d`. What belongs to an open incident stays.
+        messages: optional RawKeep,
+    }
+}
+
 /// A time, or `forever`.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct RawKeep(pub(crate) Option<Duration>);

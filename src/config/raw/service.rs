@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::retention::RawRetention;
+use super::retention::{RawRecords, RawRetention};
 use crate::registry::{ByteSize, FilePath, Secret, Spanned, WebUrl};
 use crate::{choice, settings};
 
@@ -15,6 +15,8 @@ settings! {
         data_dir: optional FilePath,
         /// How long what is kept. Profiles may have their own.
         retention: optional RawRetention,
+        /// How long records of schedules, alerts and messages are kept.
+        records: optional RawRecords,
         /// Folder for what the database does not take at present; it is written when it does. Without it: `spool` in `data_dir`.
         spool: optional FilePath,
         /// Most that is kept there: seconds of runs beyond it are lost, and counted.

@@ -6,7 +6,7 @@ use super::Resolver;
 use crate::config::raw::profile::RawProfile;
 use crate::config::raw::retention::RawRetention;
 use crate::config::raw::service::RawStorage;
-use crate::model::retention::{Policies, Policy};
+use crate::model::retention::{Policies, Policy, Records};
 use crate::registry::Named;
 
 impl Resolver<'_> {
@@ -18,7 +18,13 @@ impl Resolver<'_> {
                 own.insert(name.value.clone(), self.policy(Some(raw), default));
             }
         }
-        Policies { default, profiles: own }
+        let mut records = Records::default();
+        if let Some(raw) = storage.and_then(|storage| storage.records.as_ref()) {
+            for (keep, given) in records.0.iter_mut().zip([raw.ticks, raw.alerts, raw.messages]) {
+                *keep = given.map_or(*keep, |given| given.0);
+            }
+        }
+        Policies { default, profiles: own, records }
     }
 
     /// `base` with what `raw` gives.

@@ -14,8 +14,10 @@ use super::super::prober::Prober;
 use super::super::reload::{same_instants, say_what_needs_a_restart};
 use super::super::runner::EndRequest;
 use super::super::steer::Steer;
+use super::super::upkeep;
 use super::Daemon;
 use crate::model::control::{Action, ControlEntry, Standstill};
+use crate::model::retention::Pin;
 use crate::model::run::{EndedBy, RunId, Trigger};
 use crate::model::schedule::{Schedule, TickOutcome};
 
@@ -53,6 +55,7 @@ impl Daemon {
             Command::Pin(profile, pinned, answer) => {
                 let _ = answer.send(written(self.parts.writer.pin(profile, pinned)));
             }
+            Command::Keep(id, pin, answer) => self.keep(id, pin, answer),
             Command::Reload(answer) => {
                 let _ = answer.send(self.reload());
             }
@@ -74,6 +77,24 @@ impl Daemon {
                     Err(error @ (NotAnalysed::GoingOn(_) | NotAnalysed::Nothing(_))) => Err(Refusal::NotNow(error.to_string())),
                 },
                 Ok(None) => Err(Refusal::Unknown(format!("there is no run `{id}`"))),
+                Err(error) => Err(Refusal::NotNow(error.to_string())),
+            };
+            // Whoever asked may have gone; the deed is done all the same.
+            let _ = answer.send(outcome);
+        });
+    }
+
+    /// Keeps a stored run, or no longer, beside everything else.
+    fn keep(&mut self, id: RunId, pin: Option<Pin>, answer: oneshot::Sender<Result<(), Refusal>>) {
+        if self.chores.len() >= MOST_CHORES {
+            let _ = answer.send(Err(Refusal::NotNow("other runs are being looked at; try again in a moment".into())));
+            return;
+        }
+        let store = self.parts.store.clone();
+        self.chores.spawn(async move {
+            let outcome = match upkeep::pin(store.as_ref(), &id, pin).await {
+                Ok(true) => Ok(()),
+                Ok(false) => Err(Refusal::Unknown(format!("there is no run `{id}`"))),
                 Err(error) => Err(Refusal::NotNow(error.to_string())),
             };
             // Whoever asked may have gone; the deed is done all the same.

@@ -5,6 +5,8 @@ pub(super) mod compare;
 mod configuration;
 pub(super) mod control;
 pub(super) mod history;
+pub(super) mod itself;
+mod pins;
 pub(super) mod runs;
 mod series;
 
@@ -30,6 +32,8 @@ pub(super) fn router() -> Router<Parts> {
         .route("/runs/{id}/analyse", post(runs::analyse))
         .route("/runs/{id}/intervals", get(runs::intervals))
         .route("/runs/{id}/series", get(series::series))
+        .route("/runs/{id}/pin", get(pins::show).put(pins::keep).delete(pins::release))
+        .route("/itself", get(itself::show))
         .route("/profiles", get(configuration::profiles))
         .route("/targets", get(configuration::targets))
         .route("/schedules", get(configuration::schedules))

@@ -140,7 +140,7 @@ fn pools_of(target: &str, readings: &[Reading]) -> String {
 fn targets(status: &EngineStatus, pools: &[Reading]) -> Markup {
     html! {
         section {
-            h2 { "Targets" }
+            h2 { "Targets" a.right href="/itself" { "Plimsoll itself" } }
             @if status.setup.targets.is_empty() { p.muted { "No target is configured." } } @else {
                 div.scroll { table {
                     thead { tr { th { "Target" } th { "Environment" } th { "Pools now" } th { "Probes" } } }

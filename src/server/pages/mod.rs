@@ -4,6 +4,7 @@ pub(super) mod compare;
 pub(super) mod control;
 pub(super) mod history;
 mod home;
+pub(super) mod itself;
 mod load_line;
 mod parts;
 mod run;

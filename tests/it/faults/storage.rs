@@ -130,6 +130,45 @@ async fn a_disk_that_takes_no_more_stops_nothing_and_loses_nothing_once_there_is
     assert_recovers(daemon, &*store, &run).await;
 }
 
+/// What makes a process see mounts of its own; `None` where the kernel lets nobody here do so (a container without that right): the limit
+/// on the size of files has to do there.
+fn apart() -> Option<&'static [&'static str]> {
+    let ways: [&[&str]; 2] = [&["-m"], &["-Urm"]];
+    ways.into_iter().find(|way| {
+        let probe = Command::new("unshare").args(*way).args(["mount", "-t", "tmpfs", "tmpfs", "/mnt"]).output();
+        probe.is_ok_and(|output| output.status.success())
+    })
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_full_file_system_stops_nothing_and_loses_nothing_once_there_is_room() {
+    let Some(way) = apart() else { return };
+    let mut bed = Bed::new().await;
+    let small = bed.folder.path().join("small");
+    std::fs::create_dir(&small).unwrap();
+    bed.storage = format!("sqlite://{}/plimsoll.db", small.display());
+    let config = bed.configure(&format!("profiles:{}", profile("patient", "shop", "40s")));
+    let mut command = Command::new("unshare");
+    let script = "mount -t tmpfs -o size=16m tmpfs \"$0\" && exec \"$@\"";
+    command.args(way).args(["sh", "-c", script, small.to_str().unwrap(), env!("CARGO_BIN_EXE_plimsoll"), "serve", "--config"]).arg(config);
+    let daemon = Daemon::spawn(bed.folder.path(), &mut command).await;
+    // The daemon's file system, seen from here.
+    let inside = format!("/proc/{}/root{}", daemon.id(), small.display());
+    let store = store::open(&format!("sqlite://{inside}/plimsoll.db")).await.unwrap();
+    start_run(&daemon, "patient").await;
+    let run = run_with_seconds(&*store, 1).await;
+    let filler = format!("{inside}/filler");
+    let mut file = std::fs::File::create(&filler).unwrap();
+    for size in [1 << 16, 1 << 12, 1] {
+        while std::io::Write::write_all(&mut file, &vec![b'x'; size]).is_ok() {}
+    }
+    assert_goes_on_without_store(&daemon).await;
+    assert!(daemon.output().contains("the store does not take data; it is kept until it does"), "{}", daemon.output());
+    std::fs::remove_file(&filler).unwrap();
+    drop(file);
+    assert_recovers(daemon, &*store, &run).await;
+}
+
 /// Stops a daemon whose database takes no more; returns the run, the store and what the daemon said.
 async fn stopped_while_full(bed: &Bed) -> (RunId, std::sync::Arc<dyn Store>, String) {
     store::open(&bed.storage).await.unwrap().close().await;

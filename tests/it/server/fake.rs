@@ -473,6 +473,10 @@ fn answer(command: Command, log: &Mutex<Vec<String>>) {
                 _ => Err(Refusal::Unknown(format!("there is no suite `{suite}`"))),
             });
         }
+        Command::Keep(id, pin, answer) => {
+            log.lock().unwrap().push(format!("keep {id} {}", pin.map_or("no longer", Pin::as_str)));
+            let _ = answer.send(Ok(()));
+        }
         Command::Rerun(_, _, answer) => {
             let _ = answer.send(Ok(()));
         }

@@ -60,7 +60,7 @@ fn policies() -> Policies {
         Policy { series: [seconds, tens, minutes, None], runs: Some(one.runs as u32) }
     };
     let profiles = NIGHTLY.iter().map(|one| (one.profile.to_owned(), policy(one))).collect();
-    Policies { default: policy(&NIGHTLY[0]), profiles }
+    Policies { default: policy(&NIGHTLY[0]), profiles, ..Policies::default() }
 }
 
 impl Nightly {

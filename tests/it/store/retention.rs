@@ -3,18 +3,20 @@
 use std::time::Duration;
 
 use plimsoll::engine::upkeep::{Retained, kept_runs, retain, retention_plan};
+use plimsoll::model::alerting::{AlertState, OutboxState, Transition};
 use plimsoll::model::history::Pinned;
 use plimsoll::model::measure::Interval;
-use plimsoll::model::retention::{Pin, Policies, Policy, Removal};
+use plimsoll::model::retention::{Pin, Policies, Policy, Records, Removal};
 use plimsoll::model::rollup::Resolution;
 use plimsoll::model::run::{Run, RunStatus};
+use plimsoll::model::schedule::TickOutcome;
 use plimsoll::model::units::Timestamp;
-use plimsoll::store::{FigureQuery, ReadingFilter, SeriesBatch, Store, open};
+use plimsoll::store::{AlertChange, FigureQuery, ReadingFilter, SeriesBatch, Settlement, Store, open};
 use sqlx::migrate::Migrator;
 use sqlx::{Connection, Executor, PgConnection, SqliteConnection};
 
 use super::Bed;
-use super::samples::{at, finding, interval, reading, run};
+use super::samples::{alert, at, finding, interval, message, reading, run, tick, transition};
 use crate::servers::postgres::Postgres;
 
 const ALL: u32 = 10_000;
@@ -257,4 +259,48 @@ async fn weeks_in_which_everything_is_too_old_are_dropped_as_partitions() {
     // A week that was dropped can be written again: a clock that went backwards.
     let again = stored(&*store, "again", week(0)).await;
     assert_eq!(spans(&*store, &again).await, [130, 13, 3, 1]);
+}
+
+pub(super) async fn records_go_when_nothing_needs_them_any_more(bed: Bed) {
+    let store = &*bed.store;
+    for number in 0..3_u64 {
+        store.record_tick(&tick("nightly", day(number), TickOutcome::Missed)).await.unwrap();
+    }
+    store.record_tick(&tick("retired", day(0), TickOutcome::Missed)).await.unwrap();
+    let mut open = alert("open", AlertState::Firing);
+    open.incident = Some("open-1".into());
+    let of = |fingerprint: &str, incident: &str, number| Transition {
+        incident: Some(incident.into()),
+        ..transition(fingerprint, day(number), AlertState::Pending, AlertState::Firing)
+    };
+    let change = AlertChange {
+        instances: vec![open],
+        transitions: vec![of("open", "open-1", 0), of("open", "open-0", 0), of("gone", "gone-1", 0), of("gone", "gone-2", 2)],
+        messages: vec![
+            message("open-1", 1, "mail", day(0)),
+            message("gone-1", 1, "mail", day(0)),
+            message("gone-1", 2, "mail", day(0)),
+            message("gone-2", 1, "mail", day(2)),
+        ],
+        ..AlertChange::default()
+    };
+    store.commit_alerts(&change).await.unwrap();
+    for id in ["open-1-1-mail", "gone-1-1-mail", "gone-2-1-mail"] {
+        let (id, state, detail) = (id.to_owned(), OutboxState::Sent, String::new());
+        store.settle_message(&Settlement { id, state, not_before: day(0), at: day(0), detail }).await.unwrap();
+    }
+    let records = Records([Some(Duration::from_secs(DAY)); 3]);
+    let policies = Policies { records, ..Policies::default() };
+    let now = day(2).plus(Duration::from_secs(3_600));
+    assert_eq!(round(store, &Policies::default(), now).await.rows, 0, "by default they stay for months");
+    assert_eq!(round(store, &policies, now).await.rows, 2 + 2 + 1);
+    let ticks: Vec<_> = store.ticks(None, 10).await.unwrap().into_iter().map(|tick| (tick.schedule, tick.due)).collect();
+    assert_eq!(ticks, [("nightly".into(), day(2)), ("retired".into(), day(0))], "the newest of each says what was missed since");
+    let mut incidents: Vec<_> = store.transitions(None, 10).await.unwrap().into_iter().filter_map(|one| one.incident).collect();
+    incidents.sort();
+    assert_eq!(incidents, ["gone-2", "open-1"]);
+    let mut messages: Vec<_> = store.messages(None, 10).await.unwrap().into_iter().map(|message| message.id).collect();
+    messages.sort();
+    assert_eq!(messages, ["gone-1-2-mail", "gone-2-1-mail", "open-1-1-mail"], "what waits stays, and what belongs to an open incident");
+    assert_eq!(round(store, &policies, now).await.rows, 0);
 }
