@@ -205,6 +205,169 @@ const READINGS: &[(&str, Definition)] = &[
         shown("plimsoll_target_process_fds_utilization_ratio", PROCESS, "Open file descriptors of the process of their limit."),
     ),
     ("process_threads", shown("plimsoll_target_process_threads", PROCESS, "Threads of the process.")),
+    (
+        "pool_utilization_worst",
+        shown("plimsoll_pool_utilization_worst_ratio", POOL, "Of several replicas: utilization of the fullest pool."),
+    ),
+    ("pool_wait_longest", shown("plimsoll_pool_wait_longest_seconds", POOL, "Longest wait for a connection of those that wait now.")),
+    (
+        "pg_connections",
+        shown(
+            "plimsoll_pg_connections",
+            &["target", "probe", "state"],
+            "PostgreSQL: client sessions by what they do (`state`), the probe's own not counted.",
+        ),
+    ),
+    (
+        "pg_clients",
+        shown(
+            "plimsoll_pg_client_connections",
+            &["target", "probe", "database", "user", "application"],
+            "PostgreSQL: sessions of the clients that have most of them.",
+        ),
+    ),
+    (
+        "pg_oldest_transaction",
+        shown("plimsoll_pg_oldest_transaction_seconds", PROCESS, "PostgreSQL: age of the oldest open transaction of a client."),
+    ),
+    ("pg_lock_waiting", shown("plimsoll_pg_lock_waiting_sessions", PROCESS, "PostgreSQL: sessions that wait for a lock.")),
+    (
+        "pg_lock_wait",
+        shown("plimsoll_pg_lock_wait_longest_seconds", PROCESS, "PostgreSQL: longest wait for a lock of those that wait now."),
+    ),
+    (
+        "pg_blocked",
+        shown(
+            "plimsoll_pg_blocked_sessions",
+            &["target", "probe", "user", "application"],
+            "PostgreSQL: sessions, of the ten that wait longest, that a client (`user`, `application`) holds up.",
+        ),
+    ),
+    ("pg_commits", shown("plimsoll_pg_commits_per_second", PROCESS, "PostgreSQL: transactions committed in the database, per second.")),
+    ("pg_rollbacks", shown("plimsoll_pg_rollbacks_per_second", PROCESS, "PostgreSQL: transactions rolled back, per second.")),
+    ("pg_rows_read", shown("plimsoll_pg_rows_read_per_second", PROCESS, "PostgreSQL: rows that scans went through, per second.")),
+    (
+        "pg_rows_written",
+        shown("plimsoll_pg_rows_written_per_second", PROCESS, "PostgreSQL: rows inserted, updated and deleted, per second."),
+    ),
+    ("pg_blocks_read", shown("plimsoll_pg_blocks_read_per_second", PROCESS, "PostgreSQL: blocks that were not in its cache, per second.")),
+    (
+        "pg_cache_hits",
+        shown("plimsoll_pg_cache_hits_ratio", PROCESS, "PostgreSQL: share of blocks found in its cache since the former reading."),
+    ),
+    (
+        "pg_temp_written",
+        shown("plimsoll_pg_temp_written_bytes_per_second", PROCESS, "PostgreSQL: temporary files written, bytes per second."),
+    ),
+    ("pg_deadlocks", shown("plimsoll_pg_deadlocks_per_second", PROCESS, "PostgreSQL: deadlocks, per second.")),
+    (
+        "pg_sessions_lost",
+        shown(
+            "plimsoll_pg_sessions_lost_per_second",
+            PROCESS,
+            "PostgreSQL: sessions that were abandoned, killed or ended by an error, per second (from 14).",
+        ),
+    ),
+    (
+        "pg_wal_written",
+        shown("plimsoll_pg_wal_written_bytes_per_second", PROCESS, "PostgreSQL: write-ahead log, bytes per second (from 14)."),
+    ),
+    (
+        "pg_checkpoints",
+        shown(
+            "plimsoll_pg_checkpoints_per_second",
+            &["target", "probe", "kind"],
+            "PostgreSQL: checkpoints, `timed` and `requested`, per second.",
+        ),
+    ),
+    (
+        "pg_checkpoint_blocks",
+        shown("plimsoll_pg_checkpoint_blocks_per_second", PROCESS, "PostgreSQL: blocks written by checkpoints, per second."),
+    ),
+    ("pgbouncer_queries", shown("plimsoll_pgbouncer_queries_per_second", POOL, "PgBouncer: queries, per second (`pool` is the database).")),
+    (
+        "pgbouncer_transactions",
+        shown("plimsoll_pgbouncer_transactions_per_second", POOL, "PgBouncer: transactions, per second (`pool` is the database)."),
+    ),
+    (
+        "pgbouncer_query_time",
+        shown(
+            "plimsoll_pgbouncer_query_seconds",
+            POOL,
+            "PgBouncer: mean time of a query since the former reading (`pool` is the database).",
+        ),
+    ),
+    ("mysql_running", shown("plimsoll_mysql_running_threads", PROCESS, "MySQL: sessions that execute something now.")),
+    ("mysql_queries", shown("plimsoll_mysql_queries_per_second", PROCESS, "MySQL: statements, per second.")),
+    (
+        "mysql_slow_queries",
+        shown("plimsoll_mysql_slow_queries_per_second", PROCESS, "MySQL: statements slower than `long_query_time`, per second."),
+    ),
+    ("mysql_rows_read", shown("plimsoll_mysql_rows_read_per_second", PROCESS, "MySQL: rows read by InnoDB, per second.")),
+    (
+        "mysql_cache_hits",
+        shown(
+            "plimsoll_mysql_cache_hits_ratio",
+            PROCESS,
+            "MySQL: share of InnoDB's page reads that found the page in memory since the former reading.",
+        ),
+    ),
+    ("mysql_disk_tables", shown("plimsoll_mysql_disk_tables_per_second", PROCESS, "MySQL: temporary tables on disk, per second.")),
+    ("mysql_lock_waiting", shown("plimsoll_mysql_lock_waiting_sessions", PROCESS, "MySQL: sessions that wait for a row lock of InnoDB.")),
+    ("mysql_lock_waits", shown("plimsoll_mysql_lock_waits_per_second", PROCESS, "MySQL: waits for row locks that began, per second.")),
+    (
+        "mysql_oldest_transaction",
+        shown("plimsoll_mysql_oldest_transaction_seconds", PROCESS, "MySQL: age of the oldest open InnoDB transaction."),
+    ),
+    (
+        "mysql_aborted",
+        shown(
+            "plimsoll_mysql_aborted_per_second",
+            &["target", "probe", "kind"],
+            "MySQL: sessions that broke off (`clients`) and connections that failed (`connects`), per second.",
+        ),
+    ),
+    ("redis_blocked", shown("plimsoll_redis_blocked_clients", PROCESS, "Redis: clients that wait in a blocking command.")),
+    ("redis_commands", shown("plimsoll_redis_commands_per_second", PROCESS, "Redis: commands, per second.")),
+    ("redis_memory", shown("plimsoll_redis_used_memory_bytes", PROCESS, "Redis: memory of its data.")),
+    (
+        "redis_memory_ratio",
+        shown("plimsoll_redis_memory_utilization_ratio", PROCESS, "Redis: memory of its data of `maxmemory`; absent without such a limit."),
+    ),
+    ("redis_evictions", shown("plimsoll_redis_evictions_per_second", PROCESS, "Redis: keys thrown out for want of memory, per second.")),
+    ("redis_hits", shown("plimsoll_redis_hits_ratio", PROCESS, "Redis: share of look-ups that found their key since the former reading.")),
+    ("redis_slow_commands", shown("plimsoll_redis_slow_commands", PROCESS, "Redis: entries of its log of slow commands.")),
+    ("cgroup_cpu", shown("plimsoll_cgroup_cpu_cores", PROCESS, "CPU of the group of processes; 100 % is one core.")),
+    (
+        "cgroup_cpu_utilization",
+        shown("plimsoll_cgroup_cpu_utilization_ratio", PROCESS, "CPU of the group of its limit; absent without a limit."),
+    ),
+    (
+        "cgroup_throttled",
+        shown("plimsoll_cgroup_throttled_ratio", PROCESS, "Share of scheduling periods in which the group was held back by its CPU limit."),
+    ),
+    ("cgroup_memory", shown("plimsoll_cgroup_memory_bytes", PROCESS, "Memory of the group, file cache included.")),
+    (
+        "cgroup_memory_ratio",
+        shown("plimsoll_cgroup_memory_utilization_ratio", PROCESS, "Memory of the group of its limit; absent without a limit."),
+    ),
+    (
+        "cgroup_memory_events",
+        shown(
+            "plimsoll_cgroup_memory_events_per_second",
+            &["target", "probe", "event"],
+            "Times the group met a memory limit (`event`: `high`, `max`, `oom`, `oom_kill`), per second.",
+        ),
+    ),
+    (
+        "cgroup_pressure",
+        shown(
+            "plimsoll_cgroup_pressure_ratio",
+            &["target", "probe", "resource", "kind"],
+            "Share of time in which `some` or all (`full`) tasks of the group waited for a `resource`: cpu, memory, io.",
+        ),
+    ),
+    ("probe_time", shown("plimsoll_probe_reading_seconds", PROCESS, "How long the reading took: what the probe costs the target at most.")),
     ("custom", shown("plimsoll_target_custom", &["target", "probe", "name"], "A number from a selector of your own.")),
 ];
 

@@ -2,11 +2,23 @@
 //! A new probe: one file, its `mod` line, one line in `KINDS`, an example, a test on a captured page or a real server.
 //! A number that could not be read is absent or an error, never 0. A probe never holds more than one connection.
 
+pub mod address;
+pub mod command;
 pub mod exposition;
+pub mod fetch;
+pub mod http_json;
+pub mod mysql;
+mod one_connection;
+pub mod pgbouncer;
 pub mod pools;
+pub mod postgres;
 pub mod presets;
 pub mod process;
 pub mod prometheus;
+pub mod promql;
+mod rates;
+pub mod redis;
+mod replicas;
 pub mod selector;
 pub mod version;
 
@@ -22,7 +34,17 @@ use crate::model::units::trim_decimal;
 use crate::registry::Kind;
 
 /// Every kind of probe, in the order of the reference.
-pub static KINDS: &[Kind<dyn ProbeSettings>] = &[prometheus::KIND, process::KIND];
+pub static KINDS: &[Kind<dyn ProbeSettings>] = &[
+    prometheus::KIND,
+    promql::KIND,
+    postgres::KIND,
+    pgbouncer::KIND,
+    mysql::KIND,
+    redis::KIND,
+    process::KIND,
+    http_json::KIND,
+    command::KIND,
+];
 
 /// Why a reading failed.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]

@@ -2,28 +2,28 @@
 //! Never follows more than the page it was given, never reads more than `max_size`; a page without what was asked for is an error, not zeros.
 //! Presets, selectors and definitions: docs/probes.md.
 
-use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use http::header::{ACCEPT, AUTHORIZATION, HeaderMap, HeaderName, HeaderValue};
-use serde_json::{Value as Json, json};
+use futures_util::future::join_all;
+use http::header::{ACCEPT, HeaderValue};
 use tokio::time::Instant;
 
 use super::exposition::Page;
+use super::fetch::{Fetch, Headers, PageUrl};
 use super::pools::{Pool, PoolReader, increase};
 use super::selector::Selector;
-use super::{Probe, ProbeError, ProbeParts, ProbeSettings};
+use super::{Probe, ProbeError, ProbeParts, ProbeSettings, replicas};
 use crate::model::series::Point;
-use crate::registry::{ByteSize, Context, Decode, Kind, Named, Node, Secret, WebUrl};
+use crate::registry::{ByteSize, Context, Decode, Kind, Named, Node, Secret};
 use crate::settings;
 
 /// The line of this kind in the table of probes.
 pub(super) const KIND: Kind<dyn ProbeSettings> = Kind {
     name: "prometheus",
     summary: "Scrapes a Prometheus metrics page: connection pools by preset or selector, the process, numbers of your own.",
-    decode: |node, cx| PrometheusSettings::decode(node, cx).map(|settings| Arc::new(settings) as Arc<dyn ProbeSettings>),
+    decode: |node, cx| checked(node, cx).map(|settings| Arc::new(settings) as Arc<dyn ProbeSettings>),
     keys: PrometheusSettings::keys,
 };
 
@@ -31,7 +31,9 @@ settings! {
     /// Scrapes a Prometheus metrics page.
     pub struct PrometheusSettings titled "the probe" {
         /// Address of the page.
-        url: required PageUrl,
+        url: optional PageUrl,
+        /// Instead of `url`: the addresses of several replicas, whose figures become one (sums, and the worst).
+        urls: optional Vec<PageUrl>,
         /// Time for the whole answer.
         timeout: default Duration = Duration::from_secs(2),
         /// Pools to read. When not given, every preset whose figures are on the page.
@@ -49,102 +51,58 @@ settings! {
     }
 }
 
-/// The address of a page. Shown without user, password and query.
-#[derive(Clone, PartialEq, Eq)]
-pub struct PageUrl(url::Url);
-
-impl PageUrl {
-    /// Wraps an address.
-    pub fn new(url: url::Url) -> Self {
-        Self(url)
-    }
-}
-
-impl fmt::Display for PageUrl {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let mut shown = self.0.clone();
-        shown.set_query(None);
-        shown.set_fragment(None);
-        // Both fail for addresses without a host only; those were refused when the configuration was read.
-        let _ = shown.set_username("");
-        let _ = shown.set_password(None);
-        f.write_str(shown.as_str())
-    }
-}
-
-impl fmt::Debug for PageUrl {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{:?}", self.to_string())
-    }
-}
-
-impl Decode for PageUrl {
-    fn decode(node: &Node, cx: &mut Context<'_>) -> Option<Self> {
-        WebUrl::decode(node, cx).map(|url| Self(url.0))
-    }
-    fn schema() -> Json {
-        WebUrl::schema()
-    }
-}
-
-/// Headers of a request; their values are treated as secrets.
-#[derive(Debug, Clone, Default, PartialEq)]
-pub struct Headers(HeaderMap);
-
-impl Decode for Headers {
-    fn decode(node: &Node, cx: &mut Context<'_>) -> Option<Self> {
-        let named = Named::<Secret>::decode(node, cx)?;
-        let mut headers = HeaderMap::new();
-        for (name, value) in named.iter() {
-            match (HeaderName::from_bytes(name.value.as_bytes()), HeaderValue::from_str(value.expose())) {
-                (Ok(key), Ok(mut value)) => {
-                    value.set_sensitive(true);
-                    headers.append(key, value);
-                }
-                _ => cx.diagnostics.push(
-                    "bad-header",
-                    name.span,
-                    format!("`{}` is not a header that can be sent", name.value),
-                    "a header's name has letters, digits and `-`; its value has no line breaks",
-                ),
-            }
+/// The settings, with one page or several replicas.
+fn checked(node: &Node, cx: &mut Context<'_>) -> Option<PrometheusSettings> {
+    let settings = PrometheusSettings::decode(node, cx)?;
+    let (code, message, hint) = match (&settings.url, settings.urls.as_deref()) {
+        (Some(_), None) | (None, Some([_, ..])) => return Some(settings),
+        (Some(_), Some(_)) => ("conflicting-keys", "both `url` and `urls` are given", "keep one of them"),
+        // What was given and could not be read has been reported already.
+        (None, None) if node.get("url").is_some() || node.get("urls").is_some() => return None,
+        (None, None | Some([])) => {
+            ("missing-key", "the probe lacks the key `url`", "add `url: http://host:port/metrics`, or `urls:` with those of replicas")
         }
-        Some(Self(headers))
-    }
-    fn schema() -> Json {
-        json!({"type": "object", "additionalProperties": Secret::schema()})
+    };
+    cx.diagnostics.push(code, node.span, message, hint);
+    None
+}
+
+impl PrometheusSettings {
+    fn pages(&self) -> impl Iterator<Item = &PageUrl> {
+        self.url.iter().chain(self.urls.iter().flatten())
     }
 }
 
 impl ProbeSettings for PrometheusSettings {
     fn open(&self, parts: &ProbeParts) -> Box<dyn Probe> {
-        let mut headers = self.headers.0.clone();
+        let mut headers = self.headers.with_bearer(self.bearer.as_ref());
         let formats = "text/plain;version=0.0.4, application/openmetrics-text;version=1.0.0;q=0.5, */*;q=0.1";
         headers.entry(ACCEPT).or_insert(HeaderValue::from_static(formats));
-        if let Some(token) = &self.bearer
-            && let Ok(mut value) = HeaderValue::from_str(&format!("Bearer {}", token.expose()))
-        {
-            value.set_sensitive(true);
-            headers.insert(AUTHORIZATION, value);
-        }
-        Box::new(PrometheusProbe {
-            http: parts.http.clone(),
-            headers,
+        let fetch = Fetch { http: parts.http.clone(), headers, timeout: self.timeout, max_size: self.max_size };
+        let replica = |url: &PageUrl| Replica {
+            url: url.clone(),
+            fetch: fetch.clone(),
             settings: self.clone(),
             pools: PoolReader::new(self.pools.clone()),
             cpu: None,
-        })
+        };
+        Box::new(PrometheusProbe { replicas: self.pages().map(replica).collect() })
     }
 
     fn describe(&self) -> String {
-        self.url.to_string()
+        self.pages().map(ToString::to_string).collect::<Vec<_>>().join(", ")
     }
 }
 
 /// An open probe.
 struct PrometheusProbe {
-    http: reqwest::Client,
-    headers: HeaderMap,
+    replicas: Vec<Replica>,
+}
+
+/// One page and what is remembered of it.
+struct Replica {
+    url: PageUrl,
+    fetch: Fetch,
     settings: PrometheusSettings,
     pools: PoolReader,
     /// CPU seconds at the former reading.
@@ -154,42 +112,25 @@ struct PrometheusProbe {
 #[async_trait]
 impl Probe for PrometheusProbe {
     async fn read(&mut self) -> Result<Vec<Point>, ProbeError> {
-        let limit = self.settings.timeout;
-        let text = match tokio::time::timeout(limit, self.fetch()).await {
-            Ok(text) => text?,
-            Err(_) => {
-                let detail = format!("{} did not answer within {}", self.settings.url, crate::model::units::format_duration(limit));
-                return Err(ProbeError { reason: "timeout", detail });
-            }
-        };
-        self.points(&text, Instant::now())
+        let readings = join_all(self.replicas.iter_mut().map(Replica::read)).await;
+        // A sum without one of the replicas would be wrong: the first that fails is why there is none.
+        let mut readings = readings.into_iter().collect::<Result<Vec<_>, _>>()?;
+        Ok(match readings.len() {
+            1 => readings.pop().unwrap_or_default(),
+            _ => replicas::combine(&readings),
+        })
     }
 }
 
-impl PrometheusProbe {
-    /// The text of the page.
-    async fn fetch(&self) -> Result<String, ProbeError> {
-        let url = &self.settings.url;
-        let request = self.http.get(url.0.clone()).headers(self.headers.clone());
-        let mut answer = request.send().await.map_err(|error| network(url, error))?;
-        if answer.status() != reqwest::StatusCode::OK {
-            return Err(ProbeError { reason: "status", detail: format!("{url} answered {}", answer.status()) });
-        }
-        let most = usize::try_from(self.settings.max_size.0).unwrap_or(usize::MAX);
-        let mut body = Vec::new();
-        while let Some(chunk) = answer.chunk().await.map_err(|error| network(url, error))? {
-            if body.len() + chunk.len() > most {
-                let size = crate::model::units::format_bytes(self.settings.max_size.0 as f64);
-                return Err(ProbeError { reason: "parse", detail: format!("{url} answered more than {size} (`max_size`)") });
-            }
-            body.extend_from_slice(&chunk);
-        }
-        String::from_utf8(body).map_err(|_| ProbeError { reason: "parse", detail: format!("{url} did not answer with UTF-8 text") })
+impl Replica {
+    async fn read(&mut self) -> Result<Vec<Point>, ProbeError> {
+        let text = self.fetch.text(&self.url).await?;
+        self.points(&text, Instant::now())
     }
 
     /// The figures of a page that was read at `at`.
     fn points(&mut self, text: &str, at: Instant) -> Result<Vec<Point>, ProbeError> {
-        let url = &self.settings.url;
+        let url = &self.url;
         let page =
             Page::parse(text).map_err(|error| ProbeError { reason: "parse", detail: format!("{url} is not a metrics page: {error}") })?;
         let reading = self.pools.read(&page, at)?;
@@ -216,25 +157,6 @@ impl PrometheusProbe {
         }
         Ok(points)
     }
-}
-
-/// What went wrong on the way, without the address that reqwest would print (it may hold secrets).
-fn network(url: &PageUrl, error: reqwest::Error) -> ProbeError {
-    let reason = if error.is_timeout() {
-        "timeout"
-    } else if error.is_decode() {
-        "parse"
-    } else {
-        "connect"
-    };
-    let error = error.without_url();
-    let mut detail = format!("{url}: {error}");
-    let mut source = std::error::Error::source(&error);
-    while let Some(cause) = source {
-        detail.push_str(&format!(": {cause}"));
-        source = cause.source();
-    }
-    ProbeError { reason, detail }
 }
 
 /// The figures of the process behind the page, by the names of the official client libraries, of Micrometer and of the JVM and Go runtimes.

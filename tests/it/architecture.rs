@@ -36,7 +36,7 @@ const LAYERS: &[(&str, u8)] = &[
 
 /// Outside crates that only some places may name: files whose path begins so.
 const OUTSIDE: &[(&str, &[&str])] = &[
-    ("sqlx", &["src/store/", "src/demo/", "src/probe/postgres"]),
+    ("sqlx", &["src/store/", "src/demo/", "src/probe/postgres", "src/probe/pgbouncer", "src/probe/mysql"]),
     ("lettre", &["src/notify/email"]),
     ("axum", &["src/server/", "src/demo/"]),
     ("tokio_cron_scheduler", &["src/engine/scheduler.rs"]),

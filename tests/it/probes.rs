@@ -1,6 +1,8 @@
 //! Probes against real pages: captured ones served over HTTP, the demo target with its pool exhausted, and processes of this machine.
 #![expect(clippy::unwrap_used, reason = "a helper that fails is a test that failed")]
 
+mod postgres;
+
 use std::collections::BTreeMap;
 use std::process::Command;
 use std::sync::{Arc, Mutex};
@@ -61,6 +63,19 @@ fn figures(points: &[Point]) -> BTreeMap<String, f64> {
 fn is(figures: &BTreeMap<String, f64>, name: &str, expected: f64) {
     let value = figures.get(name).unwrap_or_else(|| panic!("no {name} in {figures:?}"));
     assert!((value - expected).abs() < 1e-9, "{name} is {value}, not {expected}");
+}
+
+/// Reads until there is a reading: servers that just started or came back need a moment.
+async fn until_read(probe: &mut dyn Probe) -> Vec<Point> {
+    let mut last = None;
+    for _ in 0..600 {
+        match probe.read().await {
+            Ok(points) => return points,
+            Err(error) => last = Some(error),
+        }
+        sleep(Duration::from_millis(100)).await;
+    }
+    panic!("no reading: {last:?}");
 }
 
 /// A server of one page, which can be changed.

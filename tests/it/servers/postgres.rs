@@ -17,11 +17,13 @@ use std::time::Duration;
 use sqlx::{Connection, Executor, PgConnection};
 use tokio::sync::OnceCell;
 
-/// Stops the server when stdin closes, and removes its folder unless a file `keep` is in it. `$1` binary, `$2` folder, `$3` port.
+/// Stops the server when stdin closes, and removes its folder unless a file `keep` is in it. `$1` binary, `$2` folder, `$3` port,
+/// `$4` further options; the server's process id is in the file `pid`.
 const WATCHDOG: &str = r#"
 "$1" -D "$2/data" -p "$3" -c listen_addresses=127.0.0.1 -c unix_socket_directories= -c fsync=off -c full_page_writes=off \
-    -c max_connections=200 -c logging_collector=off >>"$2/log" 2>&1 &
+    -c max_connections=200 -c logging_collector=off $4 >>"$2/log" 2>&1 &
 server=$!
+echo $server >"$2/pid"
 cat >/dev/null
 kill -INT $server 2>/dev/null
 wait $server
@@ -37,6 +39,7 @@ static DATABASES: AtomicU32 = AtomicU32::new(0);
 pub(crate) struct Postgres {
     folder: PathBuf,
     port: u16,
+    options: String,
     server: Mutex<Option<Child>>,
 }
 
@@ -56,9 +59,14 @@ impl Postgres {
 
     /// A cluster of one's own.
     pub(crate) async fn private() -> Self {
+        Self::with("").await
+    }
+
+    /// A cluster of one's own with further options: `-c max_connections=20`.
+    pub(crate) async fn with(options: &str) -> Self {
         let folder = initialised();
         for _ in 0..5 {
-            let cluster = Self { folder: folder.clone(), port: free_port(), server: Mutex::new(None) };
+            let cluster = Self { folder: folder.clone(), port: free_port(), options: options.into(), server: Mutex::new(None) };
             if cluster.started().await {
                 cluster.admin(&format!("CREATE ROLE plimsoll LOGIN PASSWORD '{}'", Self::PASSWORD)).await;
                 return cluster;
@@ -72,6 +80,12 @@ impl Postgres {
     /// Port on 127.0.0.1.
     pub(crate) fn port(&self) -> u16 {
         self.port
+    }
+
+    /// Process id of the server (postmaster).
+    pub(crate) fn pid(&self) -> u32 {
+        let text = fs::read_to_string(self.folder.join("pid")).expect("the server's process id");
+        text.trim().parse().expect("a number")
     }
 
     /// URL of a database of this cluster for the role `plimsoll`.
@@ -124,7 +138,7 @@ impl Postgres {
     async fn started(&self) -> bool {
         let _ = fs::remove_file(self.folder.join("log"));
         let mut command = unprivileged("sh");
-        command.args(["-c", WATCHDOG, "sh"]).arg(binary("postgres")).arg(&self.folder).arg(self.port.to_string());
+        command.args(["-c", WATCHDOG, "sh"]).arg(binary("postgres")).arg(&self.folder).arg(self.port.to_string()).arg(&self.options);
         // A group of its own, so that Ctrl-C ends only us, and the watchdog then ends the server.
         command.stdin(Stdio::piped()).stdout(Stdio::null()).stderr(Stdio::null()).current_dir("/").process_group(0);
         *self.server.lock().expect("not poisoned") = Some(command.spawn().expect("start PostgreSQL"));
