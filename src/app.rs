@@ -302,7 +302,7 @@ fn spawn_own(
         name: hostname(),
         duty: wiring.duty.clone(),
     };
-    let probe = ProcessSettings::Pid(i32::try_from(std::process::id()).unwrap_or(i32::MAX)).open(&wiring.probe);
+    let probe = ProcessSettings::of_pid(i32::try_from(std::process::id()).unwrap_or(i32::MAX)).open(&wiring.probe);
     let stop = stop.clone();
     tasks.tail.spawn(async move {
         own::run(parts, probe, stop).await;

@@ -10,6 +10,7 @@ mod exit;
 mod healthcheck;
 mod history;
 mod logging;
+mod probe;
 mod run;
 mod runs;
 mod serve;
@@ -101,6 +102,13 @@ Exit codes: 0 done, 1 refused or no answer";
   plimsoll check /etc/plimsoll             a folder of files is one configuration
 
 Exit codes: 0 valid, 104 invalid";
+    pub(super) const PROBE: &str = "Examples:
+  plimsoll probe detect http://shop.internal:8080/metrics
+  plimsoll probe detect postgres://plimsoll:…@db:5432/shop
+  plimsoll probe test shop --config /etc/plimsoll
+  plimsoll probe test shop --probe database
+
+Exit codes: 0 everything was read, 1 not, 104 configuration invalid";
     pub(super) const RUNS: &str = "Examples:
   plimsoll runs --limit 5
   plimsoll runs --profile surge --verdict fail
@@ -199,6 +207,9 @@ enum Command {
     /// Let load start again after `stop --all --hold`
     #[command(after_help = examples::RESUME)]
     Resume(control::ServerArguments),
+    /// Try probes: what is on a page or server, and one reading of each probe of a target
+    #[command(after_help = examples::PROBE)]
+    Probe(probe::ProbeArguments),
     /// List runs
     #[command(after_help = examples::RUNS)]
     Runs(runs::RunsArguments),
@@ -295,6 +306,7 @@ async fn dispatch(command: Command) -> Outcome {
         Command::Control(arguments) => control::control(arguments).await,
         Command::Stop(arguments) => control::stop(arguments).await,
         Command::Resume(arguments) => control::resume(arguments).await,
+        Command::Probe(arguments) => probe::probe(arguments).await,
         Command::Runs(arguments) => runs::runs(arguments).await,
         Command::Show(arguments) => runs::show(arguments).await,
         Command::Analyse(arguments) => analyse::analyse(arguments).await,

@@ -28,6 +28,7 @@ pub const CODES: &[(&str, &str)] = &[
     ("bad-threshold", "not a threshold, guard or rule"),
     ("bad-token", "a token that is empty, or no SHA-256"),
     ("bad-url", "not an address that can be used"),
+    ("commands-not-allowed", "a program that would be run, without `allow_commands: true`"),
     ("conflicting-keys", "keys that exclude each other"),
     ("cron-bad", "not a cron expression"),
     ("cron-never-fires", "a cron expression that no date satisfies"),

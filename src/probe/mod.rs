@@ -3,7 +3,9 @@
 //! A number that could not be read is absent or an error, never 0. A probe never holds more than one connection.
 
 pub mod address;
+pub mod cgroup;
 pub mod command;
+pub mod detect;
 pub mod exposition;
 pub mod fetch;
 pub mod http_json;
@@ -42,6 +44,7 @@ pub static KINDS: &[Kind<dyn ProbeSettings>] = &[
     mysql::KIND,
     redis::KIND,
     process::KIND,
+    cgroup::KIND,
     http_json::KIND,
     command::KIND,
 ];

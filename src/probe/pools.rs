@@ -84,7 +84,7 @@ pub struct Pool {
 
 impl Pool {
     /// A preset as it stands in the table.
-    fn from_preset(preset: &'static Preset) -> Option<Self> {
+    pub(super) fn from_preset(preset: &'static Preset) -> Option<Self> {
         let selector = |text: &str| Selector::parse(text).ok();
         let limit = match preset.limit_label {
             "" => selector(preset.limit).map(Limit::Selector),
@@ -108,7 +108,7 @@ impl Pool {
     }
 
     /// Whether the page has it.
-    fn is_on(&self, page: &Page<'_>) -> bool {
+    pub(super) fn is_on(&self, page: &Page<'_>) -> bool {
         self.in_use.is_on(page)
     }
 

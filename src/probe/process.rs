@@ -1,6 +1,8 @@
-//! Probe `process`: memory, CPU, descriptors and threads of a process of this machine, found by pid, name or listening port.
-//! Looked up again when the process is gone, so that a restart is survived. Reads `/proc`, never signals or traces. Meaning: docs/probes.md.
+//! Probe `process`: memory, CPU, descriptors and threads of a process of this machine and its children, found by pid, name, listening
+//! port or systemd unit. Looked up again when the process is gone, so that a restart is survived. Reads `/proc`, never signals or traces.
+//! Meaning: docs/probes.md.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 use std::sync::Arc;
 
@@ -18,13 +20,13 @@ use crate::settings;
 /// The line of this kind in the table of probes.
 pub(super) const KIND: Kind<dyn ProbeSettings> = Kind {
     name: "process",
-    summary: "Reads memory, CPU, descriptors and threads of a process of this machine, by pid, name or listening port.",
+    summary: "Reads memory, CPU, descriptors and threads of a process of this machine and its children, by pid, name, listening port or systemd unit.",
     decode: |node, cx| ProcessSettings::decode(node, cx).map(|settings| Arc::new(settings) as Arc<dyn ProbeSettings>),
     keys: ProcessSettings::keys,
 };
 
 settings! {
-    /// Reads a process of this machine. Give one of the keys.
+    /// Reads a process of this machine. Give one of `pid`, `name`, `port`, `unit`.
     struct ProcessKeys titled "the probe" {
         /// Number of the process.
         pid: optional u32,
@@ -32,18 +34,31 @@ settings! {
         name: optional String,
         /// TCP port that the process listens on.
         port: optional u16,
+        /// Unit of systemd: `shop.service`; all its processes are read.
+        unit: optional String,
+        /// Add up the process and all its children.
+        children: default bool = true,
     }
+}
+
+/// Which processes are read.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ProcessSettings {
+    find: Find,
+    children: bool,
 }
 
 /// How the process is found.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum ProcessSettings {
+enum Find {
     /// By number.
     Pid(i32),
     /// By the name of its program.
     Name(String),
     /// By the TCP port it listens on.
     Port(u16),
+    /// By the systemd unit it belongs to.
+    Unit(String),
 }
 
 impl ProcessSettings {
@@ -51,46 +66,64 @@ impl ProcessSettings {
     pub fn keys() -> Vec<KeyDoc> {
         ProcessKeys::keys()
     }
+
+    /// One process without its children.
+    pub fn of_pid(pid: i32) -> Self {
+        Self { find: Find::Pid(pid), children: false }
+    }
+}
+
+/// A process number as it is written.
+pub(super) fn checked_pid(pid: u32, node: &Node, cx: &mut Context<'_>) -> Option<i32> {
+    let checked = i32::try_from(pid).ok();
+    if checked.is_none() {
+        let message = format!("{pid} is not the number of a process");
+        cx.diagnostics.push("out-of-range", node.span, message, "at most 2147483647");
+    }
+    checked
+}
+
+/// The one thing of several that is given; none or more than one is reported.
+pub(super) fn only_one<T>(mut found: Vec<T>, keys: &[&str], node: &Node, cx: &mut Context<'_>) -> Option<T> {
+    let listed = || match keys {
+        [most @ .., last] => format!("`{}` or `{last}`", most.join("`, `")),
+        [] => String::new(),
+    };
+    match found.len() {
+        1 => found.pop(),
+        // A key that was given but could not be read has been reported already.
+        0 if keys.iter().any(|key| node.get(key).is_some()) => None,
+        0 => {
+            cx.diagnostics.push("missing-key", node.span, format!("the probe lacks the key {}", listed()), "add one of them");
+            None
+        }
+        _ => {
+            cx.diagnostics.push("conflicting-keys", node.span, format!("more than one of {} is given", listed()), "keep one of them");
+            None
+        }
+    }
 }
 
 impl Decode for ProcessSettings {
     fn decode(node: &Node, cx: &mut Context<'_>) -> Option<Self> {
         let keys = ProcessKeys::decode(node, cx)?;
         let mut found = Vec::new();
-        if let Some(pid) = keys.pid {
-            match i32::try_from(pid) {
-                Ok(pid) => found.push(Self::Pid(pid)),
-                Err(_) => {
-                    let message = format!("{pid} is not the number of a process");
-                    cx.diagnostics.push("out-of-range", node.span, message, "at most 2147483647");
-                }
-            }
-        }
-        found.extend(keys.name.map(Self::Name));
-        found.extend(keys.port.map(Self::Port));
-        match found.len() {
-            1 => found.pop(),
-            // A key that was given but could not be read has been reported already.
-            0 if ["pid", "name", "port"].iter().any(|key| node.get(key).is_some()) => None,
-            0 => {
-                cx.diagnostics.push("missing-key", node.span, "the probe lacks the key `pid`, `name` or `port`", "add one of them");
-                None
-            }
-            _ => {
-                cx.diagnostics.push(
-                    "conflicting-keys",
-                    node.span,
-                    "more than one of `pid`, `name` and `port` is given",
-                    "keep one of them",
-                );
-                None
-            }
-        }
+        found.extend(keys.pid.and_then(|pid| checked_pid(pid, node, cx)).map(Find::Pid));
+        found.extend(keys.name.map(Find::Name));
+        found.extend(keys.port.map(Find::Port));
+        found.extend(keys.unit.map(|unit| Find::Unit(unit_name(&unit))));
+        let find = only_one(found, &["pid", "name", "port", "unit"], node, cx)?;
+        Some(Self { find, children: keys.children })
     }
 
     fn schema() -> Json {
         ProcessKeys::schema()
     }
+}
+
+/// A unit as the kernel shows it: `shop` is `shop.service`.
+pub(super) fn unit_name(unit: &str) -> String {
+    if unit.contains('.') { unit.to_owned() } else { format!("{unit}.service") }
 }
 
 impl ProbeSettings for ProcessSettings {
@@ -99,16 +132,17 @@ impl ProbeSettings for ProcessSettings {
     }
 
     fn describe(&self) -> String {
-        match self {
-            Self::Pid(pid) => format!("process {pid}"),
-            Self::Name(name) => format!("process `{name}`"),
-            Self::Port(port) => format!("process listening on port {port}"),
+        match &self.find {
+            Find::Pid(pid) => format!("process {pid}"),
+            Find::Name(name) => format!("process `{name}`"),
+            Find::Port(port) => format!("process listening on port {port}"),
+            Find::Unit(unit) => format!("unit {unit}"),
         }
     }
 }
 
 /// Which process it is: numbers are used again, start times (in ticks since boot) are not.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 struct Identity {
     pid: i32,
     started: u64,
@@ -118,8 +152,8 @@ struct Identity {
 struct ProcessProbe {
     settings: ProcessSettings,
     known: Option<Identity>,
-    /// CPU ticks at the former reading of the same process.
-    cpu: Option<(Instant, u64)>,
+    /// CPU ticks of each process at the former reading of the same first process.
+    cpu: Option<(Instant, BTreeMap<Identity, u64>)>,
 }
 
 #[async_trait]
@@ -134,13 +168,16 @@ impl Probe for ProcessProbe {
         };
         let seen = seen.inspect_err(|_| self.cpu = None)?;
         let at = Instant::now();
-        if self.known != Some(seen.identity) {
-            (self.known, self.cpu) = (Some(seen.identity), None);
+        if self.known != Some(seen.first) {
+            (self.known, self.cpu) = (Some(seen.first), None);
         }
-        let mut points = seen.points;
-        if let Some((former_at, former)) = self.cpu.replace((at, seen.ticks)) {
+        let mut points = seen.points();
+        let ticks: BTreeMap<Identity, u64> = seen.processes.iter().map(|process| (process.identity, process.ticks)).collect();
+        if let Some((former_at, former)) = self.cpu.replace((at, ticks.clone())) {
             let passed = at.saturating_duration_since(former_at).as_secs_f64();
-            let used = seen.ticks.saturating_sub(former) as f64 / procfs::ticks_per_second() as f64;
+            // What began since counts in full; what has ended took its ticks along.
+            let grown = |(identity, ticks): (&Identity, &u64)| ticks.saturating_sub(former.get(identity).copied().unwrap_or(0));
+            let used = ticks.iter().map(grown).sum::<u64>() as f64 / procfs::ticks_per_second() as f64;
             if passed > 0.0 {
                 points.push(Point::new("process_cpu", used / passed));
             }
@@ -149,30 +186,93 @@ impl Probe for ProcessProbe {
     }
 }
 
-/// One look at the process.
+/// One look at the processes; the first is the one that was found.
 struct Seen {
-    identity: Identity,
-    ticks: u64,
-    points: Vec<Point>,
+    first: Identity,
+    processes: Vec<Figures>,
 }
 
-/// Looks at the process that is known, or finds it anew.
+/// The figures of one process. What may not be read (descriptors of another user's process) is absent.
+struct Figures {
+    identity: Identity,
+    ticks: u64,
+    memory_bytes: f64,
+    descriptors: Option<f64>,
+    descriptors_ratio: Option<f64>,
+    threads: f64,
+}
+
+impl Seen {
+    /// Sums, and of the share of descriptors the worst: each process has a limit of its own.
+    fn points(&self) -> Vec<Point> {
+        let mut points = vec![Point::new("process_memory", self.processes.iter().map(|process| process.memory_bytes).sum())];
+        let descriptors: Option<Vec<f64>> = self.processes.iter().map(|process| process.descriptors).collect();
+        points.extend(descriptors.map(|all| Point::new("process_descriptors", all.iter().sum())));
+        let worst = self
+            .processes
+            .iter()
+            .filter_map(|process| process.descriptors_ratio)
+            .fold(None, |worst: Option<f64>, ratio| Some(worst.map_or(ratio, |worst| worst.max(ratio))));
+        points.extend(worst.map(|worst| Point::new("process_descriptors_ratio", worst)));
+        points.push(Point::new("process_threads", self.processes.iter().map(|process| process.threads).sum()));
+        points
+    }
+}
+
+/// Looks at the process that is known, or finds it anew, and at its children.
 fn observe(settings: &ProcessSettings, known: Option<Identity>) -> Result<Seen, ProbeError> {
+    if let Find::Unit(unit) = &settings.find {
+        let members = of_unit(unit)?;
+        let oldest = members.iter().map(|(process, stat)| (stat.starttime, process.pid())).min();
+        let Some((started, pid)) = oldest else {
+            return Err(ProbeError { reason: "missing", detail: format!("no process belongs to the unit {unit}") });
+        };
+        return Ok(Seen {
+            first: Identity { pid, started },
+            processes: members.iter().map(|(process, stat)| look(process, stat)).collect(),
+        });
+    }
+    let (process, stat) = first(settings, known)?;
+    let mut processes = vec![look(&process, &stat)];
+    if settings.children {
+        processes.extend(descendants(process.pid())?.iter().map(|(process, stat)| look(process, stat)));
+    }
+    Ok(Seen { first: Identity { pid: process.pid(), started: stat.starttime }, processes })
+}
+
+/// The process that is known, if it lives, or found anew.
+fn first(settings: &ProcessSettings, known: Option<Identity>) -> Result<(Process, Stat), ProbeError> {
     if let Some(known) = known
         && let Ok((process, stat)) = alive(known.pid)
         && stat.starttime == known.started
     {
-        return Ok(look(&process, &stat));
+        return Ok((process, stat));
     }
-    let (process, stat) = match settings {
-        ProcessSettings::Pid(pid) if known.is_some() => {
-            return Err(ProbeError { reason: "missing", detail: format!("process {pid} has ended") });
-        }
-        ProcessSettings::Pid(pid) => alive(*pid).map_err(|error| explain(&error, &format!("process {pid}")))?,
-        ProcessSettings::Name(name) => by_name(name)?,
-        ProcessSettings::Port(port) => by_port(*port)?,
+    match &settings.find {
+        Find::Pid(pid) if known.is_some() => Err(ProbeError { reason: "missing", detail: format!("process {pid} has ended") }),
+        Find::Pid(pid) => alive(*pid).map_err(|error| explain(&error, &format!("process {pid}"))),
+        Find::Name(name) => by_name(name),
+        Find::Port(port) => by_port(*port),
+        Find::Unit(unit) => Err(ProbeError { reason: "missing", detail: format!("no process belongs to the unit {unit}") }),
+    }
+}
+
+/// Everything that the process started, and what that started.
+fn descendants(pid: i32) -> Result<Vec<(Process, Stat)>, ProbeError> {
+    let mut all: Vec<(Process, Stat)> = all()?.collect();
+    let mut family = BTreeSet::from([pid]);
+    // A child may have a lower number than its parent, so that one pass is not enough.
+    while all.iter().any(|(process, stat)| family.contains(&stat.ppid) && family.insert(process.pid())) {}
+    all.retain(|(process, _)| process.pid() != pid && family.contains(&process.pid()));
+    Ok(all)
+}
+
+/// The processes of a systemd unit: the kernel shows the unit in the path of their group.
+fn of_unit(unit: &str) -> Result<Vec<(Process, Stat)>, ProbeError> {
+    let belongs = |process: &Process| {
+        process.cgroups().is_ok_and(|groups| groups.into_iter().any(|group| group.pathname.split('/').any(|part| part == unit)))
     };
-    Ok(look(&process, &stat))
+    Ok(all()?.filter(|(process, _)| belongs(process)).collect())
 }
 
 /// The process with this number, unless it is dead and only waits to be reaped.
@@ -185,19 +285,21 @@ fn alive(pid: i32) -> Result<(Process, Stat), ProcError> {
     Ok((process, stat))
 }
 
-/// The figures of a process. What may not be read (descriptors of another user's process) is absent.
-fn look(process: &Process, stat: &Stat) -> Seen {
-    let mut points = vec![Point::new("process_memory", stat.rss_bytes().get() as f64)];
-    if let Ok(open) = process.fd_count() {
-        points.push(Point::new("process_descriptors", open as f64));
-        if let Ok(limits) = process.limits()
-            && let LimitValue::Value(most @ 1..) = limits.max_open_files.soft_limit
-        {
-            points.push(Point::new("process_descriptors_ratio", open as f64 / most as f64));
-        }
+/// The figures of a process.
+fn look(process: &Process, stat: &Stat) -> Figures {
+    let descriptors = process.fd_count().ok().map(|open| open as f64);
+    let most = process.limits().ok().and_then(|limits| match limits.max_open_files.soft_limit {
+        LimitValue::Value(most @ 1..) => Some(most as f64),
+        LimitValue::Value(_) | LimitValue::Unlimited => None,
+    });
+    Figures {
+        identity: Identity { pid: process.pid(), started: stat.starttime },
+        ticks: stat.utime + stat.stime,
+        memory_bytes: stat.rss_bytes().get() as f64,
+        descriptors,
+        descriptors_ratio: descriptors.zip(most).map(|(open, most)| open / most),
+        threads: stat.num_threads as f64,
     }
-    points.push(Point::new("process_threads", stat.num_threads as f64));
-    Seen { identity: Identity { pid: process.pid(), started: stat.starttime }, ticks: stat.utime + stat.stime, points }
 }
 
 /// Every process that can be looked at.
@@ -266,8 +368,11 @@ mod tests {
 
     #[test]
     fn exactly_one_way_to_find_the_process_is_given() {
-        assert_eq!(decode::<ProcessSettings>(&json!({"port": 8080})), ProcessSettings::Port(8080));
-        assert_eq!(decode::<ProcessSettings>(&json!({"name": "nginx"})), ProcessSettings::Name("nginx".into()));
+        let find = |keys: &Json| decode::<ProcessSettings>(keys).find;
+        assert_eq!(find(&json!({"port": 8080})), Find::Port(8080));
+        assert_eq!(find(&json!({"name": "nginx"})), Find::Name("nginx".into()));
+        assert_eq!(find(&json!({"unit": "nginx"})), Find::Unit("nginx.service".into()));
+        assert_eq!(find(&json!({"unit": "user.slice"})), Find::Unit("user.slice".into()));
         for (keys, code) in [
             (json!({}), "missing-key"),
             (json!({"pid": 1, "port": 2}), "conflicting-keys"),

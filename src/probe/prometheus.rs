@@ -160,7 +160,7 @@ impl Replica {
 }
 
 /// The figures of the process behind the page, by the names of the official client libraries, of Micrometer and of the JVM and Go runtimes.
-fn process_points(page: &Page<'_>, at: Instant, cpu: &mut Option<(Instant, f64)>) -> Vec<Point> {
+pub(super) fn process_points(page: &Page<'_>, at: Instant, cpu: &mut Option<(Instant, f64)>) -> Vec<Point> {
     let first = |names: &[&str]| {
         let mut values = names.iter().flat_map(|name| page.named(name)).map(|sample| sample.value);
         values.next().filter(|value| value.is_finite() && *value >= 0.0)

@@ -17,6 +17,7 @@ const COMMANDS: &[&str] = &[
     "serve",
     "run",
     "check",
+    "probe",
     "control",
     "stop",
     "resume",

@@ -39,6 +39,7 @@ const EXAMPLES: &[Example] = &[
     Example { folder: "http-options", pool: 20, profiles: &[("clients", "0.05")] },
     Example { folder: "grpc", pool: 20, profiles: &[("events", "0.05")] },
     Example { folder: "websocket", pool: 20, profiles: &[("chats", "0.05")] },
+    Example { folder: "probes", pool: 20, profiles: &[("visits", "0.1")] },
     Example { folder: "setup-teardown", pool: 20, profiles: &[("orders", "0.05")] },
     Example {
         folder: "battery",
@@ -280,6 +281,13 @@ async fn grpc() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn websocket() {
     run_without_failures("websocket").await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn probes() {
+    let runs = run_without_failures("probes").await;
+    let read: BTreeSet<&str> = runs["visits"].summary.iter().flat_map(|s| &s.series).map(|series| series.probe.as_str()).collect();
+    assert_eq!(read, BTreeSet::from(["faults", "load", "page", "service"]));
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

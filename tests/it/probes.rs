@@ -1,7 +1,10 @@
 //! Probes against real pages: captured ones served over HTTP, the demo target with its pool exhausted, and processes of this machine.
 #![expect(clippy::unwrap_used, reason = "a helper that fails is a test that failed")]
 
+mod hostile;
+mod local;
 mod postgres;
+mod servers;
 
 use std::collections::BTreeMap;
 use std::process::Command;

@@ -35,6 +35,8 @@ impl<T: Decode> Decode for Attempt<T> {
 settings! {
     /// A Plimsoll configuration: what may be loaded, with what, when, and who is told. One file, or a folder of files that are merged.
     pub(crate) struct RawConfig titled "the configuration" {
+        /// Programs may be run on this machine to see how a target does (`command` in probes and captures).
+        allow_commands: default bool = false,
         /// Systems that may be loaded, by name.
         targets: default crate::registry::Named<target::RawTarget>,
         /// Load profiles, by name.

@@ -95,7 +95,7 @@ impl Resolver<'_> {
         setup.load = self.load(raw.load.as_ref());
         for (name, target) in raw.targets.iter() {
             self.check_name(name, "target");
-            setup.targets.insert(name.value.clone(), self.target(name, target));
+            setup.targets.insert(name.value.clone(), self.target(name, target, raw.allow_commands));
         }
         for (name, profile) in raw.profiles.iter() {
             self.check_name(name, "profile");

@@ -7,7 +7,7 @@ use crate::config::raw::target::RawTarget;
 use crate::engine::setup::TargetSetup;
 use crate::model::profile::{Limits, Target, VersionSource};
 use crate::model::threshold::Series;
-use crate::probe::ProbeSpec;
+use crate::probe::{ProbeSpec, command};
 use crate::registry::{Spanned, decode_kind};
 
 /// `host:port` of an address, as allow lists have it.
@@ -16,7 +16,7 @@ pub(super) fn host_of(url: &url::Url) -> Option<String> {
 }
 
 impl Resolver<'_> {
-    pub(super) fn target(&mut self, name: &Spanned<String>, raw: &RawTarget) -> TargetSetup {
+    pub(super) fn target(&mut self, name: &Spanned<String>, raw: &RawTarget, commands: bool) -> TargetSetup {
         let limits = raw.limits.as_ref().map_or_else(Limits::default, |limits| Limits {
             rate: limits.rate,
             vus: limits.vus,
@@ -49,7 +49,7 @@ impl Resolver<'_> {
         }
         self.identities(&raw.identities, raw.auth.as_ref(), &target);
         let guards = raw.guard.iter().filter_map(|text| self.guard(text)).collect();
-        TargetSetup { target, probes: self.probes(raw), guards, idle_interval: raw.idle_interval }
+        TargetSetup { target, probes: self.probes(raw, commands), guards, idle_interval: raw.idle_interval }
     }
 
     /// A condition that makes the load less, and its text. The scenarios of profiles, and tags of theirs, are not the target's.
@@ -84,7 +84,7 @@ impl Resolver<'_> {
         None
     }
 
-    fn probes(&mut self, raw: &RawTarget) -> Vec<ProbeSpec> {
+    fn probes(&mut self, raw: &RawTarget, commands: bool) -> Vec<ProbeSpec> {
         let mut probes = Vec::new();
         for (name, node) in raw.probes.iter() {
             self.check_name(name, "probe");
@@ -92,6 +92,10 @@ impl Resolver<'_> {
             let decoded = decode_kind(node, "probe", self.kinds.probes, &mut self.cx);
             self.cx.name = None;
             if let Some((kind, settings)) = decoded {
+                if kind == command::NAME && !commands {
+                    let hint = "add `allow_commands: true` at the top of the configuration, if programs may be run on this machine";
+                    self.mistake("commands-not-allowed", name.span, "programs are not run unless that is allowed", hint);
+                }
                 probes.push(ProbeSpec { name: name.value.clone(), kind, settings });
             }
         }

@@ -3,6 +3,7 @@
 
 pub(crate) mod bed;
 pub(crate) mod daemon;
+pub(crate) mod databases;
 pub(crate) mod hook;
 pub(crate) mod http;
 pub(crate) mod postgres;

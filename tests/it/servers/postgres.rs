@@ -207,7 +207,7 @@ fn binary(name: &str) -> PathBuf {
 }
 
 /// The user that runs the server when we are root.
-fn other_user() -> Option<(u32, u32)> {
+pub(crate) fn other_user() -> Option<(u32, u32)> {
     use std::os::unix::fs::MetadataExt;
     if fs::metadata("/proc/self").expect("/proc").uid() != 0 {
         return None;
@@ -222,7 +222,7 @@ fn other_user() -> Option<(u32, u32)> {
 }
 
 /// A command that runs as a user whom PostgreSQL accepts.
-fn unprivileged(program: &str) -> Command {
+pub(crate) fn unprivileged(program: &str) -> Command {
     let Some((uid, gid)) = other_user() else { return Command::new(program) };
     assert!(
         Path::new("/usr/bin/setpriv").exists() || which("setpriv"),
