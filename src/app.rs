@@ -28,6 +28,7 @@ use crate::engine::prober::{ActiveRuns, ProberParts, Taken};
 use crate::engine::runner::{RunNews, RunnerParts};
 use crate::engine::scheduler::Ticker;
 use crate::engine::setup::Setup;
+use crate::engine::snapshots::Snapshots;
 use crate::engine::spool::SpoolPlace;
 use crate::engine::taps::{Taps, hand_on};
 use crate::engine::upkeep::{self, UpkeepParts};
@@ -226,14 +227,30 @@ async fn assemble(
     }
     let (own, judged) = ((writer.clone(), news.clone()), news.clone());
     let live = Arc::default();
+    let snapshots = Snapshots::default();
     let parts = DaemonParts {
         store: store.clone(),
         clock: clock.clone(),
         metrics: metrics.clone(),
         writer: writer.clone(),
-        runner: RunnerParts { clock: clock.clone(), metrics: metrics.clone(), writer, events: events.clone(), news, live },
+        runner: RunnerParts {
+            clock: clock.clone(),
+            metrics: metrics.clone(),
+            writer,
+            events: events.clone(),
+            news,
+            live,
+            snapshots: snapshots.clone(),
+        },
         probe: probe.clone(),
-        prober: ProberParts { probe: probe.clone(), clock: clock.clone(), metrics: metrics.clone(), readings, active: active_in },
+        prober: ProberParts {
+            probe: probe.clone(),
+            clock: clock.clone(),
+            metrics: metrics.clone(),
+            readings,
+            active: active_in,
+            snapshots,
+        },
         active,
         taps,
         loader: options.loader,

@@ -24,6 +24,7 @@ mod reload;
 pub mod runner;
 pub mod scheduler;
 pub mod setup;
+pub mod snapshots;
 pub mod spool;
 pub mod steer;
 pub mod summary;

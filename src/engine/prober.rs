@@ -5,11 +5,12 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::sync::{mpsc, watch};
+use tokio::sync::{broadcast, mpsc, watch};
 use tokio::time::{Instant, sleep_until, timeout};
 use tokio_util::sync::CancellationToken;
 
 use super::setup::TargetSetup;
+use super::snapshots::{Kept, Snapshots, Wanted};
 use crate::clock::SharedClock;
 use crate::metrics::Metrics;
 use crate::model::run::RunId;
@@ -55,6 +56,8 @@ pub struct ProberParts {
     pub readings: mpsc::Sender<Taken>,
     /// Which targets are loaded.
     pub active: watch::Receiver<ActiveRuns>,
+    /// Where runs ask for what databases did.
+    pub snapshots: Snapshots,
 }
 
 impl Prober {
@@ -64,7 +67,9 @@ impl Prober {
         let mut tasks = tokio::task::JoinSet::new();
         for target in targets {
             for spec in &target.probes {
+                let wanted = spec.settings.takes_snapshots().then(|| parts.snapshots.subscribe());
                 let task = Task {
+                    wanted,
                     target: target.target.name.clone(),
                     spec: spec.clone(),
                     idle: target.idle_interval,
@@ -85,6 +90,8 @@ impl Drop for Prober {
 }
 
 struct Task {
+    /// What runs ask of probes that take snapshots.
+    wanted: Option<broadcast::Receiver<Arc<Wanted>>>,
     target: String,
     spec: ProbeSpec,
     idle: Duration,
@@ -96,6 +103,8 @@ impl Task {
     async fn run(mut self) {
         let mut probe = self.spec.settings.open(&self.parts.probe);
         let mut due = Instant::now();
+        let mut kept = Kept::default();
+        let mut wanted = self.wanted.take();
         loop {
             let active = self.parts.active.borrow_and_update().get(&self.target).cloned();
             if let Some(active) = &active {
@@ -106,6 +115,12 @@ impl Task {
                 changed = self.parts.active.changed() => {
                     if changed.is_err() {
                         return;
+                    }
+                    continue;
+                }
+                asked = next(&mut wanted) => {
+                    if asked.target == self.target {
+                        kept.take(&asked, &self.spec.name, &mut *probe).await;
                     }
                     continue;
                 }
@@ -130,18 +145,33 @@ impl Task {
             Ok(read) => read,
             Err(_) => Err(ProbeError { reason: "timeout", detail: format!("no reading within {} s", LONGEST_READING.as_secs()) }),
         };
-        self.parts.metrics.probe_duration(&self.target, &self.spec.name, began.elapsed());
+        let took = began.elapsed();
+        self.parts.metrics.probe_duration(&self.target, &self.spec.name, took);
         let points = read.map_err(|error| error.to_string()).map(|points| {
             let add = |mut point: crate::model::series::Point| {
                 point.labels.insert("target".into(), self.target.clone());
                 point.labels.insert("probe".into(), self.spec.name.clone());
                 point
             };
-            points.into_iter().filter(|point| point.value.is_finite()).map(add).collect()
+            let took = crate::model::series::Point::new("probe_time", took.as_secs_f64());
+            points.into_iter().filter(|point| point.value.is_finite()).chain([took]).map(add).collect()
         });
         let reading = Reading { target: self.target.clone(), probe: self.spec.name.clone(), at, second, points };
         (active.map(|active| active.id.clone()), Arc::new(reading))
     }
+}
+
+/// The next request for a snapshot; never, for probes that take none.
+async fn next(wanted: &mut Option<broadcast::Receiver<Arc<Wanted>>>) -> Arc<Wanted> {
+    while let Some(receiver) = wanted {
+        match receiver.recv().await {
+            Ok(asked) => return asked,
+            // Requests that were missed are not waited for any more.
+            Err(broadcast::error::RecvError::Lagged(_)) => {}
+            Err(broadcast::error::RecvError::Closed) => *wanted = None,
+        }
+    }
+    std::future::pending().await
 }
 
 /// The next full second of a run's clock.

@@ -19,6 +19,7 @@ use super::handle::{Event, LiveRun};
 use super::load::{Load, LoadPlan, start};
 use super::recorder::Recorder;
 use super::setup::TargetSetup;
+use super::snapshots::Snapshots;
 use super::steer::{Helm, SteerOrder};
 use super::summary::Fold;
 use super::verdict::judge;
@@ -28,6 +29,7 @@ use crate::clock::SharedClock;
 use crate::executor::schedule::Course;
 use crate::metrics::Metrics;
 use crate::model::analysed::TrendFound;
+use crate::model::database::DatabaseWork;
 use crate::model::finding::Finding;
 use crate::model::measure::Interval;
 use crate::model::profile::{Limits, Profile};
@@ -86,6 +88,8 @@ pub struct RunnerParts {
     pub events: broadcast::Sender<Event>,
     /// For alert rules.
     pub news: mpsc::Sender<RunNews>,
+    /// Asks the probes what databases did.
+    pub snapshots: Snapshots,
     /// Runs going on, with their latest second.
     pub live: Arc<Mutex<BTreeMap<RunId, LiveRun>>>,
 }
@@ -139,12 +143,14 @@ pub async fn execute(order: Order, laid: Result<Laid, String>, parts: RunnerPart
         limits: order.target.target.limits,
         began: None,
         notes: Vec::new(),
+        databases: Vec::new(),
     };
     match laid {
         Ok(laid) => {
             // What was stopped before it began does not begin.
             let stopped = order.end.borrow().clone();
             let (profile, catalog) = (going.profile.clone(), Arc::new(going.run.catalog.clone()));
+            going.parts.snapshots.before(&going.run.target, &going.run.id).await;
             let plan = LoadPlan { profile, catalog, ground: laid.ground.clone(), threads };
             match stopped.map_or_else(|| Ok(start(&plan)), Err) {
                 Ok(Ok(load)) => {
@@ -153,6 +159,7 @@ pub async fn execute(order: Order, laid: Result<Laid, String>, parts: RunnerPart
                     going.helm = Some(Helm::new(load.controls.clone(), going.profile.clone(), order.target.target.limits));
                     let ears = Ears { end: order.end, steers: order.steers, readings: order.readings };
                     going.follow(load, threads, ears).await;
+                    going.databases = going.parts.snapshots.after(&going.run.target, &going.run.id).await;
                 }
                 Ok(Err(error)) => going.ended = Some((EndedBy::Cancelled, format!("the load could not be started: {error}"))),
                 Err(request) => going.end_requested(request),
@@ -209,6 +216,8 @@ struct Going {
     lost_before: u64,
     /// What people should know besides: of the setup, of the teardown.
     notes: Vec<String>,
+    /// What the databases of the target did.
+    databases: Vec<DatabaseWork>,
 }
 
 impl Going {
@@ -398,6 +407,7 @@ impl Going {
             run.reasons.push(reason);
         }
         run.reasons.append(&mut self.notes);
+        summary.databases = std::mem::take(&mut self.databases);
         run.summary = Some(summary);
         run.thresholds = thresholds;
         let looked = self.looked(&run, false).await;

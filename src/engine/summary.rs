@@ -116,6 +116,7 @@ impl Fold {
             },
             intervals_lost: self.intervals_lost,
             climbs: Vec::new(),
+            databases: Vec::new(),
             analysed: Analysed::default(),
         }
     }

@@ -5,6 +5,7 @@ pub mod alerting;
 pub mod analysed;
 pub mod catalog;
 pub mod control;
+pub mod database;
 pub mod failure;
 pub mod finding;
 pub mod flow;

@@ -12,6 +12,7 @@ use super::Labels;
 use super::analysed::Analysed;
 use super::catalog::Catalog;
 use super::control::ControlEntry;
+use super::database::DatabaseWork;
 use super::failure::Reason;
 use super::measure::Accounting;
 use super::staircase::ClimbSummary;
@@ -302,6 +303,9 @@ pub struct Summary {
     /// How high each staircase with a gate came.
     #[serde(default)]
     pub climbs: Vec<ClimbSummary>,
+    /// What the databases of its target did, where probes can tell.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub databases: Vec<DatabaseWork>,
     /// What analysis concluded.
     #[serde(default, skip_serializing_if = "Analysed::is_empty")]
     pub analysed: Analysed,

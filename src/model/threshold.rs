@@ -4,6 +4,7 @@
 mod evaluate;
 mod found;
 mod parse;
+mod probed;
 
 use std::time::Duration;
 
@@ -109,7 +110,20 @@ const MESSAGES: &[&str] = &["message"];
 const SOCKETS: &[&str] = &["websocket", "message"];
 
 /// Every metric, in the order of the reference.
-pub const METRICS: &[Metric] = &[
+pub const METRICS: &[Metric] = &JOINED;
+
+const JOINED: [Metric; GENERAL.len() + probed::PROBED.len()] = {
+    let mut joined = [GENERAL[0]; GENERAL.len() + probed::PROBED.len()];
+    let mut at = 0;
+    while at < joined.len() {
+        joined[at] = if at < GENERAL.len() { GENERAL[at] } else { probed::PROBED[at - GENERAL.len()] };
+        at += 1;
+    }
+    joined
+};
+
+/// What is not of one kind of probe.
+const GENERAL: &[Metric] = &[
     of(HTTP, "http_reqs", MetricKind::Counter, Unit::Count, "HTTP requests that ended."),
     of(HTTP, "http_req_failed", MetricKind::Rate, Unit::Ratio, "Share of HTTP requests that failed."),
     of(
@@ -180,174 +194,6 @@ pub const METRICS: &[Metric] = &[
     metric("process_descriptors", MetricKind::Gauge, Unit::Count, Source::Probe, "Open file descriptors of the process."),
     metric("process_descriptors_ratio", MetricKind::Gauge, Unit::Ratio, Source::Probe, "Open file descriptors of their limit."),
     metric("process_threads", MetricKind::Gauge, Unit::Count, Source::Probe, "Threads of the process."),
-    metric(
-        "pool_utilization_worst",
-        MetricKind::Gauge,
-        Unit::Ratio,
-        Source::Probe,
-        "Of several replicas: utilization of the fullest pool.",
-    ),
-    metric("pool_wait_longest", MetricKind::Gauge, Unit::Time, Source::Probe, "Longest wait for a connection of those that wait now."),
-    metric(
-        "pg_connections",
-        MetricKind::Gauge,
-        Unit::Count,
-        Source::Probe,
-        "PostgreSQL: client sessions by what they do (`state`), the probe's own not counted.",
-    ),
-    metric("pg_clients", MetricKind::Gauge, Unit::Count, Source::Probe, "PostgreSQL: sessions of the clients that have most of them."),
-    metric(
-        "pg_oldest_transaction",
-        MetricKind::Gauge,
-        Unit::Time,
-        Source::Probe,
-        "PostgreSQL: age of the oldest open transaction of a client.",
-    ),
-    metric("pg_lock_waiting", MetricKind::Gauge, Unit::Count, Source::Probe, "PostgreSQL: sessions that wait for a lock."),
-    metric("pg_lock_wait", MetricKind::Gauge, Unit::Time, Source::Probe, "PostgreSQL: longest wait for a lock of those that wait now."),
-    metric(
-        "pg_blocked",
-        MetricKind::Gauge,
-        Unit::Count,
-        Source::Probe,
-        "PostgreSQL: sessions, of the ten that wait longest, that a client (`user`, `application`) holds up.",
-    ),
-    metric("pg_commits", MetricKind::Gauge, Unit::Count, Source::Probe, "PostgreSQL: transactions committed in the database, per second."),
-    metric("pg_rollbacks", MetricKind::Gauge, Unit::Count, Source::Probe, "PostgreSQL: transactions rolled back, per second."),
-    metric("pg_rows_read", MetricKind::Gauge, Unit::Count, Source::Probe, "PostgreSQL: rows that scans went through, per second."),
-    metric("pg_rows_written", MetricKind::Gauge, Unit::Count, Source::Probe, "PostgreSQL: rows inserted, updated and deleted, per second."),
-    metric("pg_blocks_read", MetricKind::Gauge, Unit::Count, Source::Probe, "PostgreSQL: blocks that were not in its cache, per second."),
-    metric(
-        "pg_cache_hits",
-        MetricKind::Gauge,
-        Unit::Ratio,
-        Source::Probe,
-        "PostgreSQL: share of blocks found in its cache since the former reading.",
-    ),
-    metric("pg_temp_written", MetricKind::Gauge, Unit::Bytes, Source::Probe, "PostgreSQL: temporary files written, bytes per second."),
-    metric("pg_deadlocks", MetricKind::Gauge, Unit::Count, Source::Probe, "PostgreSQL: deadlocks, per second."),
-    metric(
-        "pg_sessions_lost",
-        MetricKind::Gauge,
-        Unit::Count,
-        Source::Probe,
-        "PostgreSQL: sessions that were abandoned, killed or ended by an error, per second (from 14).",
-    ),
-    metric("pg_wal_written", MetricKind::Gauge, Unit::Bytes, Source::Probe, "PostgreSQL: write-ahead log, bytes per second (from 14)."),
-    metric(
-        "pg_checkpoints",
-        MetricKind::Gauge,
-        Unit::Count,
-        Source::Probe,
-        "PostgreSQL: checkpoints, `timed` and `requested`, per second.",
-    ),
-    metric("pg_checkpoint_blocks", MetricKind::Gauge, Unit::Count, Source::Probe, "PostgreSQL: blocks written by checkpoints, per second."),
-    metric("pgbouncer_queries", MetricKind::Gauge, Unit::Count, Source::Probe, "PgBouncer: queries, per second (`pool` is the database)."),
-    metric(
-        "pgbouncer_transactions",
-        MetricKind::Gauge,
-        Unit::Count,
-        Source::Probe,
-        "PgBouncer: transactions, per second (`pool` is the database).",
-    ),
-    metric(
-        "pgbouncer_query_time",
-        MetricKind::Gauge,
-        Unit::Time,
-        Source::Probe,
-        "PgBouncer: mean time of a query since the former reading (`pool` is the database).",
-    ),
-    metric("mysql_running", MetricKind::Gauge, Unit::Count, Source::Probe, "MySQL: sessions that execute something now."),
-    metric("mysql_queries", MetricKind::Gauge, Unit::Count, Source::Probe, "MySQL: statements, per second."),
-    metric(
-        "mysql_slow_queries",
-        MetricKind::Gauge,
-        Unit::Count,
-        Source::Probe,
-        "MySQL: statements slower than `long_query_time`, per second.",
-    ),
-    metric("mysql_rows_read", MetricKind::Gauge, Unit::Count, Source::Probe, "MySQL: rows read by InnoDB, per second."),
-    metric(
-        "mysql_cache_hits",
-        MetricKind::Gauge,
-        Unit::Ratio,
-        Source::Probe,
-        "MySQL: share of InnoDB's page reads that found the page in memory since the former reading.",
-    ),
-    metric("mysql_disk_tables", MetricKind::Gauge, Unit::Count, Source::Probe, "MySQL: temporary tables on disk, per second."),
-    metric("mysql_lock_waiting", MetricKind::Gauge, Unit::Count, Source::Probe, "MySQL: sessions that wait for a row lock of InnoDB."),
-    metric("mysql_lock_waits", MetricKind::Gauge, Unit::Count, Source::Probe, "MySQL: waits for row locks that began, per second."),
-    metric("mysql_oldest_transaction", MetricKind::Gauge, Unit::Time, Source::Probe, "MySQL: age of the oldest open InnoDB transaction."),
-    metric(
-        "mysql_aborted",
-        MetricKind::Gauge,
-        Unit::Count,
-        Source::Probe,
-        "MySQL: sessions that broke off (`clients`) and connections that failed (`connects`), per second.",
-    ),
-    metric("redis_blocked", MetricKind::Gauge, Unit::Count, Source::Probe, "Redis: clients that wait in a blocking command."),
-    metric("redis_commands", MetricKind::Gauge, Unit::Count, Source::Probe, "Redis: commands, per second."),
-    metric("redis_memory", MetricKind::Gauge, Unit::Bytes, Source::Probe, "Redis: memory of its data."),
-    metric(
-        "redis_memory_ratio",
-        MetricKind::Gauge,
-        Unit::Ratio,
-        Source::Probe,
-        "Redis: memory of its data of `maxmemory`; absent without such a limit.",
-    ),
-    metric("redis_evictions", MetricKind::Gauge, Unit::Count, Source::Probe, "Redis: keys thrown out for want of memory, per second."),
-    metric(
-        "redis_hits",
-        MetricKind::Gauge,
-        Unit::Ratio,
-        Source::Probe,
-        "Redis: share of look-ups that found their key since the former reading.",
-    ),
-    metric("redis_slow_commands", MetricKind::Gauge, Unit::Count, Source::Probe, "Redis: entries of its log of slow commands."),
-    metric("cgroup_cpu", MetricKind::Gauge, Unit::Ratio, Source::Probe, "CPU of the group of processes; 100 % is one core."),
-    metric(
-        "cgroup_cpu_utilization",
-        MetricKind::Gauge,
-        Unit::Ratio,
-        Source::Probe,
-        "CPU of the group of its limit; absent without a limit.",
-    ),
-    metric(
-        "cgroup_throttled",
-        MetricKind::Gauge,
-        Unit::Ratio,
-        Source::Probe,
-        "Share of scheduling periods in which the group was held back by its CPU limit.",
-    ),
-    metric("cgroup_memory", MetricKind::Gauge, Unit::Bytes, Source::Probe, "Memory of the group, file cache included."),
-    metric(
-        "cgroup_memory_ratio",
-        MetricKind::Gauge,
-        Unit::Ratio,
-        Source::Probe,
-        "Memory of the group of its limit; absent without a limit.",
-    ),
-    metric(
-        "cgroup_memory_events",
-        MetricKind::Gauge,
-        Unit::Count,
-        Source::Probe,
-        "Times the group met a memory limit (`event`: `high`, `max`, `oom`, `oom_kill`), per second.",
-    ),
-    metric(
-        "cgroup_pressure",
-        MetricKind::Gauge,
-        Unit::Ratio,
-        Source::Probe,
-        "Share of time in which `some` or all (`full`) tasks of the group waited for a `resource`: cpu, memory, io.",
-    ),
-    metric(
-        "probe_time",
-        MetricKind::Gauge,
-        Unit::Time,
-        Source::Probe,
-        "How long the reading took: what the probe costs the target at most.",
-    ),
     metric("probe_up", MetricKind::Gauge, Unit::Count, Source::Probe, "1 when the probe could be read, 0 when not."),
     metric(
         "custom",

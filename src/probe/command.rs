@@ -127,12 +127,14 @@ impl CommandProbe {
         let broken = |error: std::io::Error| ProbeError { reason: "parse", detail: format!("{program}: {error}") };
         let most = self.settings.max_output.0;
         let (out, complaint) = (running.child.stdout.take(), running.child.stderr.take());
-        let (output, complaint) = tokio::join!(read_at_most(out, most + 1), read_at_most(complaint, MOST_COMPLAINT));
-        let (output, complaint) = (output.map_err(broken)?, complaint.map_err(broken)?);
-        if output.len() as u64 > most {
-            let detail = format!("{program} wrote more than {} (`max_output`)", format_bytes(most as f64));
-            return Err(ProbeError { reason: "parse", detail });
-        }
+        let (output, complaint) = tokio::try_join!(
+            async {
+                let output = beginning_of(out, most + 1).await.map_err(broken)?;
+                let detail = format!("{program} wrote more than {} (`max_output`)", format_bytes(most as f64));
+                if output.len() as u64 > most { Err(ProbeError { reason: "parse", detail }) } else { Ok(output) }
+            },
+            async { all_and_keep_the_beginning(complaint, MOST_COMPLAINT).await.map_err(broken) },
+        )?;
         let status = running.child.wait().await.map_err(broken)?;
         if !status.success() {
             let detail = format!("{program} ended with {status}: {}", beginning(&String::from_utf8_lossy(&complaint)));
@@ -142,8 +144,17 @@ impl CommandProbe {
     }
 }
 
-/// The beginning of a stream; what is beyond is thrown away.
-async fn read_at_most(stream: Option<impl AsyncRead + Unpin>, most: u64) -> std::io::Result<Vec<u8>> {
+/// The beginning of a stream; what is beyond is not waited for.
+async fn beginning_of(stream: Option<impl AsyncRead + Unpin>, most: u64) -> std::io::Result<Vec<u8>> {
+    let mut read = Vec::new();
+    if let Some(stream) = stream {
+        stream.take(most).read_to_end(&mut read).await?;
+    }
+    Ok(read)
+}
+
+/// Reads a stream to its end, so that nobody waits to write to it, and keeps its beginning.
+async fn all_and_keep_the_beginning(stream: Option<impl AsyncRead + Unpin>, most: u64) -> std::io::Result<Vec<u8>> {
     let mut read = Vec::new();
     if let Some(mut stream) = stream {
         (&mut stream).take(most).read_to_end(&mut read).await?;

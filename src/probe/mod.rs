@@ -30,6 +30,7 @@ use std::sync::Arc;
 use async_trait::async_trait;
 
 use crate::clock::SharedClock;
+use crate::model::database::DatabaseSnapshot;
 use crate::model::series::Point;
 use crate::model::threshold::{find_metric, show_unit};
 use crate::model::units::trim_decimal;
@@ -64,6 +65,11 @@ pub struct ProbeError {
 pub trait Probe: Send {
     /// Takes one reading. Bounded in time by the engine as well as by itself. Counters become rates against the former reading.
     async fn read(&mut self) -> Result<Vec<Point>, ProbeError>;
+    /// What a database has done so far, of probes that can tell ([`ProbeSettings::takes_snapshots`]). With the snapshot from before,
+    /// the texts of the statements that did most since are told as well.
+    async fn snapshot(&mut self, _before: Option<Arc<DatabaseSnapshot>>) -> Result<Option<DatabaseSnapshot>, ProbeError> {
+        Ok(None)
+    }
 }
 
 /// What probes need of the program.
@@ -81,6 +87,10 @@ pub trait ProbeSettings: Debug + Send + Sync {
     fn open(&self, parts: &ProbeParts) -> Box<dyn Probe>;
     /// What it looks at, for people, without secrets: `http://127.0.0.1:8080/metrics`.
     fn describe(&self) -> String;
+    /// Whether the probe can tell what a database did during a run.
+    fn takes_snapshots(&self) -> bool {
+        false
+    }
 }
 
 /// A named probe of a target.

@@ -4,6 +4,7 @@
 
 mod reading;
 pub(in crate::probe) mod simple;
+mod snapshot;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -19,7 +20,10 @@ use self::simple::Row;
 use super::address::Address;
 use super::one_connection::{Failed, Link, OneConnection, Opened};
 use super::{Probe, ProbeError, ProbeParts, ProbeSettings};
+use crate::clock::SharedClock;
+use crate::model::database::DatabaseSnapshot;
 use crate::model::series::Point;
+use crate::model::units::Timestamp;
 use crate::registry::{Context, Decode, KeyDoc, Kind, Node, Secret};
 use crate::settings;
 
@@ -88,13 +92,17 @@ impl Decode for PostgresSettings {
 }
 
 impl ProbeSettings for PostgresSettings {
-    fn open(&self, _parts: &ProbeParts) -> Box<dyn Probe> {
+    fn open(&self, parts: &ProbeParts) -> Box<dyn Probe> {
         let link = Monitor { address: self.address.clone(), options: self.options.0.clone(), timeout: self.timeout };
-        Box::new(PostgresProbe { line: OneConnection::new(link, self.timeout), figures: Figures::default() })
+        Box::new(PostgresProbe { line: OneConnection::new(link, self.timeout), figures: Figures::default(), clock: parts.clock.clone() })
     }
 
     fn describe(&self) -> String {
         self.address.to_string()
+    }
+
+    fn takes_snapshots(&self) -> bool {
+        true
     }
 }
 
@@ -102,6 +110,7 @@ impl ProbeSettings for PostgresSettings {
 struct PostgresProbe {
     line: OneConnection<Monitor>,
     figures: Figures,
+    clock: SharedClock,
 }
 
 #[async_trait]
@@ -110,6 +119,16 @@ impl Probe for PostgresProbe {
         match self.line.ask(Question::Reading).await? {
             Answer::Rows(rows) => Ok(self.figures.points(&rows, Instant::now())),
             Answer::Full => Ok(self.figures.full()),
+            Answer::Snapshot(_) => Err(ProbeError { reason: "parse", detail: "a snapshot is no reading".into() }),
+        }
+    }
+
+    async fn snapshot(&mut self, before: Option<Arc<DatabaseSnapshot>>) -> Result<Option<DatabaseSnapshot>, ProbeError> {
+        match self.line.ask(Question::Snapshot(self.clock.now(), before)).await? {
+            Answer::Snapshot(snapshot) => Ok(Some(*snapshot)),
+            Answer::Rows(_) | Answer::Full => {
+                Err(ProbeError { reason: "connect", detail: "the server has no connection left for us".into() })
+            }
         }
     }
 }
@@ -118,6 +137,8 @@ impl Probe for PostgresProbe {
 enum Question {
     /// One reading.
     Reading,
+    /// A snapshot at this moment; with the one from before, texts as well.
+    Snapshot(Timestamp, Option<Arc<DatabaseSnapshot>>),
 }
 
 /// What it answers.
@@ -126,6 +147,8 @@ enum Answer {
     Rows(Vec<Vec<Row>>),
     /// It has no connection left, for us neither.
     Full,
+    /// A snapshot.
+    Snapshot(Box<DatabaseSnapshot>),
 }
 
 /// A connection and what is known of the server behind it.
@@ -194,6 +217,7 @@ impl Link for Monitor {
                 let rows = simple::ask(&mut session.connection, session.server.reading()).await?;
                 Ok(Answer::Rows(rows))
             }
+            Question::Snapshot(at, before) => snapshot::take(session, at, before).await.map(Box::new).map(Answer::Snapshot),
         }
     }
 }

@@ -209,7 +209,7 @@ pub const PRESETS: &[Preset] = &[
     },
     Preset {
         name: "otel-old",
-        of: "OpenTelemetry before 1.26 (JVM agent, Npgsql, SQLAlchemy)",
+        of: "OpenTelemetry before 1.26 (JVM agent, Npgsql)",
         in_use: "db_client_connections_usage{state=\"used\"}",
         idle: "db_client_connections_usage{state=\"idle\"}",
         limit: "db_client_connections_max",
@@ -218,6 +218,16 @@ pub const PRESETS: &[Preset] = &[
         acquires: "db_client_connections_wait_time_milliseconds_count",
         timeouts: "db_client_connections_timeouts_total",
         labels: &["pool_name"],
+        ..NONE
+    },
+    Preset {
+        name: "sqlalchemy",
+        of: "SQLAlchemy through OpenTelemetry's instrumentation; `limit` must be given",
+        // The exporter for Python puts the unit behind the name.
+        in_use: "db_client_connections_usage_connections{state=\"used\"}",
+        idle: "db_client_connections_usage_connections{state=\"idle\"}",
+        labels: &["pool_name"],
+        checked: Checked::Captured,
         ..NONE
     },
     Preset {
@@ -263,6 +273,7 @@ pub const PRESETS: &[Preset] = &[
         wait_seconds: "requests_wait_ms / 1000",
         timeouts: "requests_errors",
         auto: false,
+        checked: Checked::Captured,
         ..NONE
     },
     Preset {
@@ -306,8 +317,9 @@ pub const PRESETS: &[Preset] = &[
         of: "mysqld_exporter: connections of the whole server",
         in_use: "mysql_global_status_threads_connected",
         limit: "mysql_global_variables_max_connections",
-        timeouts: "mysql_global_status_connection_errors_total{error=\"max_connection\"}",
+        timeouts: "mysql_global_status_connection_errors_total{error=\"max_connections\"}",
         exporter: true,
+        checked: Checked::Captured,
         ..NONE
     },
     Preset {

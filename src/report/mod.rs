@@ -3,6 +3,7 @@
 
 pub mod chart;
 pub mod comparison;
+pub mod database;
 pub mod history;
 mod lines;
 mod load_line;

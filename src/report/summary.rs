@@ -27,6 +27,7 @@ pub fn summary_text(run: &Run, findings: &[Finding]) -> String {
         section(&mut text, "Iterations", &iterations(summary));
         section(&mut text, "Pools", &pools(summary));
         section(&mut text, "Resources", &resources(summary));
+        section(&mut text, "Databases", &super::database::databases(&summary.databases, summary.total.requests));
         section(&mut text, "Load generator", &generator(summary));
     } else {
         text.push_str("\nNo figures: nothing was measured.\n");

@@ -5,6 +5,7 @@ mod hostile;
 mod local;
 mod postgres;
 mod servers;
+mod told;
 
 use std::collections::BTreeMap;
 use std::process::Command;
@@ -115,6 +116,13 @@ async fn captured_pages_are_read_without_settings() {
     insta::assert_snapshot!("otel", shown(include_str!("pages/otel.txt")).await);
     insta::assert_snapshot!("node_postgres", shown(include_str!("pages/node-postgres.txt")).await);
     insta::assert_snapshot!("postgres", shown(include_str!("pages/postgres.txt")).await);
+    insta::assert_snapshot!("mysql", shown(include_str!("pages/mysql.txt")).await);
+    insta::assert_snapshot!("sqlalchemy", shown(include_str!("pages/sqlalchemy.txt")).await);
+    insta::assert_snapshot!("psycopg_pool", {
+        let server = PageServer::start(include_str!("pages/psycopg-pool.txt")).await;
+        let keys = json!({"type": "prometheus", "url": server.url, "pools": [{"preset": "psycopg-pool"}]});
+        describe_points(&open(&keys).read().await.unwrap())
+    });
     insta::assert_snapshot!("redis", shown(include_str!("pages/redis.txt")).await);
 }
 

@@ -2,6 +2,7 @@
 
 pub(super) mod compare;
 pub(super) mod control;
+mod database;
 pub(super) mod history;
 mod home;
 pub(super) mod itself;

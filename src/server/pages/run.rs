@@ -58,7 +58,7 @@ async fn whole_page(parts: &Parts, id: &str) -> Result<Option<Response>, ApiErro
             @if from > 0 { p.muted { "The last " (whole(std::time::Duration::from_secs(u64::from(end - from)))) " of the run." } }
             div.charts { @for chart in charts(&run, &series, [pools, waiting, memory]) { (PreEscaped(chart.svg())) } }
         }
-        @if let Some(summary) = &run.summary { (steps(summary)) (groups(summary)) (failures(summary)) (iterations(summary)) (pools_table(summary)) }
+        @if let Some(summary) = &run.summary { (steps(summary)) (groups(summary)) (failures(summary)) (iterations(summary)) (pools_table(summary)) (super::database::databases(summary)) }
     };
     let refresh = (run.status == RunStatus::Running).then_some(5);
     Ok(Some(respond(StatusCode::OK, page(&format!("{} {}", run.profile, run.id), refresh, &body))))

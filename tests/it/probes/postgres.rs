@@ -222,7 +222,9 @@ async fn a_storm_of_locks_is_read_over_one_connection() {
     let cluster = cluster("").await;
     let url = cluster.database().await;
     let mut holder = PgConnection::connect(&format!("{url}?application_name=migration")).await.unwrap();
-    holder.execute("CREATE TABLE t (id int); BEGIN; LOCK TABLE t IN ACCESS EXCLUSIVE MODE").await.unwrap();
+    for sql in ["CREATE TABLE t (id int)", "BEGIN", "LOCK TABLE t IN ACCESS EXCLUSIVE MODE"] {
+        holder.execute(sql).await.unwrap();
+    }
     let mut storm = tokio::task::JoinSet::new();
     for _ in 0..15 {
         let url = url.clone();

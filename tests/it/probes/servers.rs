@@ -55,14 +55,14 @@ async fn pgbouncer_shows_the_pool_that_is_full_and_who_waits() {
         third.execute(sqlx::raw_sql("SELECT 2")).await.unwrap();
         third
     });
-    let full = until_pool(&mut *probe, "shop/shop", "pool_waiting", 1.0).await;
-    assert_eq!(of_pool(&full, "pool_utilization", "shop/shop"), Some(1.0), "{}", describe_points(&full));
-    assert_eq!(of_pool(&full, "pool_in_use", "shop/shop"), Some(2.0));
-    assert_eq!(of_pool(&full, "pool_limit", "shop/shop"), Some(2.0));
-    assert!(of_pool(&full, "pool_wait_longest", "shop/shop").is_some());
+    let full = until_pool(&mut *probe, "shop/plimsoll", "pool_waiting", 1.0).await;
+    assert_eq!(of_pool(&full, "pool_utilization", "shop/plimsoll"), Some(1.0), "{}", describe_points(&full));
+    assert_eq!(of_pool(&full, "pool_in_use", "shop/plimsoll"), Some(2.0));
+    assert_eq!(of_pool(&full, "pool_limit", "shop/plimsoll"), Some(2.0));
+    assert!(of_pool(&full, "pool_wait_longest", "shop/plimsoll").is_some());
     first.close().await.unwrap();
     let _third = waiting.join_next().await;
-    let after = until_pool(&mut *probe, "shop/shop", "pool_waiting", 0.0).await;
+    let after = until_pool(&mut *probe, "shop/plimsoll", "pool_waiting", 0.0).await;
     assert!(of_pool(&after, "pgbouncer_queries", "shop").is_some(), "{}", describe_points(&after));
 
     // Ten clients at most: whoever is outside learns that it is full.
@@ -164,7 +164,7 @@ async fn redis_that_hangs_holds_one_connection_and_is_read_again() {
 async fn mysql_shows_connections_locks_and_transactions_and_that_it_is_full() {
     let server = databases::mariadb().await;
     let url = |user: &str| format!("mysql://{user}@127.0.0.1:{}/shop", server.port);
-    let mut probe = open(&json!({"type": "mysql", "url": url("plimsoll:geheim")}));
+    let mut probe = open(&json!({"type": "mysql", "url": url("plimsoll:geheim").replace("/shop", "")}));
     let first = figures(&until_read(&mut *probe).await);
     is(&first, "pool_limit", 10.0);
     is(&first, "pool_in_use", 1.0);
@@ -193,7 +193,7 @@ async fn mysql_shows_connections_locks_and_transactions_and_that_it_is_full() {
         taken.push(connection);
     }
     assert!(figures(&probe.read().await.unwrap())["pool_utilization"] >= 1.0);
-    let mut outside = open(&json!({"type": "mysql", "url": url("plimsoll:geheim")}));
+    let mut outside = open(&json!({"type": "mysql", "url": url("plimsoll:geheim").replace("/shop", "")}));
     assert_eq!(outside.read().await.unwrap(), [Point::new("pool_utilization", 1.0).with("pool", "mysql")]);
 }
 
