@@ -293,7 +293,7 @@ async fn walk_once<T>(
 /// What went wrong with a step, if anything did.
 fn failure_of(step: &Step, figures: &StepInterval) -> Option<String> {
     if let Some(reason) = figures.failures.keys().next() {
-        let message = figures.messages.get(reason).map(|message| format!(" ({message})")).unwrap_or_default();
+        let message = figures.messages.get(reason).and_then(|said| said.most()).map(|message| format!(" ({message})")).unwrap_or_default();
         return Some(format!("step `{}`: {reason}{message}", step.name));
     }
     let (check, _) = step.checks.iter().zip(&figures.checks).find(|(_, count)| count.failed > 0)?;

@@ -30,6 +30,7 @@ pub mod steer;
 pub mod summary;
 pub mod taps;
 pub mod time_scale;
+pub mod told;
 pub mod upkeep;
 pub mod verdict;
 pub mod watchers;

@@ -396,6 +396,11 @@ impl Going {
                     .insert(0, format!("iterations of `{}` do not add up ({breach}); this is a bug in Plimsoll", scenario.scenario));
             }
         }
+        if let Some(breach) = self.fold.untold() {
+            tracing::error!(run_id = %run.id, breach, "failures and what is told of them do not add up; this is a bug in Plimsoll");
+            judged.verdict = Some(Verdict::Invalid);
+            judged.reasons.insert(0, format!("failures and what is told of them do not add up ({breach}); this is a bug in Plimsoll"));
+        }
         run.status = RunStatus::Finished;
         run.ended_at = Some(ended_at);
         run.ended_by = Some(ended_by);

@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
 
+use super::told::Told;
 use crate::model::Labels;
 use crate::model::analysed::Analysed;
 use crate::model::catalog::Catalog;
@@ -28,6 +29,7 @@ pub struct Fold {
     cpu: Option<f64>,
     threads: u32,
     recent: VecDeque<LatencyHistogram>,
+    told: Told,
     /// Intervals that could not be stored.
     pub intervals_lost: u64,
 }
@@ -47,6 +49,7 @@ impl Fold {
             let most = self.vus_max.entry(*index).or_default();
             *most = (*most).max(scenario.vus);
         }
+        self.told.second(interval);
         self.stall = self.stall.max(interval.generator_stall);
         self.cpu = match (self.cpu, interval.generator_cpu) {
             (Some(sum), Some(more)) => Some(sum + more),
@@ -93,6 +96,11 @@ impl Fold {
         all
     }
 
+    /// The first failures that nothing is told of; a bug in Plimsoll.
+    pub fn untold(&self) -> Option<&str> {
+        self.told.breach()
+    }
+
     /// Requests and failures so far.
     pub fn requests(&self) -> (u64, u64) {
         self.steps.values().fold((0, 0), |(requests, failed), step| (requests + step.requests(), failed + step.failed()))
@@ -100,7 +108,11 @@ impl Fold {
 
     /// The summary of what was added; `seconds` is the length of the run.
     pub fn summary(&self, catalog: &Catalog, seconds: f64) -> Summary {
-        let steps = self.steps.values().map(|step| step_summary(catalog, step, seconds)).collect();
+        let told = |(index, step): (&u16, &StepInterval)| {
+            let (told, told_beyond) = self.told.of(*index);
+            StepSummary { told, told_beyond, ..step_summary(catalog, step, seconds) }
+        };
+        let steps = self.steps.iter().map(told).collect();
         Summary {
             seconds,
             total: self.total(catalog, seconds),
@@ -141,7 +153,8 @@ impl Fold {
                 all.response_ok.merge(&scenario.dropped_wait);
             }
         }
-        StepSummary { checks, ..figures(&all, &duration, seconds) }
+        let (told, told_beyond) = self.told.all();
+        StepSummary { checks, told, told_beyond, ..figures(&all, &duration, seconds) }
     }
 
     fn scenario(&self, catalog: &Catalog, scenario: &ScenarioInterval) -> ScenarioSummary {
@@ -201,7 +214,9 @@ fn figures(step: &StepInterval, duration: &LatencyHistogram, seconds: f64) -> St
         per_second: if seconds > 0.0 { step.requests() as f64 / seconds } else { 0.0 },
         failed: step.failed(),
         reasons: step.failures.clone(),
-        messages: step.messages.clone(),
+        messages: step.messages.iter().filter_map(|(reason, said)| Some((reason.clone(), said.most()?.to_owned()))).collect(),
+        told: Vec::new(),
+        told_beyond: 0,
         duration: LatencySummary::of(duration),
         response: both(&step.response_ok, &step.response_failed),
         service: both(&step.service_ok, &step.service_failed),
@@ -292,7 +307,7 @@ mod tests {
                 }
                 Some(reason) => {
                     *interval.failures.entry(reason.clone()).or_default() += 1;
-                    interval.messages.insert(reason.clone(), reason.to_string());
+                    interval.messages.entry(reason.clone()).or_default().add(Some(&reason.to_string()));
                     if reason.has_answer() {
                         interval.response_failed.merge(&response);
                         interval.service_failed.merge(&service);
@@ -352,6 +367,7 @@ mod tests {
                 prop_assert_eq!(step.requests as usize, own.len());
                 prop_assert_eq!(step.failed as usize, own.iter().filter(|one| one.2.is_some()).count());
                 prop_assert_eq!(step.reasons.values().sum::<u64>(), step.failed);
+                prop_assert_eq!(step.told.iter().map(|one| one.count).sum::<u64>() + step.told_beyond, step.failed);
                 let responses: Vec<u64> = own.iter().filter(|one| answered(one)).map(|one| one.0).collect();
                 let services: Vec<u64> = own.iter().filter(|one| answered(one)).map(|one| one.1).collect();
                 prop_assert_eq!((step.response, step.service), (latency(responses), latency(services)));

@@ -12,6 +12,7 @@ use super::IterationEnd;
 use crate::model::failure::Reason;
 use crate::model::histogram::Recorder;
 use crate::model::measure::{Accounting, CheckCount, Interval, Outcome, PhaseSums, ScenarioInterval, StepInterval};
+use crate::model::message::Messages;
 
 /// A shard shared by the VUs of one thread.
 pub type SharedShard = Rc<RefCell<Shard>>;
@@ -29,7 +30,7 @@ struct StepShard {
     touched: bool,
     ok: u64,
     failures: BTreeMap<Reason, u64>,
-    messages: BTreeMap<Reason, String>,
+    messages: BTreeMap<Reason, Messages>,
     response_ok: Recorder,
     service_ok: Recorder,
     waiting: Recorder,
@@ -90,10 +91,10 @@ impl Shard {
                 } else {
                     fold.failures.insert(reason.clone(), 1);
                 }
-                if let Some(message) = &outcome.message
-                    && !fold.messages.contains_key(reason)
-                {
-                    fold.messages.insert(reason.clone(), message.clone());
+                if let Some(messages) = fold.messages.get_mut(reason) {
+                    messages.add(outcome.message.as_deref());
+                } else {
+                    fold.messages.entry(reason.clone()).or_default().add(outcome.message.as_deref());
                 }
                 if reason.has_answer() {
                     let (failed_response, failed_service) = &mut **fold.failed.get_or_insert_with(Box::default);

@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 
 use super::failure::Reason;
 use super::histogram::LatencyHistogram;
+use super::message::Messages;
 
 /// How long each part of a request took; zero when the part did not happen (a reused connection connects in no time).
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -110,8 +111,8 @@ pub struct StepInterval {
     pub ok: u64,
     /// Requests that failed, by reason; the sum is the number of failures.
     pub failures: BTreeMap<Reason, u64>,
-    /// One example per reason: the server's message, redacted.
-    pub messages: BTreeMap<Reason, String>,
+    /// What was said of them, by reason: as many as failed, with examples. Empty in what the first versions stored.
+    pub messages: BTreeMap<Reason, Messages>,
     /// From the intended start to the end, of successful requests.
     pub response_ok: LatencyHistogram,
     /// The same of failed requests that were answered.
@@ -138,6 +139,16 @@ impl StepInterval {
     /// Requests that failed.
     pub fn failed(&self) -> u64 {
         self.failures.values().sum()
+    }
+
+    /// Says which failure was not told of, or twice, or `None`. A breach is a bug in Plimsoll.
+    pub fn breach(&self) -> Option<String> {
+        let told = |reason: &Reason| self.messages.get(reason).map_or(0, Messages::count);
+        let untold = self.failures.iter().find(|(reason, count)| told(reason) != **count);
+        let invented = self.messages.iter().find(|(reason, messages)| messages.count() > 0 && !self.failures.contains_key(reason));
+        untold
+            .map(|(reason, count)| format!("{count} failed with `{reason}`, {} of them are told of", told(reason)))
+            .or_else(|| invented.map(|(reason, messages)| format!("{} are told of with `{reason}`, none failed", messages.count())))
     }
 
     /// All requests.
@@ -170,7 +181,7 @@ impl StepInterval {
             *self.failures.entry(reason.clone()).or_default() += count;
         }
         for (reason, message) in &other.messages {
-            self.messages.entry(reason.clone()).or_insert_with(|| message.clone());
+            self.messages.entry(reason.clone()).or_default().merge(message);
         }
         self.phases += other.phases;
         self.bytes_sent += other.bytes_sent;

@@ -12,6 +12,7 @@ pub mod flow;
 pub mod histogram;
 pub mod history;
 pub mod measure;
+pub mod message;
 pub mod profile;
 pub mod progress;
 pub mod random;

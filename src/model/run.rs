@@ -200,8 +200,14 @@ pub struct StepSummary {
     pub failed: u64,
     /// Failures by reason; the sum is `failed`.
     pub reasons: BTreeMap<Reason, u64>,
-    /// One message per reason.
+    /// One message per reason, that which came most often.
     pub messages: BTreeMap<Reason, String>,
+    /// What was said of the failures, most often first; with `told_beyond` as many as `failed`.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub told: Vec<MessageSummary>,
+    /// Failures that said something else still: too many different things were said for all to be kept.
+    #[serde(default)]
+    pub told_beyond: u64,
     /// What thresholds call `http_req_duration`: response time in open scenarios, service time in closed ones; answered requests only.
     pub duration: Option<LatencySummary>,
     /// From the intended start; answered requests, in the total also dropped starts.
@@ -218,6 +224,23 @@ pub struct StepSummary {
     pub bytes_received: u64,
     /// Connections opened.
     pub connections: u64,
+}
+
+/// What was said of failures, over a whole run.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct MessageSummary {
+    /// Why they failed.
+    pub reason: Reason,
+    /// The message without numbers, ids, addresses and quoted values; empty when nothing was said.
+    pub fingerprint: String,
+    /// Failures.
+    pub count: u64,
+    /// Second of the first of them.
+    pub first: u32,
+    /// Second of the last.
+    pub last: u32,
+    /// The message of one of them, secrets redacted.
+    pub sample: String,
 }
 
 /// Figures of one scenario.

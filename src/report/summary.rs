@@ -183,22 +183,39 @@ fn groups(summary: &Summary) -> String {
 
 fn failures(summary: &Summary) -> String {
     let mut rows: Vec<(u64, Vec<String>)> = Vec::new();
+    let quoted = |message: &str| if message.is_empty() { String::new() } else { format!("\"{}\"", plain(message, 100)) };
     for step in &summary.steps {
-        for (reason, failed) in &step.reasons {
-            let message = step.messages.get(reason).map(|message| format!("\"{}\"", plain(message, 100))).unwrap_or_default();
-            rows.push((*failed, vec![count(*failed), plain(&step.step, 30), plain(&reason.to_string(), 60), message]));
+        let mut add = |failed: u64, reason: String, seconds: String, message: String| {
+            rows.push((failed, vec![count(failed), plain(&step.step, 30), plain(&reason, 60), seconds, message]));
+        };
+        for one in &step.told {
+            add(one.count, one.reason.to_string(), span(one.first, one.last), quoted(&one.sample));
+        }
+        if step.told_beyond > 0 {
+            add(step.told_beyond, "various".into(), String::new(), "too many different messages to tell apart".into());
+        }
+        if step.told.is_empty() {
+            // As earlier versions stored it.
+            for (reason, failed) in &step.reasons {
+                add(*failed, reason.to_string(), String::new(), quoted(step.messages.get(reason).map_or("", String::as_str)));
+            }
         }
     }
     rows.sort_by_key(|(failed, _)| std::cmp::Reverse(*failed));
     let shown: Vec<Vec<String>> = rows.iter().take(12).map(|(_, row)| row.clone()).collect();
     let width = shown.iter().map(|row| row[0].chars().count()).max().unwrap_or(0);
     let shown: Vec<Vec<String>> = shown.into_iter().map(|row| [vec![format!("{:>width$}", row[0])], row[1..].to_vec()].concat()).collect();
-    let mut text = table(&shown, 4);
+    let mut text = table(&shown, 5);
     if rows.len() > 12 {
         let rest: u64 = rows[12..].iter().map(|(failed, _)| failed).sum();
-        text.push_str(&format!("  and {} more for {} other reasons\n", count(rest), rows.len() - 12));
+        text.push_str(&format!("  and {} more for {} other reasons or with other messages\n", count(rest), rows.len() - 12));
     }
     text
+}
+
+/// "second 3", "seconds 3 to 9".
+fn span(first: u32, last: u32) -> String {
+    if first == last { format!("second {first}") } else { format!("seconds {first} to {last}") }
 }
 
 fn iterations(summary: &Summary) -> String {

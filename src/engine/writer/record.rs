@@ -109,6 +109,7 @@ mod tests {
     use crate::model::failure::Reason;
     use crate::model::histogram::LatencyHistogram;
     use crate::model::measure::StepInterval;
+    use crate::model::message::Messages;
     use crate::model::series::Point;
     use crate::model::units::Timestamp;
 
@@ -122,7 +123,7 @@ mod tests {
             step: 3,
             ok: 2,
             failures: [(Reason::Status(503), 1), (Reason::Reset, 4)].into(),
-            messages: [(Reason::Reset, "\u{1f40c} \"gone\"".into())].into(),
+            messages: [(Reason::Reset, Messages::example("\u{1f40c} \"gone\""))].into(),
             response_ok: LatencyHistogram::from_us([1, 900, 3_600_000_000]),
             ..StepInterval::default()
         };

@@ -3,6 +3,7 @@
 pub(super) mod compare;
 pub(super) mod control;
 mod database;
+mod failures;
 pub(super) mod history;
 mod home;
 pub(super) mod itself;

@@ -58,7 +58,7 @@ async fn whole_page(parts: &Parts, id: &str) -> Result<Option<Response>, ApiErro
             @if from > 0 { p.muted { "The last " (whole(std::time::Duration::from_secs(u64::from(end - from)))) " of the run." } }
             div.charts { @for chart in charts(&run, &series, [pools, waiting, memory]) { (PreEscaped(chart.svg())) } }
         }
-        @if let Some(summary) = &run.summary { (steps(summary)) (groups(summary)) (failures(summary)) (iterations(summary)) (pools_table(summary)) (super::database::databases(summary)) }
+        @if let Some(summary) = &run.summary { (steps(summary)) (groups(summary)) (super::failures::failures(summary)) (iterations(summary)) (pools_table(summary)) (super::database::databases(summary)) }
     };
     let refresh = (run.status == RunStatus::Running).then_some(5);
     Ok(Some(respond(StatusCode::OK, page(&format!("{} {}", run.profile, run.id), refresh, &body))))
@@ -218,19 +218,6 @@ fn steps(summary: &Summary) -> Markup {
             (step_row("all", None, &summary.total))
         }
     } } } }
-}
-
-fn failures(summary: &Summary) -> Markup {
-    let mut rows: Vec<_> =
-        summary.steps.iter().flat_map(|step| step.reasons.iter().map(move |(reason, failed)| (*failed, step, reason))).collect();
-    rows.sort_by_key(|(failed, ..)| std::cmp::Reverse(*failed));
-    html! { @if !rows.is_empty() { section { h2 { "Failures" } div.scroll { table {
-        thead { tr { th.number { "Requests" } th { "Step" } th { "Reason" } th { "For example" } } }
-        tbody { @for (failed, step, reason) in rows.iter().take(50) { tr {
-            td.number { (count(*failed)) } td { (step.step) } td.tight { code { (reason) } }
-            td.wide { (step.messages.get(*reason).map_or("", String::as_str)) }
-        } } }
-    } } } } }
 }
 
 fn groups(summary: &Summary) -> Markup {

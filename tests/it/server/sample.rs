@@ -11,10 +11,11 @@ use super::plimsoll::model::failure::{Phase, Reason};
 use super::plimsoll::model::finding::{Evidence, Finding};
 use super::plimsoll::model::histogram::LatencyHistogram;
 use super::plimsoll::model::measure::{Accounting, CheckCount, Interval, PhaseSums, ScenarioInterval, StepInterval};
+use super::plimsoll::model::message::Messages;
 use super::plimsoll::model::progress::{PoolNow, Progress};
 use super::plimsoll::model::run::{
-    EndedBy, GeneratorSummary, GroupSummary, LatencySummary, Run, RunId, RunStatus, ScenarioSummary, SeriesSummary, StepSummary, Summary,
-    ThresholdResult, Trigger, Verdict,
+    EndedBy, GeneratorSummary, GroupSummary, LatencySummary, MessageSummary, Run, RunId, RunStatus, ScenarioSummary, SeriesSummary,
+    StepSummary, Summary, ThresholdResult, Trigger, Verdict,
 };
 use super::plimsoll::model::series::{Point, Reading};
 use super::plimsoll::model::units::Timestamp;
@@ -103,6 +104,13 @@ fn checks(step: u16, ok: u64, failed: u64) -> Vec<CheckCount> {
     if step == 0 { vec![status, CheckCount { passed: ok * 9 / 10, failed: ok - ok * 9 / 10 + failed }] } else { vec![status] }
 }
 
+/// A message that came so often.
+fn said(sample: &str, count: u64) -> Messages {
+    let mut messages = Messages::example(sample);
+    messages.by.values_mut().for_each(|said| said.count = count);
+    messages
+}
+
 fn step(index: u16, second: u32) -> StepInterval {
     let full = (FULL_FROM..36).contains(&second);
     let share = if index == 0 { 12 } else { 3 };
@@ -111,10 +119,10 @@ fn step(index: u16, second: u32) -> StepInterval {
     let mut messages = BTreeMap::new();
     if full && index == 1 {
         failures.insert(Reason::Status(503), 21);
-        messages.insert(Reason::Status(503), "503 Service Unavailable: pool exhausted, no connection within 1s".to_owned());
+        messages.insert(Reason::Status(503), said("503 Service Unavailable: pool exhausted, no connection within 1s", 21));
         if second.is_multiple_of(5) {
             failures.insert(Reason::Timeout(Phase::Waiting), 2);
-            messages.insert(Reason::Timeout(Phase::Waiting), "no answer within 2s".to_owned());
+            messages.insert(Reason::Timeout(Phase::Waiting), said("no answer within 2s", 2));
         }
     }
     let answered_failures: u64 = failures.iter().filter(|(reason, _)| reason.has_answer()).map(|(_, count)| count).sum();
@@ -243,6 +251,23 @@ pub(crate) fn progress(second: u32) -> Progress {
     }
 }
 
+/// What was said, all of it in the seconds in which the pool was full.
+fn told(messages: &BTreeMap<Reason, Messages>) -> Vec<MessageSummary> {
+    let each = messages.iter().flat_map(|(reason, messages)| messages.by.iter().map(move |(print, said)| (reason, print, said)));
+    let mut told: Vec<MessageSummary> = each
+        .map(|(reason, print, said)| MessageSummary {
+            reason: reason.clone(),
+            fingerprint: print.clone(),
+            count: said.count,
+            first: FULL_FROM,
+            last: 35,
+            sample: said.sample.clone(),
+        })
+        .collect();
+    told.sort_by_key(|one| std::cmp::Reverse(one.count));
+    told
+}
+
 fn step_summary(name: (&str, &str), merged: &StepInterval, checks: &[String]) -> StepSummary {
     let mut service = merged.service_ok.clone();
     service.merge(&merged.service_failed);
@@ -253,7 +278,9 @@ fn step_summary(name: (&str, &str), merged: &StepInterval, checks: &[String]) ->
         per_second: merged.requests() as f64 / f64::from(SECONDS),
         failed: merged.failed(),
         reasons: merged.failures.clone(),
-        messages: merged.messages.clone(),
+        messages: merged.messages.iter().filter_map(|(reason, said)| Some((reason.clone(), said.most()?.to_owned()))).collect(),
+        told: told(&merged.messages),
+        told_beyond: 0,
         duration: LatencySummary::of(&service),
         response: LatencySummary::of(&service),
         service: LatencySummary::of(&service),

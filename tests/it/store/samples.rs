@@ -9,8 +9,10 @@ use plimsoll::model::failure::Reason;
 use plimsoll::model::finding::{Evidence, Finding};
 use plimsoll::model::histogram::LatencyHistogram;
 use plimsoll::model::measure::{CheckCount, Interval, ScenarioInterval, StepInterval};
+use plimsoll::model::message::Messages;
 use plimsoll::model::run::{
-    EndedBy, LatencySummary, Run, RunId, RunStatus, ScenarioSummary, SeriesSummary, StepSummary, Summary, ThresholdResult, Trigger, Verdict,
+    EndedBy, LatencySummary, MessageSummary, Run, RunId, RunStatus, ScenarioSummary, SeriesSummary, StepSummary, Summary, ThresholdResult,
+    Trigger, Verdict,
 };
 use plimsoll::model::schedule::{Tick, TickOutcome};
 use plimsoll::model::series::{Point, Reading};
@@ -76,6 +78,15 @@ pub(super) fn ended(mut run: Run) -> Run {
         failed: 1,
         reasons: [(Reason::Status(503), 1)].into(),
         messages: [(Reason::Status(503), "503 Service Unavailable: pool timed out".into())].into(),
+        told: vec![MessageSummary {
+            reason: Reason::Status(503),
+            fingerprint: "503 Service Unavailable: pool timed out".into(),
+            count: 1,
+            first: 3,
+            last: 3,
+            sample: "503 Service Unavailable: pool timed out".into(),
+        }],
+        told_beyond: 0,
         duration: latencies,
         response: latencies,
         service: latencies,
@@ -161,7 +172,7 @@ pub(super) fn interval(second: u32) -> Interval {
         step: 3,
         ok: 98,
         failures: [(Reason::Status(500), 1), (Reason::Check("body has id: yes".into()), 1)].into(),
-        messages: [(Reason::Status(500), "500: \"boom\"\n".into())].into(),
+        messages: [(Reason::Status(500), Messages::example("500: \"boom\"\n"))].into(),
         response_ok: LatencyHistogram::from_us((1..=98).map(|us| us * 371 + u64::from(second))),
         service_ok: LatencyHistogram::from_us([100, 200, 3_000_000]),
         bytes_sent: 4_000,

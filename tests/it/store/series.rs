@@ -6,6 +6,7 @@ use std::time::Duration;
 use plimsoll::model::failure::{Phase, Reason};
 use plimsoll::model::histogram::{HIGHEST_US, LatencyHistogram};
 use plimsoll::model::measure::{Accounting, CheckCount, Interval, PhaseSums, ScenarioInterval, StepInterval};
+use plimsoll::model::message::{Messages, Said};
 use plimsoll::model::rollup::Resolution;
 use plimsoll::model::run::{Run, RunId, RunStatus};
 use plimsoll::store::{ReadingFilter, SeriesBatch};
@@ -36,6 +37,11 @@ fn reason() -> impl Strategy<Value = Reason> {
     ]
 }
 
+fn messages() -> impl Strategy<Value = Messages> {
+    let said = (count(), "\\PC{0,30}").prop_map(|(count, sample)| Said { count, sample });
+    (btree_map("\\PC{0,20}", said, 0..4), count()).prop_map(|(by, beyond)| Messages { by, beyond })
+}
+
 prop_compose! {
     fn phases()(us in proptest::array::uniform7(0..1_u64 << 50)) -> PhaseSums {
         let [blocked_us, dns_us, connecting_us, tls_us, sending_us, waiting_us, receiving_us] = us;
@@ -47,7 +53,7 @@ prop_compose! {
     fn step()(
         ok in count(),
         failures in btree_map(reason(), 1..1_000_000_u64, 0..4),
-        messages in btree_map(reason(), "\\PC{0,30}", 0..3),
+        messages in btree_map(reason(), messages(), 0..3),
         histograms in proptest::array::uniform5(histogram()),
         phases in phases(),
         bytes in (count(), count(), count()),
