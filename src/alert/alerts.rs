@@ -44,6 +44,8 @@ pub struct Alerts {
     /// Last moment seen, and how far the axis of windows is ahead of the clock because that went back.
     axis: (Timestamp, Duration),
     overflow: u64,
+    /// The run that ended last, and what its target said of failures.
+    said: Option<(RunId, String)>,
     /// Latest `pool_limit` by target, probe and pool.
     capacities: BTreeMap<[String; 3], f64>,
 }
@@ -114,6 +116,7 @@ impl Alerts {
         self.live.retain(|_, live| live.id != run.id);
         self.break_run(&run.profile, &run.target, now);
         self.history.add(run);
+        self.said = run.summary.as_ref().and_then(|summary| summary.total.said()).map(|said| (run.id.clone(), said));
         self.judge_verdicts(now);
         self.judge_found(run, now);
     }
@@ -392,6 +395,9 @@ impl Alerts {
                 let Some(group) = self.groups.get_mut(&key) else { continue };
                 group.instance.value = Some(f64::from(row));
                 group.instance.shown = if row > 1 { format!("{came_to}, {row} runs in a row") } else { came_to.to_string() };
+                if let Some((_, said)) = self.said.as_ref().filter(|(of, _)| row > 0 && *of == run) {
+                    group.instance.shown.push_str(&format!("; {said}"));
+                }
                 let input = if row >= *runs {
                     Input::Bad
                 } else if row > 0 && group.instance.incident.is_some() && known == row {

@@ -218,6 +218,26 @@ fn three_failed_runs_in_a_row() {
 }
 
 #[test]
+fn a_failed_run_is_told_with_what_the_server_said() {
+    let told = crate::model::run::MessageSummary {
+        reason: crate::model::failure::Reason::Status(500),
+        fingerprint: String::new(),
+        count: 96,
+        first: 5,
+        last: 41,
+        sample: "500 Internal Server Error: {\"error\":\"sorry, too many clients already\"}".into(),
+    };
+    let total = crate::model::run::StepSummary { failed: 100, told: vec![told], ..Default::default() };
+    let summary = crate::model::run::Summary { total, ..Default::default() };
+    let mut alerts = Alerts::new(vec![rule("verdict{profile:soak} == fail")], Vec::new(), policy(0));
+    let mut log = Log::default();
+    alerts.run_ended(&Run { summary: Some(summary), ..run("r1", 1, Some(Verdict::Fail)) }, at(60));
+    log.judge(&mut alerts, 60);
+    let value = &log.1.outbox[0].message.lines[0].1;
+    assert_eq!(value, "fail; 96 of 100 failed requests say `sorry, too many clients already` (status_500)");
+}
+
+#[test]
 fn a_rule_or_probe_that_is_gone_resolves_its_alerts_where_they_were_told() {
     let fire = |alerts: &mut Alerts, log: &mut Log| {
         alerts.observe_points("shop", &[pool(1.0)], at(0));

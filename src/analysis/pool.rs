@@ -29,7 +29,8 @@ pub struct PoolSecond {
 }
 
 impl PoolSecond {
-    fn is_exhausted(&self) -> bool {
+    /// At its limit, or somebody had to wait.
+    pub fn is_exhausted(&self) -> bool {
         let some = |value: Option<f64>| value.is_some_and(|value| value > 0.0);
         self.utilization.is_some_and(|utilization| utilization >= FULL) || some(self.waiting) || some(self.waits)
     }

@@ -5,8 +5,10 @@ mod again;
 mod asked;
 mod levels;
 mod load_line;
+mod needs;
 mod own;
 mod pools;
+mod reasons;
 mod spikes;
 #[cfg(test)]
 mod testing;
@@ -21,6 +23,7 @@ pub use asked::Asked;
 pub use own::{WINDOWS as OWN_WINDOWS, own_trends};
 
 use pools::Pools;
+use reasons::Reasons;
 use timeline::Timeline;
 use tracks::Tracks;
 
@@ -35,7 +38,7 @@ use crate::model::series::Reading;
 use crate::model::units::Timestamp;
 
 /// Methods that are asked about one run, by name and version.
-pub const METHODS: &[&str] = &[pools::METHOD, leak::METHOD, capacity::METHOD, recovery::METHOD];
+pub const METHODS: &[&str] = &[pools::METHOD, reasons::METHOD, leak::METHOD, capacity::METHOD, recovery::METHOD];
 /// Seconds between two looks at a run that goes on.
 const EVERY: u32 = 300;
 
@@ -52,6 +55,7 @@ pub struct Looked {
 #[derive(Debug, Clone, Default)]
 pub struct Observed {
     pools: Pools,
+    reasons: Reasons,
     timeline: Timeline,
     tracks: Tracks,
     /// How much was done to the run when the last second came.
@@ -65,12 +69,14 @@ impl Observed {
         let steered = done > self.controls;
         self.controls = done.max(self.controls);
         self.pools.interval(interval);
+        self.reasons.interval(catalog, interval);
         self.timeline.second(catalog, interval, steered);
     }
 
     /// Adds one reading.
     pub fn reading(&mut self, reading: &Reading) {
         self.pools.reading(reading);
+        self.reasons.reading(reading);
         self.tracks.reading(reading);
     }
 
@@ -82,7 +88,9 @@ impl Observed {
 
     /// What analysis says of the run as a whole.
     pub fn look(&self, run: &Run, asked: &Asked, at: Timestamp) -> Looked {
-        let mut findings = self.pools.findings(&run.id, at);
+        let told = self.reasons.told(&run.id, at, &self.pools);
+        let mut findings = told.findings;
+        findings.extend(self.pools.findings(&run.id, at, &told.pools));
         let seen = (&self.timeline, &self.tracks);
         let (line, capacity) = load_line::capacity((run, at), seen, asked).unzip();
         findings.extend(line);
@@ -92,7 +100,7 @@ impl Observed {
         findings.extend(leaks);
         // What matters first.
         findings.sort_by_key(|finding| std::cmp::Reverse(finding.severity));
-        Looked { findings, analysed: Analysed { trends, capacity, recoveries } }
+        Looked { findings, analysed: Analysed { trends, capacity, recoveries, causes: told.causes, needs: told.needs } }
     }
 
     /// What it says of leaks while the run goes on.

@@ -154,7 +154,7 @@ impl Fold {
             }
         }
         let (told, told_beyond) = self.told.all();
-        StepSummary { checks, told, told_beyond, ..figures(&all, &duration, seconds) }
+        StepSummary { told, told_beyond, checks, ..figures(&all, &duration, seconds) }
     }
 
     fn scenario(&self, catalog: &Catalog, scenario: &ScenarioInterval) -> ScenarioSummary {

@@ -115,7 +115,9 @@ mod tests {
 
     fn second(second: u32, step: u16, said: &[Option<&str>]) -> Interval {
         let mut messages = Messages::default();
-        said.iter().for_each(|message| messages.add(*message));
+        for message in said {
+            messages.add(*message);
+        }
         let failures = [(Reason::Status(500), said.len() as u64)].into();
         let step_interval = StepInterval { step, failures, messages: [(Reason::Status(500), messages)].into(), ..StepInterval::default() };
         Interval { second, steps: [(step, step_interval)].into(), ..Interval::default() }

@@ -1,6 +1,5 @@
 //! What a run comes to. Never green when blind: nothing measured is `no_data`, load that was not delivered is `invalid`. Pure.
 
-use crate::model::message::essence;
 use crate::model::run::{EndedBy, Summary, ThresholdResult, Verdict};
 use crate::model::units::{format_percent, trim_decimal};
 
@@ -80,17 +79,9 @@ fn failures(summary: &Summary, thresholds: &[ThresholdResult], guarded: &[String
         reasons.push(format!("none of {} requests succeeded{most}", total.requests));
     }
     if !reasons.is_empty() {
-        reasons.extend(said(summary));
+        reasons.extend(summary.total.said());
     }
     reasons
-}
-
-/// What the server said most often: "3064 of 3180 failed requests say `sorry, too many clients already` (status_500)".
-fn said(summary: &Summary) -> Option<String> {
-    let total = &summary.total;
-    let most = total.told.iter().find(|one| !one.sample.is_empty())?;
-    let (count, failed, said, reason) = (most.count, total.failed, essence(&most.sample), &most.reason);
-    Some(format!("{count} of {failed} failed requests say `{said}` ({reason})"))
 }
 
 fn undelivered(summary: &Summary, limit: f64) -> Vec<String> {

@@ -19,12 +19,18 @@ pub struct Analysed {
     /// What became of each figure after a spike of load.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub recoveries: Vec<RecoveryFound>,
+    /// Why requests failed or were slow.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub causes: Vec<CauseFound>,
+    /// The size that pools would need for the load of the run.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub needs: Vec<NeedFound>,
 }
 
 impl Analysed {
     /// True when nothing was concluded.
     pub fn is_empty(&self) -> bool {
-        self.trends.is_empty() && self.capacity.is_none() && self.recoveries.is_empty()
+        self.trends.is_empty() && self.capacity.is_none() && self.recoveries.is_empty() && self.causes.is_empty() && self.needs.is_empty()
     }
 }
 
@@ -265,4 +271,64 @@ pub struct RecoveryFound {
     pub spike_from_s: f64,
     /// Second from which on the load was back.
     pub spike_to_s: f64,
+}
+
+/// Why requests failed or were slow in some seconds.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct CauseFound {
+    /// `failures` or `slowness`.
+    pub harm: String,
+    /// The resource that explains it; `None`: none that was read does.
+    pub resource: Option<String>,
+    /// First second of the harm.
+    pub from_s: u32,
+    /// Last second of it.
+    pub to_s: u32,
+    /// First second in which the resource was full.
+    pub full_from_s: Option<u32>,
+    /// Last second of that.
+    pub full_to_s: Option<u32>,
+    /// Share of all harm of the run that falls into these seconds.
+    pub share: Option<f64>,
+    /// Share of the run in which the resource was full.
+    pub time: Option<f64>,
+    /// Seconds by which it was full before the harm began.
+    pub lead_s: Option<i64>,
+    /// Chance of so much overlap without a connection.
+    pub chance: Option<f64>,
+    /// What the server said of the failures, most often.
+    pub said: Option<String>,
+}
+
+/// The size that a pool would need for the load of the run.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct NeedFound {
+    /// Probe that read it.
+    pub probe: String,
+    /// Its name.
+    pub pool: String,
+    /// Its size in the run.
+    pub limit: Option<f64>,
+    /// Connections needed.
+    pub connections: Ranged,
+    /// Connections busy on average, had all requests been served.
+    pub busy: f64,
+    /// Requests a second that were due.
+    pub per_second: f64,
+    /// Seconds that a request holds a connection, on average.
+    pub hold_s: f64,
+    /// The same in all but the worst twentieth of the seconds.
+    pub hold_p95_s: f64,
+    /// Connections in use and callers waiting together.
+    pub in_line: Option<f64>,
+    /// So many can ask at one time: VUs of a closed loop.
+    pub callers: Option<f64>,
+    /// What the rule of thumb says: (VUs × 1.5 + requests a second / 10) + 20 %.
+    pub rule_of_thumb: Option<f64>,
+    /// Connections of this and all other pools together.
+    pub together: Option<f64>,
+    /// What the database server allows.
+    pub server: Option<f64>,
+    /// Seconds it rests on.
+    pub seconds: u32,
 }

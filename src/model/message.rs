@@ -312,7 +312,7 @@ mod tests {
             ("cannot reach http://shop:8080/a?b=1, ask ops@shop.example", "cannot reach <address>?b=#, ask <address>"),
             (
                 r#"400 Bad Request: {"code":"E17","message":"limit of 5 \"x\" reached","user":"anna","n":17}"#,
-                r##"400 Bad Request: {"code":"…","message":"limit of # \"x\" reached","user":"…","n":#}"##,
+                r#"400 Bad Request: {"code":"…","message":"limit of # \"x\" reached","user":"…","n":#}"#,
             ),
             ("2026-11-21T02:00:00Z failed", "#-#-#T#:#:#Z failed"),
             ("", ""),
@@ -347,7 +347,7 @@ mod tests {
         counted.add(Some("no answer within 2s"));
         counted.add(None);
         let text = serde_json::to_string(&counted).unwrap();
-        assert_eq!(text, r##"{"by":{"":[1,""],"no answer within #s":[1,"no answer within 2s"]}}"##);
+        assert_eq!(text, r#"{"by":{"":[1,""],"no answer within #s":[1,"no answer within 2s"]}}"#);
         assert_eq!(serde_json::from_str::<Messages>(&text).unwrap(), counted);
         assert_eq!(counted.most(), Some("no answer within 2s"));
     }
@@ -361,7 +361,9 @@ mod tests {
             let mut failures = 0;
             for second in &seconds {
                 let mut one = Messages::default();
-                second.iter().for_each(|message| one.add(message.as_deref()));
+                for message in second {
+                    one.add(message.as_deref());
+                }
                 prop_assert_eq!(one.count(), second.len() as u64);
                 prop_assert!(one.by.len() <= MOST_AT_ONCE);
                 failures += second.len() as u64;

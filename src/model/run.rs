@@ -226,6 +226,16 @@ pub struct StepSummary {
     pub connections: u64,
 }
 
+impl StepSummary {
+    /// What the server said of failures most often: "3064 of 3180 failed requests say `sorry, too many clients already` (status_500)".
+    /// `None` when it said nothing.
+    pub fn said(&self) -> Option<String> {
+        let most = self.told.iter().find(|one| !one.sample.is_empty())?;
+        let said = super::message::essence(&most.sample);
+        Some(format!("{} of {} failed requests say `{said}` ({})", most.count, self.failed, most.reason))
+    }
+}
+
 /// What was said of failures, over a whole run.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct MessageSummary {

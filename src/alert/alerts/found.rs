@@ -162,7 +162,7 @@ mod tests {
             levels: Vec::new(),
             table: Vec::new(),
         });
-        let analysed = Analysed { trends, capacity, recoveries: Vec::new() };
+        let analysed = Analysed { trends, capacity, ..Analysed::default() };
         let summary = Some(Summary { analysed, ..Summary::default() });
         Run { id: RunId(format!("r{number}")), verdict: Some(Verdict::Pass), summary, ..sample::finished() }
     }

@@ -1,6 +1,6 @@
 //! When the pools of the target were full, and how many of the failures fall into these seconds. Pure.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use crate::analysis::pool::{FullPool, PoolSecond, full_pool};
 use crate::model::alerting::Severity;
@@ -17,7 +17,9 @@ pub(super) const METHOD: &str = "pool-full/2";
 #[derive(Debug, Clone, Default)]
 pub(super) struct Pools {
     failures: Vec<(u32, u64)>,
-    pools: BTreeMap<(String, String), Vec<PoolSecond>>,
+    read: BTreeMap<(String, String), Vec<PoolSecond>>,
+    /// Probes that ask a database: the pool that they tell of is what the server allows.
+    servers: BTreeSet<String>,
 }
 
 impl Pools {
@@ -32,6 +34,9 @@ impl Pools {
     /// Adds one reading.
     pub(super) fn reading(&mut self, reading: &Reading) {
         let (Ok(points), Some(second)) = (&reading.points, reading.second) else { return };
+        if points.iter().any(|point| point.metric.starts_with("pg_") || point.metric.starts_with("mysql_")) {
+            self.servers.insert(reading.probe.clone());
+        }
         let mut pools: BTreeMap<&str, PoolSecond> = BTreeMap::new();
         for point in points {
             let Some(pool) = point.labels.get("pool") else { continue };
@@ -48,14 +53,37 @@ impl Pools {
         }
         let tells = |seen: &PoolSecond| seen.utilization.or(seen.waiting).or(seen.waits).is_some();
         for (pool, seen) in pools.into_iter().filter(|(_, seen)| tells(seen)) {
-            self.pools.entry((reading.probe.clone(), pool.into())).or_default().push(seen);
+            self.read.entry((reading.probe.clone(), pool.into())).or_default().push(seen);
         }
     }
 
-    /// What analysis finds.
-    pub(super) fn findings(&self, run: &RunId, at: Timestamp) -> Vec<Finding> {
+    /// All pools, by probe and name.
+    pub(super) fn all(&self) -> impl Iterator<Item = (&(String, String), &[PoolSecond])> {
+        self.read.iter().map(|(key, seconds)| (key, seconds.as_slice()))
+    }
+
+    /// What was read of a pool.
+    pub(super) fn of(&self, key: &(String, String)) -> Option<&[PoolSecond]> {
+        self.read.get(key).map(Vec::as_slice)
+    }
+
+    /// The connections that a database server allows, when one is read; of several nobody knows which pool belongs to which.
+    pub(super) fn server(&self) -> Option<(&(String, String), f64)> {
+        let mut servers = self.all().filter(|((probe, _), _)| self.servers.contains(probe));
+        let (key, seconds) = servers.next()?;
+        let allows = seconds.iter().filter_map(|second| second.limit).reduce(f64::max)?;
+        servers.next().is_none().then_some((key, allows))
+    }
+
+    /// A pool of an application, which opens connections to a server.
+    pub(super) fn is_client_of_a_server(&self, key: &(String, String)) -> bool {
+        !self.servers.contains(&key.0)
+    }
+
+    /// What analysis finds of the pools that are not `told` of already.
+    pub(super) fn findings(&self, run: &RunId, at: Timestamp, told: &BTreeSet<(String, String)>) -> Vec<Finding> {
         let mut findings = Vec::new();
-        for ((probe, pool), seconds) in &self.pools {
+        for ((probe, pool), seconds) in self.read.iter().filter(|(key, _)| !told.contains(*key)) {
             if let Some(full) = full_pool(seconds, &self.failures) {
                 findings.push(pool_finding(run, at, probe, pool, &full));
             }
@@ -117,7 +145,7 @@ mod tests {
             let step = StepInterval { failures: [(Reason::Status(503), 4)].into(), ..StepInterval::default() };
             pools.interval(&Interval { second: *second, steps: [(0, step)].into(), ..Interval::default() });
         }
-        pools.findings(&RunId("r".into()), Timestamp(0))
+        pools.findings(&RunId("r".into()), Timestamp(0), &BTreeSet::new())
     }
 
     #[test]

@@ -4,7 +4,7 @@ use super::testing::{Noise, catalog, phase, reading, run, second};
 use super::*;
 use crate::model::alerting::Severity;
 use crate::model::analysed::{Resource, Sureness, TrendFound, TrendVerdict};
-use crate::model::series::Point;
+use crate::model::series::{Point, Reading};
 use crate::model::threshold::parse_series;
 
 const MIB: f64 = 1_048_576.0;
@@ -320,4 +320,61 @@ fn a_spike_without_enough_before_it_is_told_with_how_much_worse_it_was() {
     assert_eq!(finding.kind, "recovery_unknown");
     let median = finding.evidence.iter().find(|one| one.name == "median").unwrap();
     assert!(median.value.contains("before") && median.value.contains('%'), "{}", median.value);
+}
+
+/// The pool `main` of 20 in a second: (in use, waiting).
+fn busy_pool(second: u32, in_use: f64, waiting: f64) -> Reading {
+    let point = |metric: &str, value| Point::new(metric, value).with("pool", "main");
+    let points = vec![
+        point("pool_in_use", in_use),
+        point("pool_limit", 20.0),
+        point("pool_utilization", in_use / 20.0),
+        point("pool_waiting", waiting),
+    ];
+    reading(second, points)
+}
+
+#[test]
+fn a_full_pool_is_told_with_what_the_server_said_and_the_size_it_needs() {
+    use crate::model::failure::Reason;
+    use crate::model::message::{Messages, Said};
+    let catalog = catalog(&[phase("hold", 0, 120, false)]);
+    let mut observed = Observed::default();
+    for at in 0..120 {
+        let full = (20..50).contains(&at);
+        let (requests, failed) = if full { (100, 60) } else { (100, 0) };
+        let mut interval = second(at, requests, failed, 20_000);
+        if full {
+            let said = |count, sample: &str| Said { count, sample: sample.into() };
+            let sample = "500 Internal Server Error: {\"error\":\"sorry, too many clients already\"}";
+            let by = [("500 …".to_owned(), said(58, sample)), ("other".to_owned(), said(2, "boom"))].into();
+            let step = interval.steps.get_mut(&0).unwrap();
+            step.messages = [(Reason::Status(503), Messages { by, beyond: 0 })].into();
+        }
+        observed.interval(&catalog, &[], &interval);
+        observed.reading(&if full { busy_pool(at, 20.0, 61.0) } else { busy_pool(at, 6.0, 0.0) });
+    }
+    let looked = observed.look(&run(catalog), &Asked::default(), Timestamp(0));
+    let told: Vec<(&str, &str)> = looked.findings.iter().map(|one| (one.kind.as_str(), one.title.as_str())).collect();
+    let title = "From second 20 to 49 pool `main` was full (20 of 20, 61 waiting). 100 % of all failures fall into these seconds; their message is \
+        'sorry, too many clients already'. Needed at this load: about 81 connections (Little's law, p95 hold time 500ms).";
+    assert_eq!(told, [("pool_exhausted", title)]);
+    assert!(looked.findings[0].evidence.iter().any(|one| one.name == "rule of thumb"), "{:#?}", looked.findings);
+    let [need] = &looked.analysed.needs[..] else { panic!("{:?}", looked.analysed.needs) };
+    assert!((need.busy - 50.0).abs() < 1e-6 && need.in_line == Some(81.0) && need.limit == Some(20.0), "{need:?}");
+    let [cause] = &looked.analysed.causes[..] else { panic!("{:?}", looked.analysed.causes) };
+    assert_eq!((cause.full_from_s, cause.lead_s, cause.said.as_deref()), (Some(20), Some(0), Some("sorry, too many clients already")));
+}
+
+#[test]
+fn failures_that_nothing_explains_are_told_as_that() {
+    let catalog = catalog(&[phase("hold", 0, 120, false)]);
+    let mut observed = Observed::default();
+    for at in 0..120 {
+        observed.interval(&catalog, &[], &second(at, 100, if (20..50).contains(&at) { 60 } else { 0 }, 20_000));
+        observed.reading(&busy_pool(at, 6.0, 0.0));
+    }
+    let looked = observed.look(&run(catalog), &Asked::default(), Timestamp(0));
+    let told: Vec<(&str, &str)> = looked.findings.iter().map(|one| (one.kind.as_str(), one.title.as_str())).collect();
+    assert_eq!(told, [("failures_unexplained", "1800 requests failed from second 20 to 49. No resource that was read explains this.")]);
 }
