@@ -20,6 +20,7 @@ use crate::engine::alerting::{Alerting, AlertingParts};
 use crate::engine::daemon::{Daemon, DaemonParts, Loader};
 use crate::engine::duty::{Duty, Watch, WatchParts};
 use crate::engine::handle::{EngineHandle, EngineStatus, Event};
+use crate::engine::headroom::{self, HeadroomParts};
 use crate::engine::history::historian::{Historian, HistorianParts};
 use crate::engine::outbox::{Outbox, OutboxParts};
 use crate::engine::own::{self, OwnParts};
@@ -225,7 +226,7 @@ async fn assemble(
     } else {
         tasks.tail.spawn(discard(news_in, alert_readings_in));
     }
-    let (own, judged) = ((writer.clone(), news.clone()), news.clone());
+    let (own, judged) = ((writer.clone(), news.clone(), readings.clone()), news.clone());
     let live = Arc::default();
     let snapshots = Snapshots::default();
     let parts = DaemonParts {
@@ -303,13 +304,30 @@ fn spawn_historian(
     });
 }
 
-/// The daemon watches itself.
+/// What production leaves of the capacity of targets. It gives up its end of the channel when the daemon stops.
+fn spawn_headroom(wiring: &Wiring, store: &Arc<dyn Store>, readings: mpsc::Sender<Taken>, stop: &CancellationToken, tasks: &mut Tasks) {
+    let parts = HeadroomParts {
+        store: store.clone(),
+        clock: wiring.clock.clone(),
+        setup: wiring.setup.subscribe(),
+        readings,
+        duty: wiring.duty.clone(),
+    };
+    let stop = stop.clone();
+    tasks.daemon.spawn(async move {
+        headroom::run(parts, stop).await;
+        "headroom"
+    });
+}
+
+/// The daemon watches itself, and what is left of its targets.
 fn spawn_own(
     (wiring, store): (&Wiring, &Arc<dyn Store>),
-    (writer, news): (Writer, mpsc::Sender<RunNews>),
+    (writer, news, readings): (Writer, mpsc::Sender<RunNews>, mpsc::Sender<Taken>),
     stop: &CancellationToken,
     tasks: &mut Tasks,
 ) {
+    spawn_headroom(wiring, store, readings, stop, tasks);
     let parts = OwnParts {
         store: store.clone(),
         clock: wiring.clock.clone(),

@@ -187,6 +187,8 @@ const fn shown(name: &'static str, labels: &'static [&'static str], help: &'stat
 const POOL: &[&str] = &["target", "probe", "pool"];
 const PROCESS: &[&str] = &["target", "probe"];
 
+const HEADROOM: &[&str] = &["target", "probe", "resource"];
+
 /// How readings of probes are shown: the metric of the model and the gauge. Further labels of a reading are added as they are.
 const READINGS: &[(&str, Definition)] = &[
     ("pool_utilization", shown("plimsoll_pool_utilization_ratio", POOL, "Connections checked out of the configured maximum.")),
@@ -368,6 +370,10 @@ const READINGS: &[(&str, Definition)] = &[
         ),
     ),
     ("probe_time", shown("plimsoll_probe_reading_seconds", PROCESS, "How long the reading took: what the probe costs the target at most.")),
+    ("headroom", shown("plimsoll_headroom_ratio", HEADROOM, "Share of a target's safe capacity that production leaves free.")),
+    ("headroom_time", shown("plimsoll_headroom_exhausted_seconds", HEADROOM, "Seconds until it is used up at the present growth.")),
+    ("headroom_time_low", shown("plimsoll_headroom_exhausted_low_seconds", HEADROOM, "Lower end of the interval of that time.")),
+    ("headroom_time_high", shown("plimsoll_headroom_exhausted_high_seconds", HEADROOM, "Upper end of the interval of that time.")),
     ("custom", shown("plimsoll_target_custom", &["target", "probe", "name"], "A number from a selector of your own.")),
 ];
 

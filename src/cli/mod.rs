@@ -1,6 +1,7 @@
 //! The command line: one file per command. What is printed here is for people; exit codes are in `exit`.
 
 mod analyse;
+mod captures;
 mod check;
 mod compare;
 mod control;
@@ -125,6 +126,10 @@ Exit codes: 0 everything was read, 1 not, 104 configuration invalid";
   plimsoll analyse 7k3f --json
 
 What is found replaces what older versions of the methods said of this run.";
+    pub(super) const CAPTURES: &str = "Examples:
+  plimsoll captures last
+  plimsoll captures 7k3f --get 1           into a file of its name
+  plimsoll captures 7k3f --get 1 --to cpu.pb.gz && go tool pprof cpu.pb.gz";
     pub(super) const COMPARE: &str = "Examples:
   plimsoll compare 7k3f last               the last run against an older one
   plimsoll compare last:cold last:warm     two phases of one run
@@ -216,9 +221,12 @@ enum Command {
     /// Show one run in full
     #[command(after_help = examples::SHOW)]
     Show(runs::ShowArguments),
-    /// Analyse a stored run again: leaks, load line, recovery
+    /// Analyse a stored run again: causes of failures, leaks, load line, recovery
     #[command(after_help = examples::ANALYSE)]
     Analyse(analyse::AnalyseArguments),
+    /// List what was captured during a run: profiles, pages, snapshots of databases; and write one into a file
+    #[command(after_help = examples::CAPTURES)]
+    Captures(captures::CapturesArguments),
     /// Compare two runs, or two phases, figure by figure
     #[command(after_help = examples::COMPARE)]
     Compare(compare::CompareArguments),
@@ -310,6 +318,7 @@ async fn dispatch(command: Command) -> Outcome {
         Command::Runs(arguments) => runs::runs(arguments).await,
         Command::Show(arguments) => runs::show(arguments).await,
         Command::Analyse(arguments) => analyse::analyse(arguments).await,
+        Command::Captures(arguments) => captures::captures(arguments).await,
         Command::Compare(arguments) => compare::compare(arguments).await,
         Command::History(arguments) => history::history(arguments).await,
         Command::Suite(arguments) => suite::suite(arguments).await,

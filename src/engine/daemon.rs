@@ -14,6 +14,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::admission::{Admission, Occupancy, Waiting, admit};
 use super::calendar;
+use super::captures::{Busy, CaptureParts, Captures};
 use super::duty::Duty;
 use super::handle::{Command, EngineStatus, Event, LiveRun, NextFire, Refusal};
 use super::launch::{Launch, new_run};
@@ -108,6 +109,8 @@ pub struct Daemon {
     /// What is done beside the runs.
     chores: JoinSet<()>,
     prober: Option<Prober>,
+    /// CPU profiles that are being taken.
+    busy: Busy,
     started_at: Timestamp,
     last_tick: Option<Timestamp>,
     last_reload: Option<(Timestamp, Option<String>)>,
@@ -138,6 +141,7 @@ impl Daemon {
             runs: JoinSet::new(),
             chores: JoinSet::new(),
             prober: None,
+            busy: Busy::default(),
             started_at,
             last_tick: None,
             last_reload: None,
@@ -375,7 +379,10 @@ impl Daemon {
         });
         let seed = (self.parts.random)();
         let (profile, threads) = (Arc::new(profile), self.setup.load.threads);
-        let order = Order { run, profile, target, threads, seed, end: end_receiver, steers: steers_receiver, readings, began };
+        let specs = self.setup.captures.get(&profile.name).cloned().unwrap_or_default();
+        let parts = CaptureParts { store: self.parts.store.clone(), probe: self.parts.probe.clone(), busy: self.busy.clone() };
+        let captures = Captures::new(run.id.clone(), specs, parts);
+        let order = Order { run, profile, target, threads, seed, end: end_receiver, steers: steers_receiver, readings, captures, began };
         let launch = Launch {
             store: self.parts.store.clone(),
             probe: self.parts.probe.clone(),

@@ -11,6 +11,7 @@ use std::time::Duration;
 use tokio::sync::{broadcast, mpsc, watch};
 use tokio::time::{Instant, sleep_until};
 
+use super::captures::{Captures, peak_of};
 use super::catalog::cut;
 use super::climb::{Climber, climbers};
 use super::findings::{Asked, Observed};
@@ -112,6 +113,8 @@ pub struct Order {
     pub(super) steers: mpsc::Receiver<SteerOrder>,
     /// Readings of the target's probes.
     pub readings: mpsc::Receiver<Arc<Reading>>,
+    /// What is captured of the target meanwhile.
+    pub captures: Captures,
     /// Called with offset 0 once the load begins.
     pub began: Box<dyn FnOnce(Instant) + Send>,
 }
@@ -144,6 +147,7 @@ pub async fn execute(order: Order, laid: Result<Laid, String>, parts: RunnerPart
         began: None,
         notes: Vec::new(),
         databases: Vec::new(),
+        captures: order.captures,
     };
     match laid {
         Ok(laid) => {
@@ -156,6 +160,10 @@ pub async fn execute(order: Order, laid: Result<Laid, String>, parts: RunnerPart
                 Ok(Ok(load)) => {
                     (order.began)(load.start);
                     going.began = Some(load.start);
+                    let courses: Vec<Course> = going.profile.scenarios.iter().map(Course::new).collect();
+                    if let Some(peak) = peak_of(&courses.iter().collect::<Vec<_>>()) {
+                        going.captures.peak_is(peak);
+                    }
                     going.helm = Some(Helm::new(load.controls.clone(), going.profile.clone(), order.target.target.limits));
                     let ears = Ears { end: order.end, steers: order.steers, readings: order.readings };
                     going.follow(load, threads, ears).await;
@@ -214,6 +222,7 @@ struct Going {
     /// Offset 0 on the clock that does not jump.
     began: Option<Instant>,
     lost_before: u64,
+    captures: Captures,
     /// What people should know besides: of the setup, of the teardown.
     notes: Vec<String>,
     /// What the databases of the target did.
@@ -283,6 +292,7 @@ impl Going {
             self.climb(&interval);
             self.look_for_the_end();
         }
+        self.captures.second(interval.second, self.watchers.first_broken());
         if self.observed.is_due(interval.second) {
             self.look_meanwhile().await;
         }
@@ -411,6 +421,7 @@ impl Going {
         if let Some((_, reason)) = self.ended.take().filter(|(_, reason)| !run.reasons.contains(reason)) {
             run.reasons.push(reason);
         }
+        self.notes.extend(self.captures.end().await);
         run.reasons.append(&mut self.notes);
         summary.databases = std::mem::take(&mut self.databases);
         run.summary = Some(summary);

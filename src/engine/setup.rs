@@ -12,6 +12,7 @@ use crate::model::suite::{Gate, Suite};
 use crate::model::threshold::Series;
 use crate::notify::ChannelSpec;
 use crate::probe::ProbeSpec;
+use crate::probe::capture::CaptureSpec;
 use crate::registry::Secret;
 
 /// A resolved configuration.
@@ -21,6 +22,12 @@ pub struct Setup {
     pub targets: BTreeMap<String, TargetSetup>,
     /// Profiles by name.
     pub profiles: BTreeMap<String, Profile>,
+    /// What is captured during the runs of profiles, by profile.
+    pub captures: BTreeMap<String, Vec<CaptureSpec>>,
+    /// Where the load of production is read, by target.
+    pub production: BTreeMap<String, ProductionLoad>,
+    /// Programs may be run to see how a target does.
+    pub allow_commands: bool,
     /// Schedules by name.
     pub schedules: BTreeMap<String, Schedule>,
     /// Alert rules: the user's and those of the default set that are on.
@@ -64,6 +71,17 @@ impl Setup {
             channels: &self.channels.keys().cloned().collect::<Vec<_>>(),
         });
     }
+}
+
+/// A series of a probe that says how much load production puts on a target, in requests a second.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ProductionLoad {
+    /// Probe of the target.
+    pub probe: String,
+    /// Metric that it reads.
+    pub metric: String,
+    /// Labels of the series; those of several are added up.
+    pub labels: BTreeMap<String, String>,
 }
 
 /// A target with its probes and guards.

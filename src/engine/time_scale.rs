@@ -7,6 +7,7 @@ use std::str::FromStr;
 use std::time::Duration;
 
 use super::setup::Setup;
+use crate::model::capture::Moment;
 use crate::model::flow::{FlowNode, Pause};
 use crate::model::profile::{Executor, Profile, Scenario, Stage};
 use crate::model::threshold::Series;
@@ -61,6 +62,11 @@ pub fn scaled(mut setup: Setup, scale: TimeScale) -> Setup {
         return setup;
     }
     setup.profiles.values_mut().for_each(|profile| scale.profile(profile));
+    for capture in setup.captures.values_mut().flatten() {
+        if let Moment::At(at) = &mut capture.moment {
+            *at = scale.time(*at, Duration::ZERO);
+        }
+    }
     for target in setup.targets.values_mut() {
         target.guards.iter_mut().for_each(|(_, series)| scale.series(series));
     }

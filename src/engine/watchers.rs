@@ -147,6 +147,13 @@ impl Watchers {
         }
     }
 
+    /// A condition that is crossed now: a threshold that does not hold, or a guard's that does, however short.
+    pub fn first_broken(&self) -> Option<&str> {
+        let threshold = self.thresholds.iter().find(|(_, followed)| followed.is_broken()).map(|(threshold, _)| threshold.text.as_str());
+        let guard = || self.guards.iter().find(|guard| !guard.since.is_empty()).map(|guard| guard.text.as_str());
+        threshold.or_else(guard).or_else(|| self.tripped_guard())
+    }
+
     /// The guard that tripped first.
     pub fn tripped_guard(&self) -> Option<&str> {
         self.tripped.map(|index| self.guards[index].text.as_str())

@@ -3,6 +3,7 @@
 //! A number that could not be read is absent or an error, never 0. A probe never holds more than one connection.
 
 pub mod address;
+pub mod capture;
 pub mod cgroup;
 pub mod command;
 pub mod detect;
@@ -14,6 +15,7 @@ mod one_connection;
 pub mod pgbouncer;
 pub mod pools;
 pub mod postgres;
+mod postgres_snapshot;
 pub mod presets;
 pub mod process;
 pub mod prometheus;

@@ -1,6 +1,7 @@
 //! One run as text, JSON and pictures: pure rendering, the same numbers for terminal, page and mail.
 //! A number that was not measured is shown as `-`, never as 0. Reads no clock, does no I/O.
 
+mod captures;
 pub mod chart;
 pub mod comparison;
 pub mod database;
@@ -11,6 +12,7 @@ pub mod series;
 mod summary;
 mod text;
 
+pub use captures::captures_table;
 pub use lines::{message_text, progress_line, runs_table};
 pub use load_line::{share as level_share, why as level_why};
 pub use summary::{analysis_text, summary_text};

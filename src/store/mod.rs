@@ -5,6 +5,7 @@
 mod alerts;
 mod archive;
 mod ask;
+mod captures;
 pub mod care;
 mod dialect;
 mod history;
@@ -38,6 +39,7 @@ pub use retention::Batch;
 pub use space::Returned;
 
 use crate::model::alerting::{AlertInstance, OutboxState, Outgoing, Transition};
+use crate::model::capture::Captured;
 use crate::model::control::Standstill;
 use crate::model::finding::Finding;
 use crate::model::history::{Deploy, NightNumbers, PastRun, Pinned};
@@ -230,6 +232,13 @@ pub trait Store: Archive + Ownership {
     async fn replace_findings(&self, run: &RunId, methods: &[&str], findings: &[Finding]) -> StoreResult<()>;
     /// Findings, newest first; of one run or of all.
     async fn findings(&self, run: Option<&RunId>, limit: u32) -> StoreResult<Vec<Finding>>;
+
+    /// Writes what was captured during a run; the same number again replaces it. Fails when the run is not stored.
+    async fn save_capture(&self, run: &RunId, captured: &Captured, content: Option<&[u8]>) -> StoreResult<()>;
+    /// What was captured during a run, in order, without the contents.
+    async fn captures(&self, run: &RunId) -> StoreResult<Vec<Captured>>;
+    /// One capture with its content; empty when it failed.
+    async fn capture(&self, run: &RunId, number: u32) -> StoreResult<Option<(Captured, Vec<u8>)>>;
 
     /// Adds the record of one instant of a schedule. The same schedule and instant again replaces it, unless it names the run that was
     /// started for it.

@@ -13,10 +13,11 @@ use sqlx::{Arguments, Transaction};
 use super::dialect::{Columns, Dialect, ErrorKind, Value};
 use super::readings::SeriesKeys;
 use super::{
-    AlertChange, OutboxStats, Owner, ReadingFilter, RunFilter, SeriesBatch, Settlement, Store, StoreError, StoreResult, alerts, history,
-    journal, lines, owners, readings, rollup, runs, series, sql,
+    AlertChange, OutboxStats, Owner, ReadingFilter, RunFilter, SeriesBatch, Settlement, Store, StoreError, StoreResult, alerts, captures,
+    history, journal, lines, owners, readings, rollup, runs, series, sql,
 };
 use crate::model::alerting::{AlertInstance, OutboxState, Outgoing, Transition};
+use crate::model::capture::Captured;
 use crate::model::control::Standstill;
 use crate::model::finding::Finding;
 use crate::model::history::{Deploy, NightNumbers, PastRun, Pinned};
@@ -334,6 +335,20 @@ impl<D: Dialect> Store for SqlStore<D> {
 
     async fn findings(&self, run: Option<&RunId>, limit: u32) -> StoreResult<Vec<Finding>> {
         journal::findings(&mut self.reading().await?, run, limit).await
+    }
+
+    async fn save_capture(&self, run: &RunId, captured: &Captured, content: Option<&[u8]>) -> StoreResult<()> {
+        let mut tx = self.writing().await?;
+        captures::save(&mut tx, run, captured, content).await?;
+        tx.commit().await
+    }
+
+    async fn captures(&self, run: &RunId) -> StoreResult<Vec<Captured>> {
+        captures::list(&mut self.reading().await?, run).await
+    }
+
+    async fn capture(&self, run: &RunId, number: u32) -> StoreResult<Option<(Captured, Vec<u8>)>> {
+        captures::one(&mut self.reading().await?, run, number).await
     }
 
     async fn record_tick(&self, tick: &Tick) -> StoreResult<()> {

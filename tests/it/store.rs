@@ -3,6 +3,7 @@
 #![expect(clippy::unwrap_used, reason = "a step that fails, fails the test")]
 
 mod alerts;
+mod captures;
 mod faults;
 mod journal;
 mod life;
@@ -112,6 +113,8 @@ promises! {
     readings::the_same_moment_of_a_probe_again_replaces_it,
     readings::numbers_that_are_not_finite_are_left_out,
     readings::series_of_a_batch_that_failed_are_made_again,
+    captures::what_was_captured_is_read_back_as_it_came,
+    captures::a_capture_goes_with_its_run,
     journal::findings_of_the_same_method_are_replaced,
     journal::findings_come_newest_first,
     journal::findings_of_an_unknown_run_are_refused,

@@ -4,6 +4,7 @@
 
 pub(crate) mod alerts;
 pub(crate) mod auth;
+pub(crate) mod capture;
 pub(crate) mod data;
 pub(crate) mod flow;
 pub(crate) mod history;

@@ -5,6 +5,7 @@ use std::time::Duration;
 use serde_json::{Value as Json, json};
 
 use super::Attempt;
+use super::capture::RawCapture;
 use super::flow::RawNodes;
 use super::retention::RawRetention;
 use super::scenario::RawScenario;
@@ -29,6 +30,8 @@ settings! {
         setup: optional Spanned<RawNodes>,
         /// A flow that is walked once after the load, also when that was ended early. Its requests are counted apart.
         teardown: optional Spanned<RawNodes>,
+        /// What is captured of the target during its runs.
+        captures: default Vec<RawCapture>,
         /// What must hold for the run to pass.
         thresholds: default Vec<RawThreshold>,
         /// Share of starts that may be dropped or unsent before the run is invalid.

@@ -30,6 +30,8 @@ settings! {
         version: optional RawVersion,
         /// What to read while it is loaded, by name; `type` chooses the kind.
         probes: default Named<Node>,
+        /// Where a probe reads the load that production puts on it, in requests a second: what is left of its capacity is followed.
+        production_load: optional RawProductionLoad,
         /// What is bad for the target, in the grammar of thresholds: the first time the load is halved, the second time it is stopped.
         guard: default Vec<Spanned<String>>,
         /// Time between readings of the probes while no run is going on.
@@ -56,5 +58,17 @@ settings! {
         path: required Spanned<String>,
         /// Header that holds the version; without it the body does.
         header: optional String,
+    }
+}
+
+settings! {
+    /// Where a probe reads the load that production puts on a target.
+    pub(crate) struct RawProductionLoad titled "the production load" {
+        /// Probe of the target.
+        probe: required Spanned<String>,
+        /// Metric that it reads, a number of requests a second: `custom`.
+        metric: default String = "custom".into(),
+        /// Labels of the series: `{ name: rps }`. Series that have them are added up.
+        labels: default Named<String>,
     }
 }

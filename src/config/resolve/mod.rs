@@ -3,6 +3,7 @@
 
 mod alerts;
 mod auth;
+mod captures;
 mod data;
 mod digest;
 mod expression;
@@ -90,15 +91,22 @@ impl Resolver<'_> {
     fn setup(&mut self, raw: &RawConfig) -> Setup {
         let mut setup = Setup { storage: self.storage(raw.storage.as_ref()), ..Setup::default() };
         setup.storage.retention = self.retention(raw.storage.as_ref(), &raw.profiles);
+        setup.allow_commands = raw.allow_commands;
         setup.server = self.server(raw.server.as_ref());
         setup.log = self.log(raw.log.as_ref());
         setup.load = self.load(raw.load.as_ref());
         for (name, target) in raw.targets.iter() {
             self.check_name(name, "target");
+            setup.production.extend(self.production(target).map(|load| (name.value.clone(), load)));
             setup.targets.insert(name.value.clone(), self.target(name, target, raw.allow_commands));
         }
         for (name, profile) in raw.profiles.iter() {
             self.check_name(name, "profile");
+            let target = setup.targets.get(&profile.target.value).map(|target| target.target.clone());
+            let captures = self.captures(name.span, &profile.captures, target.as_ref(), raw.allow_commands);
+            if !captures.is_empty() {
+                setup.captures.insert(name.value.clone(), captures);
+            }
             if let Some(profile) = self.profile(name, profile, &setup.targets) {
                 setup.profiles.insert(name.value.clone(), profile);
             }

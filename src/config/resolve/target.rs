@@ -4,7 +4,7 @@ use super::Resolver;
 use super::expression::Selectable;
 use crate::config::raw::Attempt;
 use crate::config::raw::target::RawTarget;
-use crate::engine::setup::TargetSetup;
+use crate::engine::setup::{ProductionLoad, TargetSetup};
 use crate::model::profile::{Limits, Target, VersionSource};
 use crate::model::threshold::Series;
 use crate::probe::{ProbeSpec, command};
@@ -50,6 +50,17 @@ impl Resolver<'_> {
         self.identities(&raw.identities, raw.auth.as_ref(), &target);
         let guards = raw.guard.iter().filter_map(|text| self.guard(text)).collect();
         TargetSetup { target, probes: self.probes(raw, commands), guards, idle_interval: raw.idle_interval }
+    }
+
+    /// Where the load of production is read.
+    pub(super) fn production(&mut self, raw: &RawTarget) -> Option<ProductionLoad> {
+        let load = raw.production_load.as_ref()?;
+        let probes: Vec<String> = raw.probes.iter().map(|(name, _)| name.value.clone()).collect();
+        self.known("no-probe", "probe", &load.probe, &probes).then(|| ProductionLoad {
+            probe: load.probe.value.clone(),
+            metric: load.metric.clone(),
+            labels: load.labels.iter().map(|(name, value)| (name.value.clone(), value.clone())).collect(),
+        })
     }
 
     /// A condition that makes the load less, and its text. The scenarios of profiles, and tags of theirs, are not the target's.

@@ -1,6 +1,7 @@
 //! The JSON API, version 1. Reading is open; whatever changes something needs a token. No answer holds a secret.
 
 mod alerts;
+mod captures;
 pub(super) mod compare;
 mod configuration;
 pub(super) mod control;
@@ -30,6 +31,8 @@ pub(super) fn router() -> Router<Parts> {
         .route("/resume", post(control::resume))
         .route("/runs/{id}/findings", get(runs::findings))
         .route("/runs/{id}/analyse", post(runs::analyse))
+        .route("/runs/{id}/captures", get(captures::list))
+        .route("/runs/{id}/captures/{number}", get(captures::one))
         .route("/runs/{id}/intervals", get(runs::intervals))
         .route("/runs/{id}/series", get(series::series))
         .route("/runs/{id}/pin", get(pins::show).put(pins::keep).delete(pins::release))

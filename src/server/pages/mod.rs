@@ -1,5 +1,6 @@
 //! Pages for people, rendered here and complete without scripts. maud escapes every text; only our own SVG goes in as it is.
 
+mod captures;
 pub(super) mod compare;
 pub(super) mod control;
 mod database;
@@ -8,6 +9,7 @@ pub(super) mod history;
 mod home;
 pub(super) mod itself;
 mod load_line;
+mod needs;
 mod parts;
 mod run;
 

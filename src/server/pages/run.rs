@@ -35,6 +35,7 @@ async fn whole_page(parts: &Parts, id: &str) -> Result<Option<Response>, ApiErro
         return Ok(Some(Redirect::temporary(&run_path(&run.id.0)).into_response()));
     }
     let findings = stored(parts.store.findings(Some(&run.id), 50)).await?;
+    let captures = stored(parts.store.captures(&run.id)).await?;
     let end = load::seconds_of(parts, &run);
     // A page that reloads every few seconds shows the last quarter of an hour; the whole run is there once it has ended.
     let from = if run.status == RunStatus::Running { end.saturating_sub(LIVE_SECONDS) } else { 0 };
@@ -52,8 +53,9 @@ async fn whole_page(parts: &Parts, id: &str) -> Result<Option<Response>, ApiErro
         (controls(&run))
         (key_figures(&run, live))
         (findings_section(&findings))
+        (super::captures::captures(&run.id.0, &captures))
         (thresholds(&run.thresholds))
-        @if let Some(summary) = &run.summary { (levels(&summary.climbs)) @if let Some(found) = &summary.analysed.capacity { (super::load_line::load_line(found)) } }
+        @if let Some(summary) = &run.summary { (levels(&summary.climbs)) @if let Some(found) = &summary.analysed.capacity { (super::load_line::load_line(found)) } (super::needs::needs(&summary.analysed.needs)) }
         section { h2 { @if resolution == Resolution::Second { "Second by second" } @else { "Over time, in spans of " (resolution) } }
             @if from > 0 { p.muted { "The last " (whole(std::time::Duration::from_secs(u64::from(end - from)))) " of the run." } }
             div.charts { @for chart in charts(&run, &series, [pools, waiting, memory]) { (PreEscaped(chart.svg())) } }

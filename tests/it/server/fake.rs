@@ -13,6 +13,7 @@ use plimsoll::engine::steer::Steer;
 use plimsoll::metrics::Metrics;
 use plimsoll::model::Labels;
 use plimsoll::model::alerting::{AlertInstance, AlertState, OutboxState, Outgoing, Transition};
+use plimsoll::model::capture::Captured;
 use plimsoll::model::control::{Action, ControlEntry, Standstill};
 use plimsoll::model::finding::Finding;
 use plimsoll::model::history::{Deploy, NightNumbers, PastRun, Pinned};
@@ -232,6 +233,15 @@ impl Store for FakeStore {
     }
     async fn unpin_baseline(&self, _profile: &str) -> StoreResult<bool> {
         unreachable!("the server never writes")
+    }
+    async fn save_capture(&self, _run: &RunId, _captured: &Captured, _content: Option<&[u8]>) -> StoreResult<()> {
+        Ok(())
+    }
+    async fn captures(&self, _run: &RunId) -> StoreResult<Vec<Captured>> {
+        Ok(vec![captured()])
+    }
+    async fn capture(&self, _run: &RunId, number: u32) -> StoreResult<Option<(Captured, Vec<u8>)>> {
+        Ok((number == 1).then(|| (captured(), b"profile".to_vec())))
     }
     async fn baseline(&self, _profile: &str) -> StoreResult<Option<Pinned>> {
         self.here(None)
@@ -484,5 +494,23 @@ fn answer(command: Command, log: &Mutex<Vec<String>>) {
             log.lock().unwrap().push("reload".into());
             let _ = answer.send(Err(Refusal::BadConfiguration("plimsoll.yaml:3:5: unknown key".into())));
         }
+    }
+}
+
+/// A capture of the sample run.
+fn captured() -> Captured {
+    Captured {
+        number: 1,
+        name: "cpu".into(),
+        kind: "pprof".into(),
+        what: "cpu profile of http://shop:6060 over 10s".into(),
+        why: "at the first breach (`http_req_failed: rate < 1%`)".into(),
+        second: 13,
+        at: sample::START.plus(Duration::from_secs(13)),
+        took_ms: 10_012,
+        content_type: "application/octet-stream".into(),
+        file: "01-cpu.pb.gz".into(),
+        bytes: 7,
+        error: None,
     }
 }

@@ -1,0 +1,38 @@
+//! What a program writes: its output and its errors. It is ended with its time; it gets no input and no environment but the path.
+
+use std::process::Stdio;
+
+use tokio::io::{AsyncRead, AsyncReadExt};
+
+use super::{Taken, too_large};
+
+/// Runs the program; `Err` when it cannot be run, fails, or writes too much.
+pub(super) async fn output(words: &[String], limit: u64) -> Result<Taken, String> {
+    let Some((program, arguments)) = words.split_first() else { return Err("no program is named".into()) };
+    let mut child = tokio::process::Command::new(program)
+        .args(arguments)
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .kill_on_drop(true)
+        .spawn()
+        .map_err(|error| format!("{program} cannot be run: {error}"))?;
+    let (out, errors) = (child.stdout.take(), child.stderr.take());
+    let (out, errors) = tokio::join!(read(out, limit), read(errors, 4_096));
+    let out = out?;
+    let status = child.wait().await.map_err(|error| error.to_string())?;
+    if !status.success() {
+        let said = String::from_utf8_lossy(&errors.unwrap_or_default()).split_whitespace().collect::<Vec<_>>().join(" ");
+        let said: String = said.chars().take(200).collect();
+        return Err(format!("it ended with {status}{}{said}", if said.is_empty() { "" } else { ": " }));
+    }
+    Ok(Taken { content_type: "text/plain; charset=utf-8".into(), extension: "txt", data: out })
+}
+
+async fn read(from: Option<impl AsyncRead + Unpin>, limit: u64) -> Result<Vec<u8>, String> {
+    let mut data = Vec::new();
+    if let Some(from) = from {
+        from.take(limit + 1).read_to_end(&mut data).await.map_err(|error| error.to_string())?;
+    }
+    if data.len() as u64 > limit { Err(too_large(limit)) } else { Ok(data) }
+}
