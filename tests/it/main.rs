@@ -23,3 +23,4 @@ mod servers;
 mod several;
 mod spool;
 mod store;
+mod why;

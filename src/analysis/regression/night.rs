@@ -140,7 +140,7 @@ mod tests {
             trend(Resource::Memory, Some("other"), None),
             trend(Resource::P95, None, slope),
         ];
-        concluded(&Analysed { trends, capacity: None, recoveries: recoveries.iter().map(recovery).collect() })
+        concluded(&Analysed { trends, capacity: None, recoveries: recoveries.iter().map(recovery).collect(), ..Analysed::default() })
     }
 
     #[test]

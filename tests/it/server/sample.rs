@@ -344,6 +344,7 @@ fn summary() -> Summary {
     }
     let scenario = &whole.scenarios[&0];
     Summary {
+        databases: Vec::new(),
         seconds: f64::from(SECONDS),
         total,
         steps,

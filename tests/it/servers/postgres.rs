@@ -62,6 +62,11 @@ impl Postgres {
         Self::with("").await
     }
 
+    /// A cluster of one's own that allows so many connections, whoever asks.
+    pub(crate) async fn that_allows(connections: u32) -> Self {
+        Self::with(&format!("-c max_connections={connections} -c superuser_reserved_connections=0")).await
+    }
+
     /// A cluster of one's own with further options: `-c max_connections=20`.
     pub(crate) async fn with(options: &str) -> Self {
         let folder = initialised();
