@@ -10,7 +10,7 @@ use sqlx::error::BoxDynError;
 use sqlx::{Arguments, Column, Database, Postgres, Row, Sqlite};
 
 use super::space::Space;
-use super::{StoreError, StoreResult, sql};
+use super::{StoreError, StoreResult, bundles, sql};
 use crate::model::histogram::LatencyHistogram;
 use crate::model::run::RunId;
 use crate::model::units::Timestamp;
@@ -34,6 +34,9 @@ pub(super) trait Dialect: Database + Space {
     const BEAT: &'static str;
     /// Takes a lease that nobody has.
     const HOLD: &'static str;
+
+    /// Steps of seconds, put together; see `bundles`.
+    const BUNDLES: &'static str;
 
     /// Tables, their columns and the types of these, in their order.
     const TABLES: &'static str;
@@ -159,6 +162,11 @@ impl<'r, D: Dialect> Columns<'r, D> {
         self.damaged_at(self.next.saturating_sub(1), why)
     }
 
+    /// The error of the column that many before the next one.
+    pub(super) fn damaged_before(&self, columns: usize, why: impl std::fmt::Display) -> StoreError {
+        self.damaged_at(self.next.saturating_sub(columns), why)
+    }
+
     fn damaged_at(&self, column: usize, why: impl std::fmt::Display) -> StoreError {
         let name = self.row.columns().get(column).map_or("?", Column::name);
         StoreError::Corrupt(format!("column {name}: {why}"))
@@ -250,29 +258,10 @@ impl<'r, D: Dialect> Columns<'r, D> {
 
     /// A histogram; NULL is an empty one.
     pub(super) fn histogram(&mut self) -> StoreResult<LatencyHistogram> {
-        let mut histogram = LatencyHistogram::default();
-        let packed = self.packed()?;
-        self.unpack(packed, None, &mut histogram)?;
-        Ok(histogram)
-    }
-
-    /// The bytes of a histogram, and their column.
-    pub(super) fn packed(&mut self) -> StoreResult<(usize, Option<&'r [u8]>)> {
-        Ok((self.next, self.opt_blob()?))
-    }
-
-    /// Makes a histogram of its bytes, with the one that it may be told by; NULL is an empty one.
-    pub(super) fn unpack(
-        &self,
-        (column, bytes): (usize, Option<&[u8]>),
-        beside: Option<&LatencyHistogram>,
-        histogram: &mut LatencyHistogram,
-    ) -> StoreResult<()> {
-        let Some(bytes) = bytes else {
-            histogram.clear();
-            return Ok(());
-        };
-        histogram.read(bytes, beside).ok_or_else(|| self.damaged_at(column, "is not a histogram"))
+        match self.opt_blob()? {
+            None => Ok(LatencyHistogram::default()),
+            Some(bytes) => LatencyHistogram::from_bytes(bytes).ok_or_else(|| self.damaged("is not a histogram")),
+        }
     }
 }
 
@@ -349,6 +338,7 @@ impl Dialect for Sqlite {
     const OWNERS: &'static str = sql::OWNERS_SQLITE;
     const BEAT: &'static str = sql::BEAT_SQLITE;
     const HOLD: &'static str = sql::HOLD_SQLITE;
+    const BUNDLES: &'static str = bundles::SQLITE;
     const TABLES: &'static str = "SELECT m.name, c.name, lower(c.type) FROM sqlite_master m JOIN pragma_table_info(m.name) c \
         WHERE m.type = 'table' AND m.name NOT LIKE 'sqlite!_%' ESCAPE '!' ORDER BY m.name, c.cid";
     const REFERENCES: &'static str = "SELECT m.name, f.\"table\" FROM sqlite_master m JOIN pragma_foreign_key_list(m.name) f \
@@ -385,6 +375,7 @@ impl Dialect for Postgres {
     const OWNERS: &'static str = sql::OWNERS_POSTGRES;
     const BEAT: &'static str = sql::BEAT_POSTGRES;
     const HOLD: &'static str = sql::HOLD_POSTGRES;
+    const BUNDLES: &'static str = bundles::POSTGRES;
     const TABLES: &'static str = "SELECT t.relname::text, a.attname::text, format_type(a.atttypid, NULL) FROM pg_class t \
         JOIN pg_namespace n ON n.oid = t.relnamespace JOIN pg_attribute a ON a.attrelid = t.oid AND a.attnum > 0 AND NOT a.attisdropped \
         WHERE n.nspname = current_schema() AND t.relkind IN ('r', 'p') AND NOT t.relispartition ORDER BY t.relname, a.attnum";

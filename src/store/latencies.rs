@@ -21,13 +21,30 @@ pub(super) fn values(step: &StepInterval) -> [Value<'static>; 5] {
 
 /// Reads these columns into `step`, using the memory of what it holds.
 pub(super) fn read<D: Dialect>(row: &mut Columns<'_, D>, step: &mut StepInterval) -> StoreResult<()> {
-    let [response_ok, response_failed, service_ok, service_failed, waiting] =
-        [row.packed()?, row.packed()?, row.packed()?, row.packed()?, row.packed()?];
-    row.unpack(service_ok, None, &mut step.service_ok)?;
-    row.unpack(service_failed, None, &mut step.service_failed)?;
-    row.unpack(response_ok, Some(&step.service_ok), &mut step.response_ok)?;
-    row.unpack(response_failed, Some(&step.service_failed), &mut step.response_failed)?;
-    row.unpack(waiting, Some(&answered(&step.service_ok, &step.service_failed)), &mut step.waiting)
+    let packed = [row.opt_blob()?, row.opt_blob()?, row.opt_blob()?, row.opt_blob()?, row.opt_blob()?];
+    unpack(packed, step).map_err(|column| row.damaged_before(5 - column, "is not a histogram"))
+}
+
+/// Makes the histograms of what the columns hold; NULL is an empty one. The error is the column that is none.
+pub(super) fn unpack(packed: [Option<&[u8]>; 5], step: &mut StepInterval) -> Result<(), usize> {
+    one(&packed, 2, None, &mut step.service_ok)?;
+    one(&packed, 3, None, &mut step.service_failed)?;
+    one(&packed, 0, Some(&step.service_ok), &mut step.response_ok)?;
+    one(&packed, 1, Some(&step.service_failed), &mut step.response_failed)?;
+    one(&packed, 4, Some(&answered(&step.service_ok, &step.service_failed)), &mut step.waiting)
+}
+
+fn one(
+    packed: &[Option<&[u8]>; 5],
+    column: usize,
+    beside: Option<&LatencyHistogram>,
+    histogram: &mut LatencyHistogram,
+) -> Result<(), usize> {
+    let Some(bytes) = packed[column] else {
+        histogram.clear();
+        return Ok(());
+    };
+    histogram.read(bytes, beside).ok_or(column)
 }
 
 /// Service times of all answered requests, as waiting is of all of them.

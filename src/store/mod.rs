@@ -5,6 +5,7 @@
 mod alerts;
 mod archive;
 mod ask;
+mod bundles;
 mod captures;
 pub mod care;
 mod dialect;

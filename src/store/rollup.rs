@@ -8,7 +8,7 @@ use super::dialect::{Columns, Dialect, Value, params};
 use super::rollup_sql as sql;
 use super::runs::Key;
 use super::shared::{SqlStore, Tx};
-use super::{StoreError, StoreResult, series};
+use super::{StoreError, StoreResult, bundles, series};
 use crate::model::catalog::Catalog;
 use crate::model::measure::StepInterval;
 use crate::model::rollup::{ReadingRoll, Resolution, Rolled, Sum, durations_of, roll_up};
@@ -190,10 +190,12 @@ pub(super) async fn add<D: Dialect>(
     for span in spans(tx, run, resolution, from, to).await?.into_values() {
         sum.span(span);
     }
+    if resolution == Resolution::Second {
+        return bundles::add(tx, run, (from, to), sum).await;
+    }
     let span = params![run.num, run.at(from), run.at(to), resolution.seconds()];
-    let (statement, values) = steps_of(resolution, span);
     let mut step = StepInterval::default();
-    tx.list(statement, values, |row| {
+    tx.list(sql::STEPS, span, |row| {
         let _second: u32 = row.number()?;
         series::read_step_into(row, &mut step)?;
         sum.step(&step);

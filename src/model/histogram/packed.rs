@@ -42,7 +42,7 @@ pub(super) fn read(bytes: &[u8], beside: Option<&[Bucket]>, out: &mut Vec<Bucket
     match bytes {
         [WORDS, rest @ ..] => read_words(rest, out),
         [BITS, rest @ ..] => read_codes(rest, out),
-        [BESIDE, rest @ ..] => read_shifts(rest, beside?, out),
+        [BESIDE, rest @ ..] => read_shifts(rest, beside.filter(|beside| !beside.is_empty())?, out),
         _ => None,
     }
 }

@@ -152,21 +152,43 @@ async fn a_full_file_system_stops_nothing_and_loses_nothing_once_there_is_room()
     let script = "mount -t tmpfs -o size=16m tmpfs \"$0\" && exec \"$@\"";
     command.args(way).args(["sh", "-c", script, small.to_str().unwrap(), env!("CARGO_BIN_EXE_plimsoll"), "serve", "--config"]).arg(config);
     let daemon = Daemon::spawn(bed.folder.path(), &mut command).await;
+    let id = start_run(&daemon, "patient").await;
+    wait_until("a stored second", LONG, async || {
+        let seconds = daemon.try_get("/api/v1/runs/last/intervals").await?.json();
+        seconds["series"]["requests"].as_array()?.iter().find(|count| count.as_u64().is_some_and(|count| count > 0)).cloned()
+    })
+    .await;
     // The daemon's file system, seen from here.
-    let inside = format!("/proc/{}/root{}", daemon.id(), small.display());
-    let store = store::open(&format!("sqlite://{inside}/plimsoll.db")).await.unwrap();
-    start_run(&daemon, "patient").await;
-    let run = run_with_seconds(&*store, 1).await;
-    let filler = format!("{inside}/filler");
+    let filler = format!("/proc/{}/root{}/filler", daemon.id(), small.display());
     let mut file = std::fs::File::create(&filler).unwrap();
     for size in [1 << 16, 1 << 12, 1] {
         while std::io::Write::write_all(&mut file, &vec![b'x'; size]).is_ok() {}
     }
     assert_goes_on_without_store(&daemon).await;
     assert!(daemon.output().contains("the store does not take data; it is kept until it does"), "{}", daemon.output());
-    std::fs::remove_file(&filler).unwrap();
     drop(file);
-    assert_recovers(daemon, &*store, &run).await;
+    std::fs::remove_file(&filler).unwrap();
+    let ended = wait_until("the end of the run to be stored", LONG, async || {
+        let run = daemon.try_get("/api/v1/runs/last").await?.json();
+        (run["run"]["status"] == "finished").then_some(run)
+    })
+    .await;
+    assert_eq!(ended["run"]["verdict"], "pass", "{ended}");
+    assert_eq!(metric(&daemon, "plimsoll_intervals_lost_total").await, Some(0.0));
+    let copy = bed.folder.path().join("copy.db");
+    let mut inside = Command::new("nsenter");
+    let entered: &[&str] = if way.contains(&"-Urm") { &["-U", "-m", "--preserve-credentials"] } else { &["-m"] };
+    inside.args(["-t", &daemon.id().to_string()]).args(entered).args([env!("CARGO_BIN_EXE_plimsoll"), "db", "backup", "--config"]);
+    let output = finish({
+        inside.arg(bed.config()).arg("--to").arg(&copy);
+        inside
+    })
+    .await;
+    assert!(output.status.success(), "{}", errors(&output));
+    let store = store::open(&format!("sqlite://{}", copy.display())).await.unwrap();
+    assert_nothing_is_lost(&*store, &id).await;
+    daemon.signal("TERM");
+    assert_eq!(daemon.exit_code().await, Some(0));
 }
 
 /// Stops a daemon whose database takes no more; returns the run, the store and what the daemon said.
