@@ -95,17 +95,16 @@ impl Kept {
                 };
             }
             Moment::After => {
-                let Some((run, before)) = self.0.take() else { return };
-                if run != wanted.run {
-                    return;
-                }
+                let before = self.0.take().filter(|(run, _)| *run == wanted.run).map(|(_, before)| before);
                 let work = match before {
-                    Ok(before) => match probe.snapshot(Some(before.clone())).await {
+                    // The configuration was read again, or another daemon took over.
+                    None => without(name, "the snapshot from before the run is gone, because its probes began anew".into()),
+                    Some(Ok(before)) => match probe.snapshot(Some(before.clone())).await {
                         Ok(Some(after)) => difference(name, &before, &after),
                         Ok(None) => return,
                         Err(error) => without(name, format!("no snapshot could be taken after the run: {error}")),
                     },
-                    Err(error) => without(name, format!("no snapshot could be taken before the run: {error}")),
+                    Some(Err(error)) => without(name, format!("no snapshot could be taken before the run: {error}")),
                 };
                 // Who asked may have stopped waiting.
                 let _ = wanted.answers.try_send(work);

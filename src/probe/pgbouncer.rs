@@ -92,21 +92,11 @@ struct PgbouncerProbe {
     rates: Rates,
 }
 
-/// What the console answers.
-enum Answer {
-    /// The rows of each command.
-    Rows(Vec<Vec<Row>>),
-    /// PgBouncer takes no more clients.
-    Full,
-}
-
 #[async_trait]
 impl Probe for PgbouncerProbe {
     async fn read(&mut self) -> Result<Vec<Point>, ProbeError> {
-        match self.line.ask(()).await? {
-            Answer::Rows(rows) => points(&rows, &mut self.rates, Instant::now()),
-            Answer::Full => Ok(vec![Point::new("pool_utilization", 1.0).with("pool", CLIENTS)]),
-        }
+        let rows = self.line.ask(()).await?;
+        points(&rows, &mut self.rates, Instant::now())
     }
 }
 
@@ -119,18 +109,16 @@ struct Console {
 impl Link for Console {
     type Connection = PgConnection;
     type Question = ();
-    type Answer = Answer;
+    /// The rows of each command.
+    type Answer = Vec<Vec<Row>>;
 
-    async fn connect(&self) -> Result<Opened<PgConnection, Answer>, ProbeError> {
+    async fn connect(&self) -> Result<Opened<PgConnection, Vec<Vec<Row>>>, ProbeError> {
         let at = |error: ProbeError| ProbeError { detail: format!("{}: {}", self.address, error.detail), ..error };
         let options = PgConnectOptions::from_url(self.address.url()).map_err(|error| at(simple::failed(&error).error))?;
         match simple::connect(options.database(CONSOLE)).await {
             Ok(connection) => Ok(Opened::Connection(connection)),
             Err(error) => {
                 let said = error.as_database_error().map(sqlx::error::DatabaseError::message).unwrap_or_default();
-                if said.contains("no more connections allowed") {
-                    return Ok(Opened::Answer(Answer::Full));
-                }
                 // PgBouncer has one code for most of what it refuses.
                 let refused = ["not allowed", "no such user", "auth", "password"].iter().any(|word| said.contains(word));
                 let reason = if refused { Some("permission") } else { None };
@@ -140,13 +128,13 @@ impl Link for Console {
         }
     }
 
-    async fn ask(&self, connection: &mut PgConnection, (): ()) -> Result<Answer, Failed> {
+    async fn ask(&self, connection: &mut PgConnection, (): ()) -> Result<Vec<Vec<Row>>, Failed> {
         let mut all = Vec::new();
         for command in COMMANDS {
             let answers = simple::ask(connection, command.into()).await?;
             all.push(answers.into_iter().flatten().collect());
         }
-        Ok(Answer::Rows(all))
+        Ok(all)
     }
 }
 

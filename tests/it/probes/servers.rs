@@ -65,14 +65,14 @@ async fn pgbouncer_shows_the_pool_that_is_full_and_who_waits() {
     let after = until_pool(&mut *probe, "shop/plimsoll", "pool_waiting", 0.0).await;
     assert!(of_pool(&after, "pgbouncer_queries", "shop").is_some(), "{}", describe_points(&after));
 
-    // Ten clients at most: whoever is outside learns that it is full.
+    // Ten clients at most; the console is served beyond that.
     let mut taken = Vec::new();
     while let Ok(connection) = shop().await {
         taken.push(connection);
     }
-    let mut outside = open(&json!({"type": "pgbouncer", "url": address("stats")}));
-    assert_eq!(outside.read().await.unwrap(), [Point::new("pool_utilization", 1.0).with("pool", "clients")]);
     assert_eq!(of_pool(&probe.read().await.unwrap(), "pool_utilization", "clients"), Some(1.0));
+    let mut outside = open(&json!({"type": "pgbouncer", "url": address("stats")}));
+    assert!(of_pool(&outside.read().await.unwrap(), "pool_utilization", "clients").is_some_and(|full| full >= 1.0));
 }
 
 #[tokio::test]

@@ -367,6 +367,7 @@ fn summary() -> Summary {
         generator: GeneratorSummary { stall_max_us: 900, cpu_cores: Some(0.12), threads: 1 },
         intervals_lost: 0,
         climbs: Vec::new(),
+        databases: Vec::new(),
         analysed: Analysed::default(),
     }
 }
