@@ -193,6 +193,19 @@ pub async fn start(options: Options) -> anyhow::Result<App> {
     Ok(App { engine, store, address, stop, stop_now, orphans, tasks })
 }
 
+/// What runs work with.
+fn runner_parts(wiring: &Wiring, writer: Writer, news: mpsc::Sender<RunNews>, snapshots: Snapshots) -> RunnerParts {
+    let Wiring { clock, metrics, events, .. } = wiring;
+    let live = Arc::default();
+    RunnerParts { clock: clock.clone(), metrics: metrics.clone(), writer, events: events.clone(), news, live, snapshots }
+}
+
+/// What the tasks of probes work with.
+fn prober_parts(wiring: &Wiring, readings: mpsc::Sender<Taken>, active: watch::Receiver<ActiveRuns>, snapshots: Snapshots) -> ProberParts {
+    let Wiring { probe, clock, metrics, .. } = wiring;
+    ProberParts { probe: probe.clone(), clock: clock.clone(), metrics: metrics.clone(), readings, active, snapshots }
+}
+
 /// Makes channels and tasks of the engine and starts them.
 async fn assemble(
     options: Options,
@@ -227,31 +240,15 @@ async fn assemble(
         tasks.tail.spawn(discard(news_in, alert_readings_in));
     }
     let (own, judged) = ((writer.clone(), news.clone(), readings.clone()), news.clone());
-    let live = Arc::default();
     let snapshots = Snapshots::default();
     let parts = DaemonParts {
         store: store.clone(),
         clock: clock.clone(),
         metrics: metrics.clone(),
         writer: writer.clone(),
-        runner: RunnerParts {
-            clock: clock.clone(),
-            metrics: metrics.clone(),
-            writer,
-            events: events.clone(),
-            news,
-            live,
-            snapshots: snapshots.clone(),
-        },
+        runner: runner_parts(wiring, writer, news, snapshots.clone()),
         probe: probe.clone(),
-        prober: ProberParts {
-            probe: probe.clone(),
-            clock: clock.clone(),
-            metrics: metrics.clone(),
-            readings,
-            active: active_in,
-            snapshots,
-        },
+        prober: prober_parts(wiring, readings, active_in, snapshots),
         active,
         taps,
         loader: options.loader,

@@ -51,7 +51,7 @@ settings! {
 /// The settings, with a program.
 fn checked(node: &Node, cx: &mut Context<'_>) -> Option<CommandSettings> {
     let settings = CommandSettings::decode(node, cx)?;
-    if settings.command.first().is_none_or(|program| program.is_empty()) {
+    if settings.command.first().is_none_or(String::is_empty) {
         cx.diagnostics.push("missing-value", node.span, "the command is empty", "write `command: [program, argument]`");
         return None;
     }

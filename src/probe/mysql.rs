@@ -138,10 +138,7 @@ impl Server {
             let detail = format!("{}: {} ({}){hint}", self.address, said.message(), said.number());
             return Failed { error: ProbeError { reason, detail }, broken };
         }
-        let reason = match error {
-            sqlx::Error::Io(_) | sqlx::Error::Tls(_) => "connect",
-            _other => "parse",
-        };
+        let reason = if matches!(error, sqlx::Error::Io(_) | sqlx::Error::Tls(_)) { "connect" } else { "parse" };
         Failed::broken(ProbeError { reason, detail: format!("{}: {error}", self.address) })
     }
 

@@ -10,7 +10,7 @@ use crate::model::series::Point;
 use crate::probe::rates::{Rates, push};
 
 /// Oldest version that is known, as `server_version_num`.
-const OLDEST: u32 = 13_00_00;
+const OLDEST: u32 = 130_000;
 
 /// What depends on the version of the server.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -186,14 +186,14 @@ mod tests {
 
     #[test]
     fn each_version_is_asked_for_what_it_has() {
-        assert!(Server::new(12_00_19).unwrap_err().contains("PostgreSQL 12"));
-        let thirteen = Server::new(13_00_16).unwrap().reading();
+        assert!(Server::new(120_019).unwrap_err().contains("PostgreSQL 12"));
+        let thirteen = Server::new(130_016).unwrap().reading();
         assert!(!thirteen.contains("pg_stat_wal") && !thirteen.contains("sessions_abandoned"), "{thirteen}");
-        for version in [14_00_00, 15_00_18, 16_00_04] {
+        for version in [140_000, 150_018, 160_004] {
             let sql = Server::new(version).unwrap().reading();
             assert!(sql.contains("pg_stat_wal") && sql.contains("sessions_killed") && sql.contains("pg_stat_bgwriter"), "{sql}");
         }
-        let seventeen = Server::new(17_00_02).unwrap().reading();
+        let seventeen = Server::new(170_002).unwrap().reading();
         assert!(seventeen.contains("pg_stat_checkpointer") && !seventeen.contains("pg_stat_bgwriter"), "{seventeen}");
     }
 

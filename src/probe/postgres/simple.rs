@@ -81,9 +81,6 @@ pub(in crate::probe) fn failed(error: &sqlx::Error) -> Failed {
         let broken = code.starts_with("08") || code.starts_with("57P") || code == "25P03" || code.is_empty();
         return Failed { error, broken };
     }
-    let reason = match error {
-        sqlx::Error::Io(_) | sqlx::Error::Tls(_) => "connect",
-        _other => "parse",
-    };
+    let reason = if matches!(error, sqlx::Error::Io(_) | sqlx::Error::Tls(_)) { "connect" } else { "parse" };
     Failed::broken(ProbeError { reason, detail: error.to_string() })
 }
