@@ -83,7 +83,7 @@ async fn a_busy_server_shows_connections_rates_and_who_blocks_whom() {
     assert_eq!(blockers[0].labels["application"], "shop", "{blockers:?}");
     assert!(blockers[0].value >= 1.0);
     let open = labelled(&blocked, "pg_connections");
-    assert!(open.iter().any(|point| point.labels["state"] == "idle in transaction" && point.value == 1.0), "{open:?}");
+    assert!(open.iter().any(|point| point.labels["state"] == "idle in transaction" && point.value > 0.5), "{open:?}");
     assert!(figures(&blocked)["pg_lock_wait"] > 0.0 && figures(&blocked)["pg_oldest_transaction"] > 0.0);
 
     client.execute("COMMIT").await.unwrap();

@@ -152,7 +152,8 @@ async fn detect_says_what_is_there_as_settings_to_paste() {
     assert!(out.contains("    - { preset: go-sql }\n") && out.contains(&format!("  url: \"{}\"\n", page.url)), "{out}");
     // What is said can be used as it is.
     let folder = temp_dir();
-    let indented: String = out.lines().map(|line| format!("      {line}\n")).collect();
+    let indented: Vec<String> = out.lines().map(|line| format!("      {line}")).collect();
+    let indented = indented.join("\n");
     let text = format!("targets:\n  shop:\n    base_url: http://127.0.0.1:1\n    probes:\n{indented}");
     std::fs::write(folder.path().join("plimsoll.yaml"), text).unwrap();
     let config = folder.path().join("plimsoll.yaml").display().to_string();
