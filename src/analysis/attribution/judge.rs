@@ -18,12 +18,10 @@ const BEGINS: f64 = 0.02;
 const TIMES: f64 = 3.0;
 /// Fewest seconds without it that are worth comparing with.
 const COMPARED: usize = 3;
-/// Largest chance of the overlap, or of the beginning, without a connection.
+/// Largest chance of such an overlap without a connection.
 const CHANCE: f64 = 0.1;
 /// Loads that differ by less than this factor count as equal.
 const EQUAL: f64 = 1.25;
-/// Seconds within which two beginnings coincide.
-const COINCIDES: i64 = 2;
 /// Of two resources whose evidence differs by less, neither is the better explanation.
 const ALIKE: f64 = 0.1;
 
@@ -107,7 +105,7 @@ fn evidence(stage: &[Second], harmed: &Harmed, burst: &Burst, (index, resource):
         return Err(Why::Throughout);
     }
     let harmless = share_of(covered.iter().filter(|(second, _)| !harmed.is(**second)).map(|(_, state)| *state));
-    let p = chance(stage, harmed, burst, &covered, share).min(coincidence(stage, resource, lead_s));
+    let p = chance(stage, harmed, burst, &covered, share);
     if p > CHANCE {
         return Err(Why::Always(harmless));
     }
@@ -198,8 +196,8 @@ fn contrast(stage: &[Second], harmed: &Harmed, covered: &BTreeMap<u32, bool>) ->
     Some(Contrast { with: rate(|stratum| stratum.with), without: rate(|stratum| stratum.without), seconds })
 }
 
-/// Share of all shifts of the resource's course against the load's that cover as much of the harm: neighbouring seconds are alike, so that
-/// counting them one by one would find a connection everywhere.
+/// Share of all shifts of the resource's course against the load's that cover as much of the harm, and begin as near to its beginning:
+/// neighbouring seconds are alike, so that counting them one by one would find a connection everywhere.
 fn chance(stage: &[Second], harmed: &Harmed, burst: &Burst, covered: &BTreeMap<u32, bool>, share: f64) -> f64 {
     let n = stage.len();
     let states: Vec<Option<bool>> = stage.iter().map(|second| covered.get(&second.second).copied()).collect();
@@ -209,9 +207,8 @@ fn chance(stage: &[Second], harmed: &Harmed, burst: &Burst, covered: &BTreeMap<u
         .filter(|(_, second)| burst.contains(second.second) && harmed.is(second.second))
         .map(|(at, second)| (at, harmed.of(second.second)))
         .collect();
-    // Of a long run a thousand shifts tell enough.
-    let step = (n / 1000).max(1);
-    let as_much = |shift: &usize| {
+    let Some((begins, _)) = harm.first().copied() else { return 1.0 };
+    let as_much = |shift: usize| {
         let (mut with, mut known) = (0.0, 0.0);
         for (at, harm) in &harm {
             let state = states[(at + shift) % n];
@@ -220,17 +217,23 @@ fn chance(stage: &[Second], harmed: &Harmed, burst: &Burst, covered: &BTreeMap<u
         }
         known > 0.0 && with / known >= share - 1e-9
     };
-    let shifts: Vec<usize> = (0..n).step_by(step).collect();
-    shifts.iter().filter(|shift| as_much(shift)).count() as f64 / shifts.len().max(1) as f64
+    let near = away(&states, begins).unwrap_or(n);
+    // Of a long run a thousand shifts tell enough.
+    let step = (n / 1000).max(1);
+    let shifts = (0..n).step_by(step);
+    let count = shifts.clone().count().max(1);
+    let fits = |shift: &usize| away(&states, (begins + shift) % n).is_some_and(|away| away <= near) && as_much(*shift);
+    shifts.filter(fits).count() as f64 / count as f64
 }
 
-/// Chance that a saturation begins as near to the harm as this one: its beginnings over the seconds there are.
-fn coincidence(stage: &[Second], resource: &Resource, lead_s: i64) -> f64 {
-    if lead_s > COINCIDES {
-        return 1.0;
+/// Seconds between the beginning of harm and that of the saturation around it, or of the next one; `None` when there is none.
+fn away(states: &[Option<bool>], begins: usize) -> Option<usize> {
+    let n = states.len();
+    let at = |back: usize| states[(begins + n - back % n) % n];
+    if at(0) == Some(false) {
+        return (1..n).find(|ahead| states[(begins + ahead) % n] == Some(true));
     }
-    let mut before = false;
-    let begins = resource.seen.values().filter(|seen| !std::mem::replace(&mut before, seen.saturated) && seen.saturated).count();
-    let window = (COINCIDES + LATE + 1) as f64;
-    (begins as f64 * window / stage.len().max(1) as f64).min(1.0)
+    // Seconds that were not read end nothing.
+    let before = (1..n).take_while(|back| at(*back) != Some(false)).filter(|back| at(*back) == Some(true)).last();
+    before.or((at(0) == Some(true)).then_some(0))
 }

@@ -6,7 +6,7 @@ use plimsoll::model::run::RunId;
 use super::Bed;
 use super::samples::{at, run};
 
-fn captured(number: u32, error: Option<&str>) -> Captured {
+pub(super) fn captured(number: u32, error: Option<&str>) -> Captured {
     Captured {
         number,
         name: format!("cpu-{number}"),

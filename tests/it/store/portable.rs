@@ -28,6 +28,7 @@ async fn fill(bed: &Bed) {
     let values = [(String::new(), [("p95".to_owned(), 0.125)].into())].into();
     let numbers = NightNumbers { method: "night/1".into(), values, requests: [(String::new(), (1, 300))].into() };
     store.save_night(&RunId("a".into()), &numbers).await.unwrap();
+    store.save_capture(&RunId("a".into()), &super::captures::captured(1, None), Some(b"\x00\xff content")).await.unwrap();
     store.record_deploy(&Deploy { target: "shop".into(), version: "1.5.0".into(), at: at(5), by: "ci".into() }).await.unwrap();
     let pinned = Pinned { profile: "nightly".into(), run: RunId("a".into()), at: at(6), by: "ann".into() };
     store.pin_baseline(&pinned).await.unwrap();

@@ -67,6 +67,18 @@ fn catalog() -> Catalog {
     Catalog { scenarios: vec![scenario], steps: vec![step], groups: vec![] }
 }
 
+/// What was said of one failure.
+fn timed_out() -> MessageSummary {
+    MessageSummary {
+        reason: Reason::Status(503),
+        fingerprint: "503 Service Unavailable: pool timed out".into(),
+        count: 1,
+        first: 3,
+        last: 3,
+        sample: "503 Service Unavailable: pool timed out".into(),
+    }
+}
+
 /// The run as it is when it has ended, with every field filled.
 pub(super) fn ended(mut run: Run) -> Run {
     let latencies = LatencySummary::of(&LatencyHistogram::from_us([900, 1_200, 45_000]));
@@ -78,14 +90,7 @@ pub(super) fn ended(mut run: Run) -> Run {
         failed: 1,
         reasons: [(Reason::Status(503), 1)].into(),
         messages: [(Reason::Status(503), "503 Service Unavailable: pool timed out".into())].into(),
-        told: vec![MessageSummary {
-            reason: Reason::Status(503),
-            fingerprint: "503 Service Unavailable: pool timed out".into(),
-            count: 1,
-            first: 3,
-            last: 3,
-            sample: "503 Service Unavailable: pool timed out".into(),
-        }],
+        told: vec![timed_out()],
         told_beyond: 0,
         duration: latencies,
         response: latencies,
