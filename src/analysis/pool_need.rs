@@ -57,17 +57,18 @@ pub struct Need {
     pub seconds: usize,
 }
 
-/// The need by these seconds, those in which the pool was full if it was. `callers`: so many can ask at one time (VUs of a closed loop, each
-/// of which waits for its answer), when that is known. `None`: too little got through, or the figures mean nothing.
-pub fn need(seconds: &[Held], callers: Option<f64>) -> Option<Need> {
+/// The need by these seconds, those in which the pool was full if it was. `callers` are VUs of closed
+/// loops, each of which waits for its answer before it asks again, and requests a second of open ones: more than these cannot be in line. Without
+/// closed loops it is `None`. `None`: too little got through, or the figures mean nothing.
+pub fn need(seconds: &[Held], callers: Option<(f64, f64)>) -> Option<Need> {
     let usable: Vec<Held> = seconds.iter().filter(|second| second.hold_s().is_some() && is_number(second.due)).copied().collect();
     if usable.len() < SECONDS {
         return None;
     }
     let size = |seconds: &[Held]| {
-        let (busy, p95, ..) = demand(seconds)?;
+        let (busy, p95, _, hold_p95_s, _) = demand(seconds)?;
         let most = p95.max(busy).max(in_line(seconds).unwrap_or(0.0));
-        Some(callers.map_or(most, |callers| most.min(callers.max(1.0)))).filter(|size| (0.0..MOST).contains(size))
+        Some(callers.map_or(most, |(vus, open)| most.min((vus + open * hold_p95_s).max(1.0)))).filter(|size| (0.0..MOST).contains(size))
     };
     let (busy, _, hold_s, hold_p95_s, per_second) = demand(&usable)?;
     let value = size(&usable)?;
@@ -161,7 +162,7 @@ mod tests {
         assert!(found.busy > 157.0 && found.busy < 159.0 && found.connections == 300, "{found:?}");
         assert!(found.low <= found.connections && found.high >= found.connections && found.low < 300, "{found:?}");
         // Sixty users cannot hold more than sixty.
-        assert_eq!(need(&varied, Some(60.0)).unwrap().connections, 60);
+        assert_eq!(need(&varied, Some((60.0, 0.0))).unwrap().connections, 60);
     }
 
     #[test]

@@ -174,6 +174,10 @@ fn contrast(stage: &[Second], harmed: &Harmed, covered: &BTreeMap<u32, bool>) ->
     let mut strata: BTreeMap<i32, Stratum> = BTreeMap::new();
     for second in stage.iter().filter(|second| second.load > 0.0) {
         let Some(saturated) = covered.get(&second.second) else { continue };
+        if !saturated && covered.get(&(second.second + 1)) == Some(&true) {
+            // It may have been saturated after it was read: such a second says nothing.
+            continue;
+        }
         let stratum = strata.entry((second.load.ln() / EQUAL.ln()).round() as i32).or_default();
         let exposed = match harmed.kind {
             Harm::Failures => second.requests as f64,

@@ -160,6 +160,25 @@ fn what_waited_in_vain_fails_after_its_wait() {
 }
 
 #[test]
+fn the_second_before_it_was_read_as_full_says_nothing_against_it() {
+    // The flood came just after the reading; later it stays full without harm.
+    let seconds = load(
+        |second| {
+            (if second == 12 { 2_000 } else { 100 }, if second == 12 { 1_000 } else { 60 * u64::from((13..27).contains(&second)) }, 20)
+        },
+        60,
+    );
+    let cause = one(&seconds, &[resource("pool `server`", 60, |second| (13..46).contains(&second))]).cause;
+    assert_eq!(cause, None, "more than half of the harm came before");
+    let seconds = load(
+        |second| (if second == 12 { 500 } else { 100 }, if second == 12 { 250 } else { 60 * u64::from((13..27).contains(&second)) }, 20),
+        60,
+    );
+    let cause = one(&seconds, &[resource("pool `server`", 60, |second| (13..46).contains(&second))]).cause.unwrap();
+    assert!(cause.lead_s == -1 && cause.contrast.is_some_and(|contrast| contrast.without <= 0.0), "{cause:?}");
+}
+
+#[test]
 fn bursts_with_different_causes_are_told_apart_and_those_with_one_are_put_together() {
     let first = |second: u32| (20..30).contains(&second) || (70..80).contains(&second);
     let other = |second: u32| (100..115).contains(&second);

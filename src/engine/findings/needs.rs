@@ -1,7 +1,7 @@
 //! The size that a pool would need for the load of a run, from its seconds: `analysis::pool_need` asked, and told. Pure.
 
 use super::pools::Pools;
-use super::reasons::Reasons;
+use super::reasons::{Load, Reasons};
 use crate::analysis::pool::PoolSecond;
 use crate::analysis::pool_need::{Fits, Held, need, rule_of_thumb};
 use crate::model::analysed::{NeedFound, Ranged};
@@ -18,7 +18,9 @@ pub(super) fn of(reasons: &Reasons, pools: &Pools, key: &(String, String), span:
     if held.len() < 5 {
         held = seconds.iter().filter(full).filter_map(|one| of_second(reasons, one)).collect();
     }
-    let callers = reasons.closed.then(|| reasons.seconds.iter().map(|load| load.vus).max().unwrap_or(0) as f64).filter(|vus| *vus > 0.0);
+    let most = |value: fn(&Load) -> f64| reasons.seconds.iter().map(value).fold(0.0, f64::max);
+    let (closed, open) = (most(|load| load.closed as f64), most(|load| load.open));
+    let callers = (closed > 0.0).then_some((closed, open));
     let found = need(&held, callers)?;
     let vus = reasons.seconds.iter().map(|load| load.vus).max().unwrap_or(0) as f64;
     let limit = seconds.iter().filter_map(|one| one.limit).filter(|limit| *limit > 0.0).reduce(f64::max);
@@ -37,7 +39,7 @@ pub(super) fn of(reasons: &Reasons, pools: &Pools, key: &(String, String), span:
         hold_s: found.hold_s,
         hold_p95_s: found.hold_p95_s,
         in_line: found.in_line,
-        callers,
+        callers: callers.filter(|(_, open)| *open <= 0.0).map(|(vus, _)| vus),
         rule_of_thumb: rule_of_thumb(vus, found.per_second).map(f64::from),
         together: fits.map(|fits| fits.together),
         server: fits.map(|fits| fits.server),

@@ -52,8 +52,12 @@ pub(super) struct Load {
     p95_s: Option<f64>,
     /// Requests that were due.
     pub(super) due: f64,
+    /// Of them those of open scenarios.
+    pub(super) open: f64,
     /// VUs.
     pub(super) vus: u64,
+    /// Of them those of closed loops.
+    pub(super) closed: u64,
 }
 
 /// What was seen of a run so far.
@@ -63,8 +67,6 @@ pub(super) struct Reasons {
     /// The load of each scenario, second after second.
     loads: Vec<f32>,
     scenarios: usize,
-    /// Every scenario waits for its answers.
-    pub(super) closed: bool,
     /// Examples of messages by fingerprint.
     texts: BTreeMap<String, (u16, String)>,
     /// Second, message, failures.
@@ -94,7 +96,9 @@ impl Reasons {
         for step in interval.steps.values() {
             load.requests += step.requests();
             load.failed += step.failed();
-            duration.merge(&duration_of(step, is_open(catalog, step.step)));
+            let open = is_open(catalog, step.step);
+            load.open += if open { step.requests() as f64 } else { 0.0 };
+            duration.merge(&duration_of(step, open));
             self.failed.merge(&step.response_failed);
             for (print, said) in step.messages.values().flat_map(|messages| &messages.by) {
                 self.said(interval.second, print, &said.sample, said.count);
@@ -102,10 +106,10 @@ impl Reasons {
         }
         let (mut scheduled, mut started) = (0, 0);
         self.scenarios = catalog.scenarios.len();
-        self.closed = !catalog.scenarios.iter().any(|scenario| scenario.open);
         for (index, meta) in catalog.scenarios.iter().enumerate() {
             let now = interval.scenarios.get(&(index as u16));
             load.vus += now.map_or(0, |now| now.vus);
+            load.closed += now.map_or(0, |now| if meta.open { 0 } else { now.vus });
             if meta.open {
                 scheduled += now.map_or(0, |now| now.counts.scheduled);
                 started += now.map_or(0, |now| now.counts.started);
@@ -113,7 +117,11 @@ impl Reasons {
             let offered = now.map_or(0, |now| if meta.open { now.counts.scheduled } else { now.vus });
             self.loads.push(offered as f32);
         }
-        load.due = load.requests as f64 * if started > 0 { (scheduled as f64 / started as f64).max(1.0) } else { 1.0 };
+        // Starts that were dropped would have made requests, too.
+        let open = load.open;
+        load.open *= if started > 0 { (scheduled as f64 / started as f64).max(1.0) } else { 1.0 };
+        let closed = load.requests as f64 - open;
+        load.due = closed + load.open;
         load.p95_s = duration.quantile(0.95).filter(|_| duration.count() >= ANSWERED).map(|time| time.as_secs_f64());
         self.seconds.push(load);
     }
