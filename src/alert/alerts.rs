@@ -4,19 +4,26 @@
 
 mod found;
 mod storage;
+mod telling;
+
+pub use telling::NotAcked;
+pub(super) use telling::head_of;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::fingerprint::{fingerprint, group_labels, incident_id};
+use super::fingerprint::{fingerprint, group_labels};
 use super::group::{Group, LiveRun, all_labels, covers, is_run_bound, point_labels, run_labels, selects_run};
 use super::history::{History, Standing};
 use super::machine::{Incident, Input, advance};
-use super::{Decision, Policy, RuleNote, RunContext, Told, channels_for, reason};
+use super::quiet::Quiet;
+use super::threads::Threads;
+use super::{Decision, Policy, RunContext, reason};
 use crate::model::Labels;
-use crate::model::alerting::{AlertInstance, MessageKind, NoData, Rule, Severity, Transition};
+use crate::model::alerting::{AlertInstance, NoData, Rule, Transition};
 use crate::model::measure::Interval;
+use crate::model::muting::AlertThread;
 use crate::model::run::{Run, RunId};
 use crate::model::series::Point;
 use crate::model::threshold::{Aggregate, Condition, Series, Source};
@@ -40,6 +47,8 @@ pub struct Alerts {
     orphans: BTreeSet<String>,
     decision: Decision,
     changed: BTreeSet<String>,
+    threads: Threads,
+    quiet: Quiet,
     issued: Vec<(Timestamp, String)>,
     /// Last moment seen, and how far the axis of windows is ahead of the clock because that went back.
     axis: (Timestamp, Duration),
@@ -54,10 +63,18 @@ impl Alerts {
     /// Begins with the rules in force and what the store remembers. Evaluation starts empty: a firing alert stays firing until data
     /// says otherwise, and an alert whose rule is gone is resolved at the first `judge`.
     pub fn new(rules: Vec<Rule>, stored: Vec<AlertInstance>, policy: Policy) -> Self {
+        let threads = Threads::restored(Vec::new(), stored.iter());
         let groups = stored.into_iter().map(|instance| (instance.fingerprint.clone(), Group::restored(instance))).collect();
-        let mut alerts = Self { groups, ..Self::default() };
+        let mut alerts = Self { groups, threads, ..Self::default() };
         alerts.replace_rules(rules, policy);
         alerts
+    }
+
+    /// Takes what the store remembers of messages, too.
+    #[must_use]
+    pub fn with_threads(mut self, threads: Vec<AlertThread>) -> Self {
+        self.threads = Threads::restored(threads, self.groups.values().map(|group| &group.instance));
+        self
     }
 
     /// Takes a new configuration. State is kept by fingerprint; an alert that no rule covers any more is resolved at the next `judge`.
@@ -222,9 +239,11 @@ impl Alerts {
         for key in self.groups.keys().cloned().collect::<Vec<_>>() {
             self.pass_time(&key, now);
         }
+        self.speak(now);
         let mut decision = std::mem::take(&mut self.decision);
         let changed = std::mem::take(&mut self.changed);
         decision.instances = changed.iter().filter_map(|key| self.groups.get(key)).map(|group| group.instance.clone()).collect();
+        (decision.threads, decision.threads_forgotten) = self.threads.take_changes();
         decision
     }
 
@@ -236,13 +255,6 @@ impl Alerts {
         self.step(key, if missing { Input::Missing } else { Input::Quiet }, now, None);
         if forget {
             self.forget(key);
-            return;
-        }
-        let repeat = self.policy.repeat_interval;
-        let Some(alert) = self.groups.get(key).map(|group| &group.instance) else { return };
-        if alert.incident.is_some() && !repeat.is_zero() && alert.last_message.is_none_or(|last| now.since(last) >= repeat) {
-            let reason = self.last_reason(alert);
-            self.tell(key, MessageKind::Reminder, reason, now);
         }
     }
 
@@ -267,9 +279,15 @@ impl Alerts {
             group.heard(now);
         }
         let Some(turn) = turn else { return };
-        let sentence = reason::sentence(&group.instance, rule, turn.why, silence);
-        if turn.incident == Incident::Opens {
-            self.open(key, now, run);
+        let mut sentence = reason::sentence(&group.instance, rule, turn.why, silence);
+        match turn.incident {
+            Incident::Same => {}
+            Incident::Opens => self.open(key, &sentence, now, run),
+            Incident::Closes => {
+                if let Some(muted) = self.threads.close(&group.instance, &sentence, now) {
+                    sentence = format!("{sentence}; nobody was told: {muted}");
+                }
+            }
         }
         let Some(alert) = self.groups.get(key).map(|group| &group.instance) else { return };
         self.decision.transitions.push(Transition {
@@ -279,62 +297,13 @@ impl Alerts {
             from: turn.from,
             to: turn.to,
             at: now,
-            reason: sentence.clone(),
+            reason: sentence,
             value: alert.value,
         });
         self.changed.insert(key.to_owned());
-        match turn.incident {
-            Incident::Same => {}
-            Incident::Opens => self.tell(key, MessageKind::Fired, sentence, now),
-            Incident::Closes => {
-                self.tell(key, MessageKind::Resolved, sentence, now);
-                self.close(key);
-            }
+        if turn.incident == Incident::Closes {
+            self.close(key);
         }
-    }
-
-    fn open(&mut self, key: &str, now: Timestamp, run: Option<&RunId>) {
-        self.issued.retain(|(at, _)| now.since(*at) < Duration::from_secs(2));
-        let taken: BTreeSet<&str> = self.groups.values().filter_map(|group| group.instance.incident.as_deref()).collect();
-        let Some(alert) = self.groups.get(key).map(|group| &group.instance) else { return };
-        let issued = &self.issued;
-        let id = incident_id(key, &alert.rule, now, |id| taken.contains(id) || issued.iter().any(|(_, old)| old == id));
-        let severity = self.rules.get(&alert.rule).map_or(Severity::High, |rule| rule.severity);
-        let told = channels_for(&self.policy.routes, &self.policy.channels, severity, &alert.labels);
-        self.issued.push((now, id.clone()));
-        let Some(group) = self.groups.get_mut(key) else { return };
-        group.instance.incident = Some(id);
-        group.instance.opened_at = Some(now);
-        group.instance.told = told;
-        group.instance.messages = 0;
-        group.instance.last_message = None;
-        group.instance.run = run.cloned();
-    }
-
-    fn close(&mut self, key: &str) {
-        let Some(group) = self.groups.get_mut(key) else { return };
-        group.instance.incident = None;
-        group.instance.opened_at = None;
-        group.instance.told = Vec::new();
-        group.instance.messages = 0;
-        group.instance.last_message = None;
-        group.instance.run = None;
-    }
-
-    /// Writes a message for the channels that were told of the incident and still exist.
-    fn tell(&mut self, key: &str, kind: MessageKind, reason: String, now: Timestamp) {
-        let Some(group) = self.groups.get_mut(key) else { return };
-        group.instance.messages += 1;
-        group.instance.last_message = Some(now);
-        self.changed.insert(key.to_owned());
-        let wants = |name: &&String| {
-            let known = self.policy.channels.iter().find(|channel| channel.name == **name);
-            known.is_some_and(|channel| kind != MessageKind::Resolved || channel.send_resolved)
-        };
-        let channels = group.instance.told.iter().filter(wants).cloned().collect();
-        let rule = self.rules.get(&group.instance.rule).map(|rule| RuleNote::of(rule));
-        let capacity = self.capacities.get(&place_of(&group_labels(key, &group.instance.rule))).copied();
-        self.decision.messages.push(Told { instance: group.instance.clone(), kind, reason, channels, rule, capacity });
     }
 
     /// The key of the alert with these labels, made when it is new; `None` when it is not watched.

@@ -5,7 +5,7 @@ use std::fmt::Write;
 use super::*;
 use crate::alert::outgoing;
 use crate::alert::properties::{Stored, policy, rule};
-use crate::model::alerting::AlertState;
+use crate::model::alerting::{AlertState, MessageKind, Severity};
 use crate::model::catalog::{Catalog, PhaseWindow, ScenarioMeta, StepMeta};
 use crate::model::measure::StepInterval;
 use crate::model::run::{RunStatus, Trigger, Verdict};

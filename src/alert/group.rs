@@ -100,6 +100,8 @@ impl Group {
             incident: None,
             opened_at: None,
             told: Vec::new(),
+            muted: None,
+            acked: None,
             messages: 0,
             last_message: None,
             run: None,

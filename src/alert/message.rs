@@ -1,12 +1,13 @@
 //! From a decision to what a person reads: one subject for the whole incident, a headline with the state, at most eight lines.
 //! The same for every channel; how it looks there is the channel's (`notify`).
 
+use super::alerts::head_of;
 use super::fingerprint::group_labels;
 use super::reason::plain_time;
 use super::spoken::spoken;
-use super::{RuleNote, Told};
+use super::{RuleNote, Told, ToldAlert};
 use crate::model::Labels;
-use crate::model::alerting::{AlertInstance, AlertState, Message, MessageKind, Severity};
+use crate::model::alerting::{AlertInstance, AlertState, Message, MessageAlert, MessageKind, Severity};
 use crate::model::units::Timestamp;
 
 /// Where people read more about an alert: the page of its run, or of the alert; `None` when there is none.
@@ -14,39 +15,171 @@ pub type Links<'a> = &'a dyn Fn(&AlertInstance) -> Option<String>;
 
 /// Longest subject in characters; mail programs and Slack cut what is longer.
 const SUBJECT_CHARS: usize = 140;
+/// Most lines of a message; page and runbook come after them.
+const LINES: usize = 8;
 
-/// Writes the message of a decision that was made at `at`.
-pub fn compose(told: &Told, at: Timestamp, links: Links<'_>) -> Message {
-    let alert = &told.instance;
+/// Writes the message of a decision. `None` when it speaks of nothing.
+pub fn compose(told: &Told, links: Links<'_>) -> Option<Message> {
+    match &told.group {
+        None => told.alerts.first().map(|alert| of_one(told, alert, links)),
+        Some(labels) => Some(of_group(told, labels, links)),
+    }
+}
+
+/// A message about one incident.
+fn of_one(told: &Told, told_alert: &ToldAlert, links: Links<'_>) -> Message {
+    let alert = &told_alert.instance;
+    let at = told.at;
     let started_at = alert.opened_at.unwrap_or(at);
-    let lasted = plain_time(at.since(started_at));
-    let said = spoken(told, at).unwrap_or_else(|| told.reason.clone());
-    let headline = match told.kind {
+    let ended_at = told_alert.ended_at;
+    let lasted = plain_time(ended_at.unwrap_or(at).since(started_at));
+    let said = said(told_alert, at);
+    let headline = match told_alert.kind {
         MessageKind::Fired => format!("Fired: {said}"),
-        MessageKind::Reminder => format!("Still firing after {lasted}: {said}"),
+        MessageKind::Reminder | MessageKind::Changed => format!("Still firing after {lasted}: {said}"),
         MessageKind::Resolved => format!("Resolved after {lasted}: {said}"),
-        MessageKind::FiredAndResolved => {
-            format!("Fired and resolved within {lasted}, while this channel could not be reached: {said}")
-        }
+        MessageKind::FiredAndResolved => format!("Fired and resolved within {lasted}: {said}"),
+        MessageKind::Acknowledged => format!("Acknowledged by {}: {said}", acked_by(alert)),
         MessageKind::Test => format!("Test: {said}"),
     };
-    let severity = alert.labels.get("severity").and_then(|word| Severity::parse(word)).unwrap_or(Severity::High);
     Message {
-        incident: alert.incident.clone().unwrap_or_default(),
-        kind: told.kind,
-        seq: alert.messages,
-        severity,
+        incident: told.incident.clone(),
+        kind: told_alert.kind,
+        seq: told.seq,
+        severity: severity(alert),
         rule: alert.rule.clone(),
         subject: subject(&alert.rule, &group_labels(&alert.fingerprint, &alert.rule)),
         headline,
-        lines: lines(alert, told.rule.as_ref(), started_at, ends(told.kind).then_some(at)),
+        lines: lines(alert, told_alert.rule.as_ref(), started_at, ended_at),
         labels: alert.labels.clone(),
         started_at,
         at,
-        ended_at: ends(told.kind).then_some(at),
+        ended_at,
         link: links(alert),
-        runbook: told.rule.as_ref().and_then(|rule| rule.runbook.clone()),
+        runbook: told_alert.rule.as_ref().and_then(|rule| rule.runbook.clone()),
+        alerts: Vec::new(),
     }
+}
+
+/// A message about several incidents: what changed first, then what is open still.
+fn of_group(told: &Told, labels: &Labels, links: Links<'_>) -> Message {
+    let alerts: Vec<MessageAlert> = told.alerts.iter().map(|alert| member(alert, told.at, links)).collect();
+    let open = |alert: &&MessageAlert| alert.ended_at.is_none();
+    let worst = alerts.iter().filter(open).map(|alert| alert.severity).max().or_else(|| alerts.iter().map(|alert| alert.severity).max());
+    let rule = alerts.first().map(|alert| alert.rule.clone()).filter(|rule| alerts.iter().all(|alert| alert.rule == *rule));
+    let common = alerts.split_first().map(|(first, rest)| {
+        let shared = |(key, value): &(&String, &String)| rest.iter().all(|alert| alert.labels.get(*key) == Some(*value));
+        first.labels.iter().filter(shared).map(|(key, value)| (key.clone(), value.clone())).collect()
+    });
+    let runbook = told.alerts.first().and_then(|alert| alert.rule.as_ref()?.runbook.clone());
+    let same_runbook = |alert: &ToldAlert| alert.rule.as_ref().and_then(|rule| rule.runbook.as_ref()) == runbook.as_ref();
+    let is_over = ends(told.kind);
+    Message {
+        incident: told.incident.clone(),
+        kind: told.kind,
+        seq: told.seq,
+        severity: worst.unwrap_or(Severity::High),
+        rule: rule.unwrap_or_else(|| "alerts".into()),
+        subject: subject("alerts", labels),
+        headline: group_headline(told, &alerts),
+        lines: group_lines(&alerts),
+        labels: common.unwrap_or_default(),
+        started_at: told.opened_at,
+        at: told.at,
+        ended_at: is_over.then_some(told.at),
+        link: alerts.iter().find_map(|alert| alert.link.clone()),
+        runbook: runbook.clone().filter(|_| told.alerts.iter().all(same_runbook)),
+        alerts,
+    }
+}
+
+fn member(told: &ToldAlert, at: Timestamp, links: Links<'_>) -> MessageAlert {
+    let alert = &told.instance;
+    MessageAlert {
+        incident: alert.incident.clone().unwrap_or_default(),
+        kind: told.kind,
+        rule: alert.rule.clone(),
+        severity: severity(alert),
+        subject: subject(&alert.rule, &group_labels(&alert.fingerprint, &alert.rule)),
+        said: said(told, at),
+        labels: alert.labels.clone(),
+        started_at: alert.opened_at.unwrap_or(at),
+        ended_at: told.ended_at,
+        link: links(alert),
+    }
+}
+
+/// "2 fired, 1 resolved, 3 still firing since 2026-11-21 02:03:12 UTC".
+fn group_headline(told: &Told, alerts: &[MessageAlert]) -> String {
+    let count = |kind: MessageKind| alerts.iter().filter(|alert| alert.kind == kind).count();
+    let many = |number: usize| if number == 1 { "1 alert".to_owned() } else { format!("{number} alerts") };
+    let lasted = plain_time(told.at.since(told.opened_at));
+    match told.kind {
+        MessageKind::Fired if count(MessageKind::Fired) == alerts.len() => format!("Fired: {}", many(alerts.len())),
+        MessageKind::Reminder => format!("Still firing after {lasted}: {}", many(alerts.len())),
+        MessageKind::Resolved => format!("Resolved after {lasted}: {}, none is left", many(alerts.len())),
+        MessageKind::FiredAndResolved => format!("Fired and resolved within {lasted}: {}", many(alerts.len())),
+        MessageKind::Fired | MessageKind::Changed | MessageKind::Acknowledged | MessageKind::Test => {
+            let words = [
+                (MessageKind::Fired, "fired"),
+                (MessageKind::Resolved, "resolved"),
+                (MessageKind::FiredAndResolved, "fired and resolved"),
+                (MessageKind::Acknowledged, "acknowledged"),
+                (MessageKind::Reminder, "still firing"),
+            ];
+            let counted = words.into_iter().map(|(kind, word)| (count(kind), word)).filter(|(number, _)| *number > 0);
+            let parts: Vec<String> = counted.map(|(number, word)| format!("{number} {word}")).collect();
+            let word = if told.kind == MessageKind::Fired { "Fired" } else { "Changed" };
+            format!("{word}: {}", parts.join(", "))
+        }
+    }
+}
+
+/// One line an alert; those that do not fit are counted.
+fn group_lines(alerts: &[MessageAlert]) -> Vec<(String, String)> {
+    let word = |kind: MessageKind| match kind {
+        MessageKind::Fired => "Fired",
+        MessageKind::Resolved => "Resolved",
+        MessageKind::FiredAndResolved => "Fired and resolved",
+        MessageKind::Acknowledged => "Acknowledged",
+        MessageKind::Reminder | MessageKind::Changed | MessageKind::Test => "Still firing",
+    };
+    let line = |alert: &MessageAlert| (word(alert.kind).to_owned(), format!("{} - {}", alert.subject, alert.said));
+    if alerts.len() <= LINES {
+        return alerts.iter().map(line).collect();
+    }
+    let more = ("More".to_owned(), format!("{} further alerts", alerts.len() - (LINES - 1)));
+    alerts.iter().take(LINES - 1).map(line).chain([more]).collect()
+}
+
+/// What happened, one sentence.
+fn said(told: &ToldAlert, at: Timestamp) -> String {
+    let said = spoken(told, at).unwrap_or_else(|| told.reason.clone());
+    let said = match &told.after {
+        Some(muted) if told.ended_at.is_none() => format!("{said} ({})", head_of(muted).replacen("silenced by", "it was silenced by", 1)),
+        Some(_) | None => said,
+    };
+    match &told.instance.acked {
+        Some(ack) if told.kind == MessageKind::Acknowledged && !ack.comment.is_empty() => format!("{said} ({})", ack.comment),
+        Some(_) | None => said,
+    }
+}
+
+fn acked_by(alert: &AlertInstance) -> &str {
+    alert.acked.as_ref().map_or("somebody", |ack| ack.by.as_str())
+}
+
+fn severity(alert: &AlertInstance) -> Severity {
+    alert.labels.get("severity").and_then(|word| Severity::parse(word)).unwrap_or(Severity::High)
+}
+
+/// Two messages as one, for a channel that could not be reached before both were written: it fired, and it is over.
+pub fn merged(fired: &Message, resolved: &Message) -> Message {
+    let lasted = plain_time(resolved.ended_at.unwrap_or(resolved.at).since(fired.started_at));
+    let said = |message: &Message| message.headline.split_once(": ").map_or_else(|| message.headline.clone(), |(_, said)| said.to_owned());
+    let headline =
+        format!("Fired and resolved within {lasted}, while this channel could not be reached: {}; then {}", said(fired), said(resolved));
+    Message { kind: MessageKind::FiredAndResolved, headline, started_at: fired.started_at, ..resolved.clone() }
 }
 
 /// A message that shows what a channel looks like, for `plimsoll notify test`.
@@ -71,6 +204,7 @@ pub fn test_message(channel: &str, at: Timestamp) -> Message {
         ended_at: None,
         link: None,
         runbook: None,
+        alerts: Vec::new(),
     }
 }
 
@@ -125,11 +259,14 @@ fn lines(alert: &AlertInstance, rule: Option<&RuleNote>, started_at: Timestamp, 
     if let Some(run) = &alert.run {
         lines.push(("Run", run.0.clone()));
     }
+    if let Some(ack) = &alert.acked {
+        lines.push(("Taken by", format!("{} at {}", ack.by, show_time(ack.at))));
+    }
     lines.into_iter().filter(|(_, value)| !value.is_empty()).map(|(key, value)| (key.to_owned(), value)).collect()
 }
 
 /// `2026-11-21 02:03:12 UTC`.
-fn show_time(at: Timestamp) -> String {
+pub(super) fn show_time(at: Timestamp) -> String {
     at.to_utc().format("%Y-%m-%d %H:%M:%S UTC").to_string()
 }
 

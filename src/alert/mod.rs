@@ -2,7 +2,7 @@
 //! and messages come out. No clock, no I/O, no logging; the engine stores a decision before anyone is told. Method: docs/alerting.md.
 //!
 //! `alerts` keeps the instances and feeds them, `group` turns measurements into inputs, `machine` is the table of states,
-//! `reason` and `message` write for people, `route` and `outgoing` say which channel gets what.
+//! `reason` and `message` write for people, `route` and `outgoing` say which channel gets what, `threads` when, `quiet` what not.
 
 mod alerts;
 mod fingerprint;
@@ -13,22 +13,32 @@ mod message;
 mod outgoing;
 #[cfg(test)]
 mod properties;
+mod quiet;
 mod reason;
 mod route;
 mod spoken;
 mod storage;
+#[cfg(test)]
+mod telling_properties;
+#[cfg(test)]
+mod telling_tests;
+mod threads;
 
 use std::time::Duration;
 
+use crate::model::Labels;
 use crate::model::alerting::{AlertInstance, MessageKind, Route, Rule, Transition};
 use crate::model::catalog::Catalog;
+use crate::model::muting::{AlertThread, Inhibit};
 use crate::model::run::{Run, RunId};
 use crate::model::threshold::Condition;
+use crate::model::units::Timestamp;
 
-pub use alerts::Alerts;
+pub use alerts::{Alerts, NotAcked};
 pub use fingerprint::{fingerprint, group_labels};
-pub use message::{Links, compose, test_message};
+pub use message::{Links, compose, merged, test_message};
 pub use outgoing::outgoing;
+pub use quiet::{OpenWindow, Quiet};
 pub use route::channels_for;
 pub use storage::StorageWatch;
 
@@ -71,21 +81,46 @@ pub struct Policy {
     pub routes: Vec<Route>,
     /// All channels.
     pub channels: Vec<Channel>,
-    /// Least time between two messages of one open incident; zero: no reminders.
+    /// Least time between two messages of one open incident, unless its route says otherwise; zero: no reminders.
     pub repeat_interval: Duration,
+    /// Alerts that say nothing new while others fire.
+    pub inhibit: Vec<Inhibit>,
 }
 
 /// Something to tell, before it is written out for a channel.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Told {
-    /// The alert when it was decided; its incident, value and run are those to speak of, `messages` is the number of this message.
+    /// What the message stands under: the incident, or the id of the group.
+    pub incident: String,
+    /// Number of the message there, from 1.
+    pub seq: u32,
+    /// Fired, still firing, resolved.
+    pub kind: MessageKind,
+    /// When the first incident there opened.
+    pub opened_at: Timestamp,
+    /// When it was decided.
+    pub at: Timestamp,
+    /// Channels to tell.
+    pub channels: Vec<String>,
+    /// Of a group: the labels that its alerts share by the route.
+    pub group: Option<Labels>,
+    /// What it speaks of: one alert, or those of the group with what changed first.
+    pub alerts: Vec<ToldAlert>,
+}
+
+/// What is told of one alert.
+#[derive(Debug, Clone, PartialEq)]
+pub struct ToldAlert {
+    /// The alert when it was decided; its incident, value and run are those to speak of.
     pub instance: AlertInstance,
     /// Fired, still firing, resolved.
     pub kind: MessageKind,
     /// Why, one sentence.
     pub reason: String,
-    /// Channels to tell.
-    pub channels: Vec<String>,
+    /// Why it was muted until now.
+    pub after: Option<String>,
+    /// When its incident closed.
+    pub ended_at: Option<Timestamp>,
     /// The rule; `None` when it no longer exists.
     pub rule: Option<RuleNote>,
     /// The limit of the pool that the alert speaks of, by its latest reading.
@@ -127,11 +162,16 @@ pub struct Decision {
     pub transitions: Vec<Transition>,
     /// Messages, in the order in which they were decided.
     pub messages: Vec<Told>,
+    /// Threads that changed.
+    pub threads: Vec<AlertThread>,
+    /// Threads to forget.
+    pub threads_forgotten: Vec<String>,
 }
 
 impl Decision {
     /// True when there is nothing to store.
     pub fn is_empty(&self) -> bool {
-        self.instances.is_empty() && self.forgotten.is_empty() && self.transitions.is_empty() && self.messages.is_empty()
+        let quiet = self.instances.is_empty() && self.forgotten.is_empty() && self.transitions.is_empty() && self.messages.is_empty();
+        quiet && self.threads.is_empty() && self.threads_forgotten.is_empty()
     }
 }

@@ -11,9 +11,7 @@ pub fn outgoing(decision: &Decision, now: Timestamp, links: Links<'_>) -> Vec<Ou
 }
 
 fn rows(told: &Told, now: Timestamp, links: Links<'_>) -> Vec<Outgoing> {
-    // What was decided while measurements came in carries its own moment.
-    let at = told.instance.last_message.unwrap_or(now);
-    let message = compose(told, at, links);
+    let Some(message) = compose(told, links) else { return Vec::new() };
     let row = |channel: &String| Outgoing {
         id: format!("{}-{}-{channel}", message.incident, message.seq),
         channel: channel.clone(),

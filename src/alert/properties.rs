@@ -10,6 +10,7 @@ use super::{Alerts, Channel, Decision, Policy, RunContext, outgoing};
 use crate::model::Labels;
 use crate::model::alerting::{AlertInstance, MessageKind, NoData, Outgoing, Rule, Severity};
 use crate::model::catalog::Catalog;
+use crate::model::muting::AlertThread;
 use crate::model::run::RunId;
 use crate::model::series::Point;
 use crate::model::threshold::{Condition, parse_bound, parse_condition};
@@ -36,6 +37,7 @@ pub(super) fn policy(repeat: u64) -> Policy {
         routes: Vec::new(),
         channels: vec![Channel { name: "mail".into(), send_resolved: true }],
         repeat_interval: Duration::from_secs(repeat),
+        inhibit: Vec::new(),
     }
 }
 
@@ -43,6 +45,7 @@ pub(super) fn policy(repeat: u64) -> Policy {
 #[derive(Default)]
 pub(super) struct Stored {
     pub(super) instances: BTreeMap<String, AlertInstance>,
+    pub(super) threads: BTreeMap<String, AlertThread>,
     pub(super) outbox: Vec<Outgoing>,
 }
 
@@ -56,11 +59,18 @@ impl Stored {
         for key in &decision.forgotten {
             self.instances.remove(key);
         }
+        for thread in &decision.threads {
+            let text = serde_json::to_string(thread).unwrap();
+            self.threads.insert(thread.id.clone(), serde_json::from_str(&text).unwrap());
+        }
+        for id in &decision.threads_forgotten {
+            self.threads.remove(id);
+        }
         self.outbox.extend(outgoing(decision, now, &|_| None));
     }
 
     pub(super) fn restart(&self, rules: Vec<Rule>, policy: Policy) -> Alerts {
-        Alerts::new(rules, self.instances.values().cloned().collect(), policy)
+        Alerts::new(rules, self.instances.values().cloned().collect(), policy).with_threads(self.threads.values().cloned().collect())
     }
 }
 

@@ -1,7 +1,7 @@
 //! What happened in the words of somebody who is woken by it: "pool `main` of shop at 100 % of 20 for 12s", not the name of a metric.
 //! The exact condition stays in the history and in the message's lines.
 
-use super::Told;
+use super::ToldAlert;
 use super::fingerprint::group_labels;
 use super::reason::plain_time;
 use crate::model::Labels;
@@ -9,7 +9,7 @@ use crate::model::alerting::{AlertState, MessageKind};
 use crate::model::units::{Timestamp, trim_decimal};
 
 /// The headline's sentence; `None` when nothing better than the reason can be said.
-pub(super) fn spoken(told: &Told, at: Timestamp) -> Option<String> {
+pub(super) fn spoken(told: &ToldAlert, at: Timestamp) -> Option<String> {
     let alert = &told.instance;
     let metric = told.rule.as_ref()?.metric?;
     if alert.value.is_none() || alert.state == AlertState::NoData || matches!(told.kind, MessageKind::Test | MessageKind::FiredAndResolved)

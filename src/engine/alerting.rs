@@ -59,7 +59,12 @@ pub struct AlertingParts {
 pub fn policy_of(setup: &Setup) -> Policy {
     let channel =
         |(name, spec): (&String, &crate::notify::ChannelSpec)| Channel { name: name.clone(), send_resolved: spec.settings.send_resolved() };
-    Policy { routes: setup.routes.clone(), channels: setup.channels.iter().map(channel).collect(), repeat_interval: setup.repeat_interval }
+    Policy {
+        routes: setup.routes.clone(),
+        channels: setup.channels.iter().map(channel).collect(),
+        repeat_interval: setup.repeat_interval,
+        inhibit: Vec::new(),
+    }
 }
 
 /// Whether what an alert speaks of is still there: an alert about a probe that was taken away is resolved, not left without data.

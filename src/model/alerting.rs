@@ -5,6 +5,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use super::Labels;
+use super::muting::{Ack, Matcher};
 use super::run::RunId;
 use super::threshold::{Bound, Condition};
 use super::units::Timestamp;
@@ -106,6 +107,12 @@ pub struct AlertInstance {
     /// Channels that were told of the open incident; its reminders and its resolve go there, whatever the routes say by then.
     #[serde(default)]
     pub told: Vec<String>,
+    /// Why nobody is told of the open incident at present: who silenced it and until when, or which window or alert mutes it.
+    #[serde(default)]
+    pub muted: Option<String>,
+    /// Who takes care of the open incident.
+    #[serde(default)]
+    pub acked: Option<Ack>,
     /// Messages written for the open incident so far.
     pub messages: u32,
     /// When the last message of the open incident was written.
@@ -144,8 +151,12 @@ choice! {
         Reminder = "reminder",
         /// It closed.
         Resolved = "resolved",
-        /// It opened and closed while the channel could not be reached.
+        /// It opened and closed before the channel was told, or while it could not be reached.
         FiredAndResolved = "fired_and_resolved",
+        /// Somebody takes care of it.
+        Acknowledged = "acknowledged",
+        /// Of a group: some incidents opened or closed, others are open still.
+        Changed = "changed",
         /// Sent by `plimsoll notify test`.
         Test = "test",
     }
@@ -182,6 +193,34 @@ pub struct Message {
     pub link: Option<String>,
     /// Where to read what to do.
     pub runbook: Option<String>,
+    /// Of a group: what became of each of its alerts, those that changed first. Empty when the message is about one incident.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub alerts: Vec<MessageAlert>,
+}
+
+/// One alert in the message of a group.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct MessageAlert {
+    /// Its incident.
+    pub incident: String,
+    /// What is said of it: fired, reminder (it is open still), resolved …
+    pub kind: MessageKind,
+    /// Rule.
+    pub rule: String,
+    /// How bad.
+    pub severity: Severity,
+    /// Rule and place.
+    pub subject: String,
+    /// What happened, one sentence.
+    pub said: String,
+    /// Labels.
+    pub labels: Labels,
+    /// When its incident opened.
+    pub started_at: Timestamp,
+    /// When it closed.
+    pub ended_at: Option<Timestamp>,
+    /// Its page.
+    pub link: Option<String>,
 }
 
 choice! {
@@ -224,14 +263,26 @@ pub struct Outgoing {
 }
 
 /// Which channels get which messages.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Default)]
 pub struct Route {
     /// Severities that match; empty = all.
     pub severities: Vec<Severity>,
     /// Labels that must be equal.
     pub labels: Labels,
+    /// Further comparisons that must fit.
+    pub matchers: Vec<Matcher>,
     /// Channels.
     pub send: Vec<String>,
+    /// Alerts that are equal in these labels are told of together; `None`: each by itself.
+    pub group_by: Option<Vec<String>>,
+    /// How long the first message waits for others to come along.
+    pub group_wait: Duration,
+    /// Least time between two messages of a group.
+    pub group_interval: Duration,
+    /// Least time between two reminders; `None`: as for all routes.
+    pub repeat_interval: Option<Duration>,
+    /// Mute timings by name: while one is on, this route tells nothing.
+    pub mute: Vec<String>,
     /// Go on to the next route after a match.
     pub carry_on: bool,
 }

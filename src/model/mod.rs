@@ -14,6 +14,7 @@ pub mod histogram;
 pub mod history;
 pub mod measure;
 pub mod message;
+pub mod muting;
 pub mod profile;
 pub mod progress;
 pub mod random;

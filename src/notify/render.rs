@@ -8,7 +8,7 @@ use crate::model::alerting::{Message, MessageKind, Severity};
 /// `firing`, `resolved` or `test`: the state that a message leaves its incident in.
 pub(super) fn state(kind: MessageKind) -> &'static str {
     match kind {
-        MessageKind::Fired | MessageKind::Reminder => "firing",
+        MessageKind::Fired | MessageKind::Reminder | MessageKind::Acknowledged | MessageKind::Changed => "firing",
         MessageKind::Resolved | MessageKind::FiredAndResolved => "resolved",
         MessageKind::Test => "test",
     }
@@ -137,6 +137,7 @@ pub(super) mod tests {
             ended_at: resolved.then_some(at),
             link: Some("http://127.0.0.1:9611/runs/r1?a=1&b=2".into()),
             runbook: Some("https://wiki/pools".into()),
+            alerts: Vec::new(),
         };
         Outgoing {
             id: format!("{incident}-{seq}-ops"),

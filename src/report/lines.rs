@@ -80,6 +80,8 @@ pub fn message_text(message: &Message) -> String {
         MessageKind::Reminder => ("alert still firing", "Still firing"),
         MessageKind::Resolved => ("alert resolved", "Resolved"),
         MessageKind::FiredAndResolved => ("alert fired and resolved", "Fired and resolved"),
+        MessageKind::Acknowledged => ("alert acknowledged", "Acknowledged"),
+        MessageKind::Changed => ("alerts changed", "Changed"),
         MessageKind::Test => ("test message", "Test"),
     };
     let headline = plain(&message.headline, 300);

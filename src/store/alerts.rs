@@ -91,6 +91,8 @@ pub(super) async fn list<D: Dialect>(tx: &mut Tx<'_, D>) -> StoreResult<Vec<Aler
             incident: row.opt_string()?,
             opened_at: row.opt_time()?,
             told: row.json()?,
+            muted: None,
+            acked: None,
             messages: row.number()?,
             last_message: row.opt_time()?,
             run: row.opt_run()?,

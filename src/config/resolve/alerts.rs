@@ -119,7 +119,7 @@ impl Resolver<'_> {
         setup.routes = raw.routes.iter().map(|route| self.route(route)).collect();
         if setup.routes.is_empty() && !setup.channels.is_empty() {
             let send = setup.channels.keys().cloned().collect();
-            setup.routes.push(Route { severities: Vec::new(), labels: crate::model::Labels::new(), send, carry_on: false });
+            setup.routes.push(Route { send, ..Route::default() });
         }
     }
 
@@ -209,6 +209,7 @@ impl Resolver<'_> {
             labels: labels.into_iter().collect(),
             send: raw.send.iter().map(|channel| channel.value.clone()).collect(),
             carry_on: raw.carry_on,
+            ..Route::default()
         }
     }
 }

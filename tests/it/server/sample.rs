@@ -462,6 +462,8 @@ pub(crate) fn alert() -> AlertInstance {
         incident: Some("inc-1".into()),
         opened_at: Some(START.plus(Duration::from_secs(24))),
         told: vec!["ops".into()],
+        muted: None,
+        acked: None,
         messages: 1,
         last_message: Some(START.plus(Duration::from_secs(24))),
         run: Some(running().id),

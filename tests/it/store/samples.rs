@@ -242,6 +242,8 @@ pub(super) fn alert(fingerprint: &str, state: AlertState) -> AlertInstance {
         incident: Some("pool-full-1".into()),
         opened_at: Some(at(1)),
         told: vec!["ops".into(), "slack".into()],
+        muted: None,
+        acked: None,
         messages: 2,
         last_message: Some(at(4)),
         run: Some(RunId("20261121-020000-soak-7k3f".into())),
@@ -271,6 +273,7 @@ pub(super) fn message(incident: &str, seq: u32, channel: &str, created_at: Times
         ended_at: None,
         link: Some("http://127.0.0.1:9611/runs/1".into()),
         runbook: None,
+        alerts: Vec::new(),
     };
     Outgoing {
         id: format!("{incident}-{seq}-{channel}"),
