@@ -15,7 +15,7 @@ use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
 use crate::clock::{SharedClock, SystemClock};
-use crate::config::Kinds;
+use crate::config::{self, Kinds};
 use crate::engine::alerting::{Alerting, AlertingParts};
 use crate::engine::daemon::{Daemon, DaemonParts, Loader};
 use crate::engine::duty::{Duty, Watch, WatchParts};
@@ -36,6 +36,7 @@ use crate::engine::upkeep::{self, UpkeepParts};
 use crate::engine::writer::{Writer, WriterView};
 use crate::metrics::Metrics;
 use crate::model::alerting::AlertInstance;
+use crate::model::channel::ChannelHealth;
 use crate::notify::NotifyParts;
 use crate::probe::process::ProcessSettings;
 use crate::probe::{ProbeParts, ProbeSettings};
@@ -118,6 +119,11 @@ pub fn http_client() -> anyhow::Result<reqwest::Client> {
 pub async fn open_store(setup: &Setup) -> anyhow::Result<Arc<dyn Store>> {
     install_crypto();
     Ok(store::open(setup.storage.url.expose()).await?)
+}
+
+/// What notifiers need, for somebody who sends without a daemon.
+pub fn notify_parts(setup: &Setup) -> anyhow::Result<NotifyParts> {
+    Ok(NotifyParts { http: http_client()?, clock: Arc::new(SystemClock), hostname: hostname(), data_dir: data_dir(setup) })
 }
 
 /// Everything between the store and the daemon that is made once.
@@ -223,7 +229,7 @@ async fn assemble(
     let (news, news_in) = mpsc::channel(1_024);
     let (active, active_in) = watch::channel(ActiveRuns::new());
     let (alerts, alerts_in) = watch::channel(Vec::new());
-    let (stats, stats_in) = watch::channel(OutboxStats::default());
+    let ((stats, stats_in), (health, health_in)) = (watch::channel(OutboxStats::default()), watch::channel(Vec::new()));
     let (status, status_in) = watch::channel(Arc::new(EngineStatus { setup: setup.borrow().clone(), ..EngineStatus::default() }));
     let (commands, commands_in) = mpsc::channel(64);
     let taps = Taps::default();
@@ -233,9 +239,9 @@ async fn assemble(
         "readings"
     });
     if options.alerting {
-        let hears = (news_in, alert_readings_in, writer.view());
+        let hears = (news_in, alert_readings_in, writer.view(), health_in.clone());
         spawn_alerting(wiring, store, hears, alerts, link_base.subscribe(), tasks).await?;
-        spawn_outbox(wiring, store, stats, tasks);
+        spawn_outbox(wiring, store, (stats, health), tasks);
     } else {
         tasks.tail.spawn(discard(news_in, alert_readings_in));
     }
@@ -257,6 +263,7 @@ async fn assemble(
         events: events.clone(),
         alerts: alerts_in,
         outbox: stats_in,
+        channels: health_in,
         duty: wiring.duty.clone(),
         random,
     };
@@ -345,7 +352,7 @@ fn spawn_own(
 async fn spawn_alerting(
     wiring: &Wiring,
     store: &Arc<dyn Store>,
-    (news, readings, writer): (mpsc::Receiver<RunNews>, mpsc::Receiver<Taken>, WriterView),
+    (news, readings, writer, channels): (mpsc::Receiver<RunNews>, mpsc::Receiver<Taken>, WriterView, Channels),
     active: watch::Sender<Vec<AlertInstance>>,
     link_base: watch::Receiver<Option<String>>,
     tasks: &mut Tasks,
@@ -362,6 +369,8 @@ async fn spawn_alerting(
         link_base,
         writer,
         duty: wiring.duty.clone(),
+        channels,
+        fail_point: config::fail_point(),
     };
     let alerting = Alerting::restore(parts).await.context("the state of alerts cannot be read")?;
     let stop = tasks.stop_alerting.clone();
@@ -372,7 +381,15 @@ async fn spawn_alerting(
     Ok(())
 }
 
-fn spawn_outbox(wiring: &Wiring, store: &Arc<dyn Store>, stats: watch::Sender<OutboxStats>, tasks: &mut Tasks) {
+/// How channels fare, as the outbox says it.
+type Channels = watch::Receiver<Vec<ChannelHealth>>;
+
+fn spawn_outbox(
+    wiring: &Wiring,
+    store: &Arc<dyn Store>,
+    (stats, health): (watch::Sender<OutboxStats>, watch::Sender<Vec<ChannelHealth>>),
+    tasks: &mut Tasks,
+) {
     let outbox = Outbox::new(OutboxParts {
         store: store.clone(),
         clock: wiring.clock.clone(),
@@ -382,6 +399,8 @@ fn spawn_outbox(wiring: &Wiring, store: &Arc<dyn Store>, stats: watch::Sender<Ou
         setup: wiring.setup.subscribe(),
         stats,
         duty: wiring.duty.clone(),
+        health,
+        fail_point: config::fail_point(),
     });
     let stop = tasks.stop_outbox.clone();
     tasks.tail.spawn(async move {

@@ -5,9 +5,11 @@
 mod found;
 mod storage;
 mod telling;
+mod watched;
 
 pub use telling::NotAcked;
 pub(super) use telling::head_of;
+pub use watched::Instants;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -57,6 +59,8 @@ pub struct Alerts {
     said: Option<(RunId, String)>,
     /// Latest `pool_limit` by target, probe and pool.
     capacities: BTreeMap<[String; 3], f64>,
+    /// Runs of each schedule that did not happen since the last one that did.
+    missed: BTreeMap<String, u32>,
 }
 
 impl Alerts {

@@ -58,6 +58,10 @@ pub(super) fn covers(rule: &Rule, labels: &Labels) -> bool {
     match &rule.when {
         Condition::Verdict { selector, .. } => about_run(selector),
         Condition::Found(Found::StorageFailing { .. }) => labels.is_empty(),
+        Condition::Found(Found::ChannelFailing { .. }) => labels.contains_key("channel"),
+        Condition::Found(Found::MissedRuns { selector, .. }) => {
+            labels.contains_key("schedule") && selector.iter().all(|(tag, value)| labels.get(tag) == Some(value))
+        }
         // What a conclusion speaks of besides (resource, probe, pool) is known when a run ends.
         Condition::Found(found) => {
             let of_run = |label: &str| labels.contains_key(label);
@@ -181,6 +185,16 @@ pub(super) fn all_labels(rule: &Rule, group: &Labels) -> Labels {
     labels.insert("alertname".into(), rule.name.clone());
     labels.insert("severity".into(), rule.severity.as_str().into());
     labels
+}
+
+/// Labels that every alert of a rule has, and their values.
+pub fn fixed_labels(rule: &Rule) -> Labels {
+    let selector = match &rule.when {
+        Condition::Series(series) => &series.selector,
+        Condition::Verdict { selector, .. } => selector,
+        Condition::Found(found) => found.selector(),
+    };
+    all_labels(rule, selector)
 }
 
 /// A run that is going on.

@@ -156,7 +156,7 @@ fn group_lines(alerts: &[MessageAlert]) -> Vec<(String, String)> {
 fn said(told: &ToldAlert, at: Timestamp) -> String {
     let said = spoken(told, at).unwrap_or_else(|| told.reason.clone());
     let said = match &told.after {
-        Some(muted) if told.ended_at.is_none() => format!("{said} ({})", head_of(muted).replacen("silenced by", "it was silenced by", 1)),
+        Some(muted) if told.ended_at.is_none() => format!("{said} (until now: {})", head_of(muted)),
         Some(_) | None => said,
     };
     match &told.instance.acked {

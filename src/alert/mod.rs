@@ -23,6 +23,7 @@ mod telling_properties;
 #[cfg(test)]
 mod telling_tests;
 mod threads;
+mod trial;
 
 use std::time::Duration;
 
@@ -34,13 +35,17 @@ use crate::model::run::{Run, RunId};
 use crate::model::threshold::Condition;
 use crate::model::units::Timestamp;
 
-pub use alerts::{Alerts, NotAcked};
+pub use alerts::{Alerts, Instants, NotAcked};
 pub use fingerprint::{fingerprint, group_labels};
+pub use group::fixed_labels;
 pub use message::{Links, compose, merged, test_message};
 pub use outgoing::outgoing;
 pub use quiet::{OpenWindow, Quiet};
 pub use route::channels_for;
 pub use storage::StorageWatch;
+pub use trial::{
+    Expectation, Sample, Trial, TrialSeries, judge_trial, parse_series as parse_trial_series, parse_values as parse_trial_values,
+};
 
 /// The daemon as a target of its own probe: rules with `target:plimsoll` speak of it.
 pub const ITSELF: &str = "plimsoll";

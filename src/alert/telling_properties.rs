@@ -221,7 +221,9 @@ fn check_incidents(outbox: &[Outgoing]) -> Result<(), TestCaseError> {
 
 fn check_threads(outbox: &[Outgoing], policy: &Policy) -> Result<(), TestCaseError> {
     let mut threads: BTreeMap<&str, Vec<&Outgoing>> = BTreeMap::new();
-    outbox.iter().for_each(|row| threads.entry(&row.message.incident).or_default().push(row));
+    for row in outbox {
+        threads.entry(&row.message.incident).or_default().push(row);
+    }
     let grouped = policy.routes[0].group_by.is_some();
     for (thread, rows) in threads {
         for (number, row) in rows.iter().enumerate() {

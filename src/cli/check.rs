@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use super::terminal::say_line;
-use super::{DEFAULT_CONFIG, Exit, Outcome, load};
+use super::{DEFAULT_CONFIG, Exit, Outcome, checked};
 use crate::app;
 use crate::config;
 
@@ -16,7 +16,7 @@ pub(super) struct CheckArguments {
 }
 
 pub(super) fn check(arguments: &CheckArguments) -> Outcome {
-    let setup = load(&arguments.path)?;
+    let setup = checked(&arguments.path)?;
     let plural = |count: usize, one: &str| if count == 1 { format!("1 {one}") } else { format!("{count} {one}s") };
     say_line!(
         "{}: valid: {}, {}, {}, {}, {}",

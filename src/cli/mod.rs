@@ -1,5 +1,6 @@
 //! The command line: one file per command. What is printed here is for people; exit codes are in `exit`.
 
+mod alerts;
 mod analyse;
 mod captures;
 mod check;
@@ -11,6 +12,7 @@ mod exit;
 mod healthcheck;
 mod history;
 mod logging;
+mod muting;
 mod probe;
 mod run;
 mod runs;
@@ -26,6 +28,7 @@ use std::process::ExitCode;
 use clap::{Parser, Subcommand};
 
 use crate::app;
+use crate::clock::{Clock, SystemClock};
 use crate::config;
 use crate::engine::setup::Setup;
 pub use exit::Exit;
@@ -157,6 +160,29 @@ Exit codes: 0 done, 1 refused or no answer";
   plimsoll compare last baseline
 
 Exit codes: 0 done, 1 refused or no answer";
+    pub(super) const SILENCE: &str = "Examples:
+  plimsoll silence add target=shop --for 2h --comment 'deploy of the database'
+  plimsoll silence add alertname=pool-nearly-full 'pool=~main|side' --until 2026-11-21T06:00:00Z --comment known
+  plimsoll silence list
+  plimsoll silence expire 3f9a2c1d
+
+State and history go on; what still fires when the silence ends is told then.
+
+Exit codes: 0 done, 1 refused or no answer";
+    pub(super) const ACK: &str = "Examples:
+  plimsoll ack 20261121T020312-pool-nearly-full-3f9a --comment 'on it'
+  plimsoll ack 3f9a                        the end of an id is enough
+
+Exit codes: 0 done, 1 refused or no answer";
+    pub(super) const ALERTS: &str = "Examples:
+  plimsoll alerts test alerts.test.yaml
+  plimsoll alerts test alerts.test.yaml --config /etc/plimsoll
+
+Exit codes: 0 passed, 1 failed, 104 configuration invalid";
+    pub(super) const NOTIFY: &str = "Examples:
+  plimsoll notify test ops --config /etc/plimsoll
+
+Exit codes: 0 delivered, 1 not, 104 configuration invalid";
     pub(super) const DEMO_TARGET: &str = "Examples:
   plimsoll demo-target --port 8080 --pool 20
   curl http://127.0.0.1:8080/metrics
@@ -242,6 +268,18 @@ enum Command {
     /// Pin the run that a profile is compared with
     #[command(after_help = examples::BASELINE)]
     Baseline(history::BaselineArguments),
+    /// Silence alerts of the daemon for a while
+    #[command(after_help = examples::SILENCE)]
+    Silence(muting::SilenceArguments),
+    /// Take care of an incident: it is not repeated any more
+    #[command(after_help = examples::ACK)]
+    Ack(muting::AckArguments),
+    /// Put alert rules to the test
+    #[command(after_help = examples::ALERTS)]
+    Alerts(alerts::AlertsArguments),
+    /// Try a channel
+    #[command(after_help = examples::NOTIFY)]
+    Notify(muting::NotifyArguments),
     /// Start the built-in system under test alone
     #[command(after_help = examples::DEMO_TARGET)]
     DemoTarget(demo::TargetArguments),
@@ -324,12 +362,24 @@ async fn dispatch(command: Command) -> Outcome {
         Command::Suite(arguments) => suite::suite(arguments).await,
         Command::Deploy(arguments) => history::deploy(arguments).await,
         Command::Baseline(arguments) => history::baseline(arguments).await,
+        Command::Silence(arguments) => muting::silence(arguments).await,
+        Command::Ack(arguments) => muting::ack(arguments).await,
+        Command::Alerts(arguments) => alerts::alerts(arguments),
+        Command::Notify(arguments) => muting::notify(arguments).await,
         Command::DemoTarget(arguments) => demo::target(arguments).await,
         Command::Schema => check::schema(),
         Command::Migrate(arguments) => db::migrate(arguments).await,
         Command::Db(arguments) => db::db(arguments).await,
         Command::Healthcheck(arguments) => healthcheck::healthcheck(arguments).await,
     }
+}
+
+/// Loads a configuration and looks at it more closely than a start would; every mistake is printed.
+fn checked(path: &Path) -> Result<Setup, Failure> {
+    config::check(path, &app::KINDS, SystemClock.now()).map_err(|report| {
+        complain(format_args!("{report}"), "");
+        Failure::Exit(Exit::ConfigurationInvalid)
+    })
 }
 
 /// Loads a configuration; every mistake is printed.

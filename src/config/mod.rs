@@ -7,6 +7,7 @@ mod environment;
 mod raw;
 mod reference;
 mod resolve;
+mod rule_tests;
 mod schema;
 mod sources;
 #[cfg(test)]
@@ -15,13 +16,16 @@ mod yaml;
 
 use std::path::{Path, PathBuf};
 
+use crate::engine::fail_point::FailPoint;
 use crate::engine::setup::Setup;
+use crate::model::units::Timestamp;
 use crate::notify::ChannelSettings;
 use crate::probe::ProbeSettings;
 use crate::registry::{Diagnostics, Kind, Node, Surroundings};
 
 pub use diagnostics::{CODES, Report};
 pub use reference::reference;
+pub use rule_tests::{RuleTests, rule_tests};
 pub use schema::schema;
 
 use environment::Lookup;
@@ -41,11 +45,18 @@ pub fn load(path: &Path, kinds: &Kinds) -> Result<Setup, Report> {
     load_with(path, kinds, &environment_variable)
 }
 
+/// Like [`load`], for somebody who asks whether a configuration is right at `now`: what is over by then is a mistake, too.
+pub fn check(path: &Path, kinds: &Kinds, now: Timestamp) -> Result<Setup, Report> {
+    let mut diagnostics = Diagnostics::default();
+    let (sources, root) = Sources::load(path, &mut diagnostics);
+    finish(sources, root, diagnostics, kinds, &environment_variable, Some(now))
+}
+
 /// Like [`load`], with the environment variables that `lookup` knows.
 pub fn load_with(path: &Path, kinds: &Kinds, lookup: &dyn Fn(&str) -> Option<String>) -> Result<Setup, Report> {
     let mut diagnostics = Diagnostics::default();
     let (sources, root) = Sources::load(path, &mut diagnostics);
-    finish(sources, root, diagnostics, kinds, lookup)
+    finish(sources, root, diagnostics, kinds, lookup, None)
 }
 
 /// Loads a text that is not in a file, such as the configuration of the demo. `name` stands in messages; relative paths start in `folder`.
@@ -53,7 +64,7 @@ pub fn load_text(name: &str, text: &str, folder: &Path, kinds: &Kinds) -> Result
     let mut diagnostics = Diagnostics::default();
     let mut sources = Sources { folder: folder.to_path_buf(), ..Sources::default() };
     let root = sources.add(name.to_owned(), text.to_owned(), &mut diagnostics);
-    finish(sources, root, diagnostics, kinds, &environment_variable)
+    finish(sources, root, diagnostics, kinds, &environment_variable, None)
 }
 
 fn finish(
@@ -62,11 +73,12 @@ fn finish(
     mut diagnostics: Diagnostics,
     kinds: &Kinds,
     lookup: Lookup<'_>,
+    now: Option<Timestamp>,
 ) -> Result<Setup, Report> {
     let Some(mut root) = root else { return Err(Report::new(diagnostics.0, sources.files)) };
     let substituted = environment::substitute(&mut root, lookup, &sources, &mut diagnostics);
     let files = Files { folder: sources.folder.clone() };
-    let (setup, mistakes) = resolve::resolve(&root, &mut sources, kinds, &files);
+    let (setup, mistakes) = resolve::resolve(&root, &mut sources, kinds, &files, now);
     diagnostics.0.extend(mistakes.0.into_iter().filter(|mistake| !substituted.explains(mistake)));
     if diagnostics.is_empty() {
         return Ok(setup);
@@ -76,6 +88,14 @@ fn finish(
         mistake.hint = substituted.hide(&mistake.hint);
     }
     Err(Report::new(diagnostics.0, sources.files))
+}
+
+/// Where a test lets the process die; nowhere, in a release build whatever the environment says.
+pub fn fail_point() -> FailPoint {
+    #[cfg(debug_assertions)]
+    return environment_variable("PLIMSOLL_FAIL_POINT").map(|text| FailPoint::parse(&text)).unwrap_or_default();
+    #[cfg(not(debug_assertions))]
+    FailPoint::default()
 }
 
 #[expect(clippy::disallowed_methods, reason = "the one place that reads the environment")]

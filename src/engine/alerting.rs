@@ -1,6 +1,8 @@
 //! The task that judges alert rules: hears runs and readings, decides once a second, and stores each decision with its messages in
 //! one transaction before anyone is told. A decision that the store does not take is kept and written first when it does.
 
+mod wishes;
+
 use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Duration;
@@ -10,19 +12,25 @@ use tokio::time::{MissedTickBehavior, interval};
 use tokio_util::sync::CancellationToken;
 
 use super::duty::Duty;
+use super::fail_point::FailPoint;
 use super::handle::Event;
 use super::prober::Taken;
 use super::runner::RunNews;
 use super::setup::Setup;
 use super::time_scale;
+use super::windows::{SHOWN_FOR, quiet};
 use super::writer::WriterView;
-use crate::alert::{Alerts, Channel, ITSELF, Policy, RunContext, StorageWatch, outgoing};
+use crate::alert::{Alerts, Channel, ITSELF, Instants, Policy, RunContext, StorageWatch, outgoing};
 use crate::clock::SharedClock;
 use crate::metrics::Metrics;
 use crate::model::Labels;
 use crate::model::alerting::{AlertInstance, AlertState};
+use crate::model::channel::ChannelHealth;
+use crate::model::muting::Silence;
+use crate::model::schedule::TickOutcome;
 use crate::model::series::Point;
 use crate::store::{AlertChange, RunFilter, Store, StoreResult};
+pub use wishes::AlertWish;
 
 /// Runs of each profile whose verdicts are read at the start.
 const RUNS_REMEMBERED: u32 = 50;
@@ -53,6 +61,10 @@ pub struct AlertingParts {
     pub writer: WriterView,
     /// Whether this daemon is in charge: the others judge nothing.
     pub duty: watch::Receiver<Duty>,
+    /// How the channels fare.
+    pub channels: watch::Receiver<Vec<ChannelHealth>>,
+    /// Where tests let the process die.
+    pub fail_point: FailPoint,
 }
 
 /// Who is told what, by the configuration.
@@ -63,7 +75,7 @@ pub fn policy_of(setup: &Setup) -> Policy {
         routes: setup.routes.clone(),
         channels: setup.channels.iter().map(channel).collect(),
         repeat_interval: setup.repeat_interval,
-        inhibit: Vec::new(),
+        inhibit: setup.inhibit.clone(),
     }
 }
 
@@ -76,6 +88,8 @@ fn is_configured(setup: &Setup, labels: &Labels) -> bool {
     let probe_gone = |name: &String| target.flatten().is_some_and(|target| target.probes.iter().all(|probe| probe.name != *name));
     !(matches!(target, Some(None))
         || labels.get("probe").is_some_and(probe_gone)
+        || labels.get("schedule").is_some_and(|name| !setup.schedules.contains_key(name))
+        || labels.get("channel").is_some_and(|name| !setup.channels.contains_key(name))
         || labels.get("profile").is_some_and(|name| !setup.profiles.contains_key(name)))
 }
 
@@ -86,10 +100,12 @@ fn link_to(base: Option<&str>, instance: &AlertInstance) -> Option<String> {
 }
 
 /// The state of alerts and the history of verdicts, from the store.
-async fn restored(parts: &AlertingParts) -> StoreResult<Alerts> {
+async fn restored(parts: &AlertingParts) -> StoreResult<(Alerts, Vec<Silence>)> {
     let setup = parts.setup.borrow().clone();
     let stored = parts.store.alerts().await?;
-    let mut alerts = Alerts::new(setup.rules.clone(), stored, policy_of(&setup));
+    let threads = parts.store.alert_threads().await?;
+    let silences = parts.store.silences(parts.clock.now().minus(SHOWN_FOR)).await?;
+    let mut alerts = Alerts::new(setup.rules.clone(), stored, policy_of(&setup)).with_threads(threads);
     // By profile: a profile that runs every minute would crowd out the one that runs at night.
     for profile in setup.profiles.keys() {
         let filter = RunFilter { profile: Some(profile.clone()), limit: RUNS_REMEMBERED, ..RunFilter::default() };
@@ -98,14 +114,23 @@ async fn restored(parts: &AlertingParts) -> StoreResult<Alerts> {
         runs.retain(|run| !time_scale::is_scaled(&run.digest));
         alerts.seed_history(&runs);
     }
+    for schedule in setup.schedules.values() {
+        let target = setup.profiles.get(&schedule.profile).map(|profile| profile.target.as_str()).unwrap_or_default();
+        // Newest first: those after the last run.
+        let ticks = parts.store.ticks(Some(&schedule.name), RUNS_REMEMBERED).await?;
+        let after = ticks.iter().take_while(|tick| tick.outcome != TickOutcome::Started);
+        let missed = after.filter(|tick| matches!(tick.outcome, TickOutcome::Missed | TickOutcome::Refused)).count() as u32;
+        alerts.seed_missed(&Instants { schedule: &schedule.name, profile: &schedule.profile, target }, missed);
+    }
     alerts.retain(|labels| is_configured(&setup, labels));
-    Ok(alerts)
+    Ok((alerts, silences))
 }
 
 /// The alerting task.
 pub struct Alerting {
     parts: AlertingParts,
     alerts: Alerts,
+    silences: Vec<Silence>,
     unsaved: VecDeque<AlertChange>,
     refusals: u32,
     /// In charge, and the state of alerts is that of the store.
@@ -117,9 +142,9 @@ pub struct Alerting {
 impl Alerting {
     /// Restores the state of alerts and the history of verdicts from the store.
     pub async fn restore(parts: AlertingParts) -> StoreResult<Self> {
-        let alerts = restored(&parts).await?;
+        let (alerts, silences) = restored(&parts).await?;
         let judging = parts.duty.borrow().in_charge;
-        Ok(Self { parts, alerts, unsaved: VecDeque::new(), refusals: 0, judging, storage: StorageWatch::default() })
+        Ok(Self { parts, alerts, silences, unsaved: VecDeque::new(), refusals: 0, judging, storage: StorageWatch::default() })
     }
 
     /// Judges until `stop`, then stores what is left.
@@ -130,7 +155,7 @@ impl Alerting {
             tokio::select! {
                 biased;
                 Ok(()) = self.parts.duty.changed() => self.judging = false,
-                Some(news) = self.parts.news.recv() => self.hear(&news),
+                Some(news) = self.parts.news.recv() => self.take(news).await,
                 Some((_, reading)) = self.parts.readings.recv() => self.read(&reading),
                 Ok(()) = self.parts.setup.changed() => self.reconfigure(),
                 _ = every_second.tick() => self.decide().await,
@@ -138,15 +163,38 @@ impl Alerting {
             }
         }
         while let Ok(news) = self.parts.news.try_recv() {
-            self.hear(&news);
+            self.take(news).await;
         }
         self.decide().await;
+    }
+
+    async fn take(&mut self, news: RunNews) {
+        match news {
+            RunNews::Asked(wish) => self.asked(wish).await,
+            RunNews::Started(_)
+            | RunNews::Second(..)
+            | RunNews::Looked(..)
+            | RunNews::Ended(_)
+            | RunNews::Missed(_)
+            | RunNews::Own(_)
+            | RunNews::Judged { .. } => self.hear(&news),
+        }
     }
 
     fn hear(&mut self, news: &RunNews) {
         let now = self.parts.clock.now();
         match news {
-            RunNews::Started(run) => self.alerts.run_started(&RunContext::of(run), now),
+            RunNews::Started(run) => {
+                self.alerts.run_started(&RunContext::of(run), now);
+                if let Some(schedule) = run.trigger.name.as_deref().filter(|_| run.trigger.by == "schedule") {
+                    self.alerts.observe_start(&Instants { schedule, profile: &run.profile, target: &run.target }, now);
+                }
+            }
+            RunNews::Missed(tick) => {
+                let instants = Instants { schedule: &tick.schedule, profile: &tick.profile, target: &tick.target };
+                self.alerts.observe_missed(&instants, tick.count, &tick.reason, now);
+            }
+            RunNews::Asked(_) => {}
             RunNews::Second(run, interval) => self.alerts.observe_interval(&RunContext::of(run), interval, now),
             RunNews::Looked(run, trends) => self.alerts.observe_trends(&RunContext::of(run), trends, now),
             RunNews::Own(trends) => self.alerts.observe_itself(trends, now),
@@ -179,7 +227,7 @@ impl Alerting {
         }
         if !self.judging {
             match restored(&self.parts).await {
-                Ok(alerts) => (self.alerts, self.judging) = (alerts, true),
+                Ok((alerts, silences)) => (self.alerts, self.silences, self.judging) = (alerts, silences, true),
                 Err(error) => {
                     tracing::warn!(%error, "the state of alerts cannot be read; nothing is judged until it can");
                     self.parts.metrics.storage_error("alerts");
@@ -196,6 +244,11 @@ impl Alerting {
             return;
         }
         self.alerts.observe_storage(&mut self.storage, now);
+        let channels = self.parts.channels.borrow().clone();
+        self.alerts.observe_channels(&channels, now);
+        self.tidy_silences();
+        let setup = self.parts.setup.borrow().clone();
+        self.alerts.keep_quiet(quiet(&setup, &self.silences, now));
         let decision = self.alerts.judge(now);
         if !decision.is_empty() {
             let base = self.parts.link_base.borrow().clone();
@@ -209,6 +262,8 @@ impl Alerting {
                 forgotten: decision.forgotten,
                 transitions: decision.transitions,
                 messages,
+                threads: decision.threads,
+                threads_forgotten: decision.threads_forgotten,
             });
         }
         self.save().await;
@@ -221,6 +276,10 @@ impl Alerting {
     /// Stores decisions in the order in which they were made.
     async fn save(&mut self) {
         while let Some(change) = self.unsaved.front() {
+            let speaks = !change.messages.is_empty();
+            if speaks {
+                self.parts.fail_point.reached("before-commit");
+            }
             if let Err(error) = self.parts.store.commit_alerts(change).await {
                 tracing::error!(%error, waiting = self.unsaved.len(), "an alert decision is not stored yet; nobody is told before it is");
                 self.parts.metrics.storage_error("commit_alerts");
@@ -233,6 +292,9 @@ impl Alerting {
                 self.unsaved.pop_front();
                 self.refusals = 0;
                 continue;
+            }
+            if speaks {
+                self.parts.fail_point.reached("after-commit");
             }
             self.refusals = 0;
             let change = self.unsaved.pop_front().unwrap_or_default();

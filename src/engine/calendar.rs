@@ -24,10 +24,10 @@ pub fn next_after(schedule: &Schedule, after: Timestamp) -> Option<Timestamp> {
     Some(Timestamp::from_utc(next.with_timezone(&chrono::Utc))).filter(|next| *next > after)
 }
 
-/// The last instant at or before `until`; `None` when there is none.
-fn last_until(schedule: &Schedule, until: Timestamp) -> Option<Timestamp> {
-    let cron = parse(&schedule.cron).ok()?;
-    let local = until.to_utc().with_timezone(&schedule.timezone);
+/// The last instant of a cron text at or before `until`; `None` when there is none.
+pub fn last_instant(cron: &str, timezone: chrono_tz::Tz, until: Timestamp) -> Option<Timestamp> {
+    let cron = parse(cron).ok()?;
+    let local = until.to_utc().with_timezone(&timezone);
     let last = cron.find_previous_occurrence(&local, true).ok()?;
     Some(Timestamp::from_utc(last.with_timezone(&chrono::Utc)))
 }
@@ -46,7 +46,7 @@ pub fn missed_between(schedule: &Schedule, after: Timestamp, until: Timestamp, l
         }
     }
     // There may be more than were counted; what is made up for is the last of them.
-    last.map(|(counted, count)| (last_until(schedule, until).map_or(counted, |last| last.max(counted)), count))
+    last.map(|(counted, count)| (last_instant(&schedule.cron, schedule.timezone, until).map_or(counted, |last| last.max(counted)), count))
 }
 
 /// Whether an instant that passed while the daemon was down is made up for now.

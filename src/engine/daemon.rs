@@ -3,6 +3,7 @@
 
 mod commands;
 mod duty;
+mod missed;
 
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::{Arc, PoisonError};
@@ -28,6 +29,7 @@ use super::writer::Writer;
 use crate::clock::SharedClock;
 use crate::metrics::Metrics;
 use crate::model::alerting::AlertInstance;
+use crate::model::channel::ChannelHealth;
 use crate::model::control::Standstill;
 use crate::model::run::{EndedBy, Run, RunId, Trigger};
 use crate::model::schedule::{Schedule, Tick, TickOutcome};
@@ -79,6 +81,8 @@ pub struct DaemonParts {
     pub alerts: watch::Receiver<Vec<AlertInstance>>,
     /// Figures of the outbox.
     pub outbox: watch::Receiver<OutboxStats>,
+    /// How the channels fare.
+    pub channels: watch::Receiver<Vec<ChannelHealth>>,
     /// Whether this daemon is in charge of the database.
     pub duty: watch::Receiver<Duty>,
     /// Seeds of runs and jitter, 0 to 1 and whole.
@@ -248,6 +252,7 @@ impl Daemon {
             self.fire(schedule, due, &format!("made up for: the daemon was down at {due}{many}"));
         } else {
             let reason = format!("the daemon was not running at {due}{many}");
+            self.tell_missed(&schedule.name, &schedule.profile, count.max(1) as u32, &reason);
             self.record(schedule, due, TickOutcome::Missed, reason, None, now);
         }
     }
@@ -296,9 +301,16 @@ impl Daemon {
         let tick = Some((schedule.name.clone(), due));
         let mut waiting = Waiting { profile: schedule.profile.clone(), trigger, tick, why: why.into() };
         let Some(target) = self.setup.profiles.get(&schedule.profile).map(|profile| profile.target.clone()) else {
-            self.record(schedule, due, TickOutcome::Refused, format!("there is no profile `{}`", schedule.profile), None, now);
+            let reason = format!("there is no profile `{}`", schedule.profile);
+            self.tell_missed(&schedule.name, &schedule.profile, 1, &reason);
+            self.record(schedule, due, TickOutcome::Refused, reason, None, now);
             return;
         };
+        if let Some(reason) = self.paused(schedule, &target, now) {
+            tracing::info!(schedule = schedule.name, reason, "a run does not happen");
+            self.record(schedule, due, TickOutcome::Skipped, reason, None, now);
+            return;
+        }
         let occupancy = Occupancy {
             running: self.running.get(&target).map(|running| running.id.clone()),
             queued_already: self.queue.iter().any(|other| other.profile == schedule.profile),
@@ -311,6 +323,10 @@ impl Daemon {
             Admission::Start => self.start(waiting, None),
             Admission::Skip(reason) => {
                 tracing::warn!(schedule = schedule.name, reason, "a run does not happen");
+                // A target that is loaded already is no reason to worry; a standstill that was forgotten is.
+                if self.standstill.is_some() && !self.stopping {
+                    self.tell_missed(&schedule.name, &schedule.profile, 1, &reason);
+                }
                 self.record(schedule, due, outcome, reason, None, now);
             }
             Admission::Queue(reason) => {
@@ -467,6 +483,7 @@ impl Daemon {
             scheduler_tick: self.last_tick,
             last_reload: self.last_reload.clone(),
             outbox_waiting: self.parts.outbox.borrow().waiting,
+            channels: self.parts.channels.borrow().clone(),
             stopping: self.stopping,
             standstill: self.standstill.clone(),
             standing_by: self.parts.duty.borrow().standing_by(),

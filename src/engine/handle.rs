@@ -6,11 +6,14 @@ use std::time::Duration;
 use serde::Serialize;
 use tokio::sync::{broadcast, mpsc, oneshot, watch};
 
+use super::alerting::AlertWish;
 use super::setup::Setup;
 use super::steer::Steer;
 use crate::model::alerting::{AlertInstance, Message};
+use crate::model::channel::ChannelHealth;
 use crate::model::control::{ControlEntry, Standstill};
 use crate::model::history::{Deploy, Pinned};
+use crate::model::muting::{Ack, Silence};
 pub use crate::model::progress::{PoolNow, Progress};
 use crate::model::retention::Pin;
 use crate::model::run::{Run, RunId, Trigger};
@@ -61,6 +64,8 @@ pub enum Command {
     Pin(String, Option<Pinned>, oneshot::Sender<Result<(), Refusal>>),
     /// Keep a run whatever its age, or no longer.
     Keep(RunId, Option<Pin>, oneshot::Sender<Result<(), Refusal>>),
+    /// Silence alerts, or take care of an incident.
+    Alerting(AlertWish),
     /// Read the configuration again.
     Reload(oneshot::Sender<Result<(), Refusal>>),
 }
@@ -118,6 +123,8 @@ pub struct EngineStatus {
     pub last_reload: Option<(Timestamp, Option<String>)>,
     /// Messages that wait to be sent.
     pub outbox_waiting: u64,
+    /// How the channels fare that anything was sent to.
+    pub channels: Vec<ChannelHealth>,
     /// True once the daemon was told to stop.
     pub stopping: bool,
     /// All load is stopped, and nothing starts.
@@ -233,6 +240,24 @@ impl EngineHandle {
     pub async fn keep_run(&self, id: &RunId, pin: Option<Pin>) -> Result<(), Refusal> {
         let (answer, wait) = oneshot::channel();
         self.ask(Command::Keep(id.clone(), pin, answer), wait).await
+    }
+
+    /// Silences alerts; it is stored when this returns.
+    pub async fn silence(&self, silence: Silence) -> Result<Silence, Refusal> {
+        let (answer, wait) = oneshot::channel();
+        self.ask(Command::Alerting(AlertWish::Silence(Box::new(silence), answer)), wait).await
+    }
+
+    /// Ends a silence now.
+    pub async fn expire_silence(&self, id: &str, by: &str) -> Result<Silence, Refusal> {
+        let (answer, wait) = oneshot::channel();
+        self.ask(Command::Alerting(AlertWish::Expire(id.into(), by.into(), answer)), wait).await
+    }
+
+    /// Notes that somebody takes care of an incident; returns which ones are meant.
+    pub async fn acknowledge(&self, incident: &str, ack: Ack) -> Result<Vec<String>, Refusal> {
+        let (answer, wait) = oneshot::channel();
+        self.ask(Command::Alerting(AlertWish::Acknowledge(incident.into(), ack, answer)), wait).await
     }
 
     /// Reads the configuration again; the last good one stays when it is invalid.

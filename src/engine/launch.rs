@@ -8,7 +8,7 @@ use tokio::sync::oneshot;
 use super::catalog::catalog_of;
 use super::ground::{Laid, lay};
 use super::handle::Refusal;
-use super::runner::{Order, RunnerParts, execute};
+use super::runner::{Order, RunNews, RunnerParts, TickNews, execute};
 use crate::model::profile::{Profile, Target};
 use crate::model::run::{Run, RunId, RunStatus, Trigger};
 use crate::model::schedule::{Tick, TickOutcome};
@@ -120,6 +120,12 @@ impl Launch {
         if let Err(error) = stored {
             self.runner.metrics.storage_error("start_run");
             tracing::error!(%error, profile = order.run.profile, "a run could not be stored, so nothing was loaded");
+            if let Some((schedule, _)) = &self.tick {
+                let (schedule, profile, target) = (schedule.clone(), order.run.profile.clone(), order.run.target.clone());
+                let news = RunNews::Missed(TickNews { schedule, profile, target, count: 1, reason });
+                // Alerting ends before the daemon only when everything does.
+                let _ = self.runner.news.send(news).await;
+            }
             return None;
         }
         let laid = self.lay(&mut order).await;

@@ -1,5 +1,7 @@
 //! Sends what the store says is to be sent: leases, sends, settles. At least once: after a crash, a lease runs out and the message
-//! goes again under the same id. Each message is sent on its own, so that one channel never blocks another.
+//! goes again under the same id. Each channel has its own queue, its own places and its own pace, so that none ever blocks another.
+
+mod health;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -8,24 +10,30 @@ use std::time::Duration;
 use rand::RngExt;
 use tokio::sync::{broadcast, watch};
 use tokio::task::JoinSet;
-use tokio::time::{MissedTickBehavior, interval, timeout};
+use tokio::time::{Instant, MissedTickBehavior, interval, timeout};
 use tokio_util::sync::CancellationToken;
 
+use self::health::Health;
 use super::duty::Duty;
+use super::fail_point::FailPoint;
 use super::handle::Event;
 use super::setup::Setup;
+use crate::alert::merged;
 use crate::clock::SharedClock;
 use crate::metrics::Metrics;
-use crate::model::alerting::{OutboxState, Outgoing};
-use crate::notify::{Delivery, Notifier, NotifyParts, retry};
-use crate::store::{OutboxStats, Settlement, Store};
+use crate::model::alerting::{MessageKind, OutboxState, Outgoing};
+use crate::model::channel::ChannelHealth;
+use crate::notify::{Bucket, Delivery, Notifier, NotifyParts, Rate, retry};
+use crate::store::{OutboxStats, Settlement, Store, StoreResult};
 
 /// How long a message is leased; longer than the longest attempt. When its sender is gone, it is free as soon as that is noticed.
 const LEASE: Duration = Duration::from_secs(90);
 /// Longest time for one attempt, whatever the channel's own limit.
 const LONGEST_ATTEMPT: Duration = Duration::from_secs(60);
-/// Messages on their way at one time.
-const AT_ONCE: usize = 200;
+/// Messages on their way to one channel at one time.
+const AT_ONCE: u32 = 8;
+/// A fire that has waited so long, or was tried in vain, is told together with its resolve when that waits, too.
+const LATE: Duration = Duration::from_secs(60);
 
 /// What the outbox works with.
 #[derive(Clone)]
@@ -46,13 +54,34 @@ pub struct OutboxParts {
     pub stats: watch::Sender<OutboxStats>,
     /// Whether this daemon is in charge: the others send nothing.
     pub duty: watch::Receiver<Duty>,
+    /// How the channels fare.
+    pub health: watch::Sender<Vec<ChannelHealth>>,
+    /// Where tests let the process die.
+    pub fail_point: FailPoint,
+}
+
+/// What became of an attempt.
+struct Ended {
+    channel: String,
+    delivery: Delivery,
+    dropped: bool,
+}
+
+/// The place of one channel.
+struct Lane {
+    bucket: Bucket,
+    on_the_way: u32,
 }
 
 /// The sender.
 pub struct Outbox {
     parts: OutboxParts,
     notifiers: BTreeMap<String, Result<Arc<dyn Notifier>, String>>,
-    on_the_way: JoinSet<()>,
+    on_the_way: JoinSet<Ended>,
+    lanes: BTreeMap<String, Lane>,
+    health: Health,
+    /// Times of buckets count from here.
+    began: Instant,
     /// The store could not be read the last time; said once.
     unreadable: bool,
 }
@@ -60,7 +89,15 @@ pub struct Outbox {
 impl Outbox {
     /// A sender with a notifier for each channel of the configuration.
     pub fn new(parts: OutboxParts) -> Self {
-        let mut outbox = Self { parts, notifiers: BTreeMap::new(), on_the_way: JoinSet::new(), unreadable: false };
+        let mut outbox = Self {
+            parts,
+            notifiers: BTreeMap::new(),
+            on_the_way: JoinSet::new(),
+            lanes: BTreeMap::new(),
+            health: Health::default(),
+            began: Instant::now(),
+            unreadable: false,
+        };
         outbox.reconfigure();
         outbox
     }
@@ -73,6 +110,13 @@ impl Outbox {
                 tracing::error!(channel, error, "a channel cannot be used");
             }
         }
+        for (name, spec) in &setup.channels {
+            let rate = spec.settings.rate();
+            let lane = self.lanes.entry(name.clone()).or_insert_with(|| Lane { bucket: Bucket::new(rate), on_the_way: 0 });
+            lane.bucket.change(rate);
+        }
+        self.health.retain(|channel| setup.channels.contains_key(channel));
+        self.parts.health.send_replace(self.health.all());
     }
 
     /// Sends until `stop`; then what is due is tried once more within `drain`.
@@ -82,40 +126,51 @@ impl Outbox {
         loop {
             tokio::select! {
                 _ = every.tick() => self.send_due().await,
-                Some(_) = self.on_the_way.join_next() => {}
+                Some(ended) = self.on_the_way.join_next() => self.ended(ended),
                 Ok(()) = self.parts.setup.changed() => self.reconfigure(),
                 () = stop.cancelled() => break,
             }
         }
         let rest = async {
             self.send_due().await;
-            while self.on_the_way.join_next().await.is_some() {}
+            while let Some(ended) = self.on_the_way.join_next().await {
+                self.ended(ended);
+            }
         };
         if timeout(drain, rest).await.is_err() {
             tracing::warn!("messages are still on their way; they are sent after the next start");
         }
     }
 
-    async fn send_due(&mut self) {
-        let in_charge = self.parts.duty.borrow().in_charge;
-        let room = if in_charge { AT_ONCE.saturating_sub(self.on_the_way.len()) } else { 0 };
-        if room > 0 {
-            match self.parts.store.lease_messages(self.parts.clock.now(), LEASE, room as u32).await {
-                Ok(messages) => {
-                    if std::mem::take(&mut self.unreadable) {
-                        tracing::info!("the outbox can be read again");
-                    }
-                    for message in messages {
-                        self.send(message);
-                    }
-                }
-                Err(error) => {
-                    if !std::mem::replace(&mut self.unreadable, true) {
-                        tracing::warn!(%error, "the outbox cannot be read; nothing is sent until it can");
-                    }
-                    self.parts.metrics.storage_error("lease_messages");
-                }
+    /// An attempt is over: its place is free again, and the channel may have asked for time.
+    fn ended(&mut self, ended: Result<Ended, tokio::task::JoinError>) {
+        let Ended { channel, delivery, dropped } = match ended {
+            Ok(ended) => ended,
+            Err(error) => {
+                tracing::error!(%error, "sending a message broke off; this is a bug in Plimsoll. It is sent again when its lease runs out");
+                // Whose it was is not known: all places are free again.
+                self.lanes.values_mut().for_each(|lane| lane.on_the_way = 0);
+                return;
             }
+        };
+        if let Some(lane) = self.lanes.get_mut(&channel) {
+            lane.on_the_way = lane.on_the_way.saturating_sub(1);
+            if let Delivery::Retry { after: Some(after), .. } = &delivery {
+                lane.bucket.hold(self.began.elapsed(), (*after).min(retry::LONGEST));
+            }
+        }
+        self.health.note(&channel, &delivery, dropped, self.parts.clock.now());
+        self.parts.health.send_replace(self.health.all());
+    }
+
+    async fn send_due(&mut self) {
+        if self.parts.duty.borrow().in_charge
+            && let Err(error) = self.lease_and_send().await
+        {
+            if !std::mem::replace(&mut self.unreadable, true) {
+                tracing::warn!(%error, "the outbox cannot be read; nothing is sent until it can");
+            }
+            self.parts.metrics.storage_error("lease_messages");
         }
         if let Ok(stats) = self.parts.store.outbox_stats().await {
             self.parts.metrics.outbox(stats.waiting, stats.oldest);
@@ -123,10 +178,38 @@ impl Outbox {
         }
     }
 
+    /// Of each channel takes as many messages as have room there, and sends them.
+    async fn lease_and_send(&mut self) -> StoreResult<()> {
+        let now = self.parts.clock.now();
+        let channels = self.parts.store.due_channels(now).await?;
+        if std::mem::take(&mut self.unreadable) {
+            tracing::info!("the outbox can be read again");
+        }
+        for channel in channels {
+            let since = self.began.elapsed();
+            let lane = self.lanes.entry(channel.clone()).or_insert_with(|| Lane { bucket: Bucket::new(Rate::default()), on_the_way: 0 });
+            let room = AT_ONCE.saturating_sub(lane.on_the_way).min(lane.bucket.available(since));
+            if room == 0 {
+                continue;
+            }
+            let messages = self.parts.store.lease_for(&channel, now, LEASE, room).await?;
+            let taken = messages.len() as u32;
+            lane.bucket.take(taken);
+            lane.on_the_way += taken;
+            for message in messages {
+                self.parts.fail_point.reached("after-lease");
+                self.send(message);
+            }
+        }
+        Ok(())
+    }
+
     fn send(&mut self, message: Outgoing) {
         let notifier = self.notifiers.get(&message.channel).cloned();
         let parts = self.parts.clone();
         self.on_the_way.spawn(async move {
+            let message = whole(&parts, message).await;
+            parts.fail_point.reached("before-send");
             let delivery = match notifier {
                 Some(Ok(notifier)) => match timeout(LONGEST_ATTEMPT, notifier.send(&message)).await {
                     Ok(delivery) => delivery,
@@ -139,13 +222,54 @@ impl Outbox {
                 Some(Err(reason)) => Delivery::Retry { class: "client_error", reason, after: None },
                 None => Delivery::GiveUp { class: "client_error", reason: "the channel is no longer configured".into() },
             };
-            settle(&parts, &message, &delivery).await;
+            parts.fail_point.reached("after-send");
+            let dropped = settle(&parts, &message, &delivery).await == OutboxState::Dropped;
+            parts.fail_point.reached("after-settle");
+            Ended { channel: message.channel, delivery, dropped }
         });
     }
 }
 
+/// What is sent in place of a message: a fire that could not be delivered before its incident was over, and its resolve, are one message,
+/// under the id of the resolve. So is a resolve whose fire was given up. Anything else is sent as it is, also what cannot be merged now.
+async fn whole(parts: &OutboxParts, message: Outgoing) -> Outgoing {
+    let now = parts.clock.now();
+    let late = message.attempts > 0 || now.since(message.created_at) >= LATE;
+    let asks = match message.message.kind {
+        MessageKind::Fired => late,
+        MessageKind::Resolved => true,
+        MessageKind::Reminder | MessageKind::FiredAndResolved | MessageKind::Acknowledged | MessageKind::Changed | MessageKind::Test => {
+            false
+        }
+    };
+    if !asks || !message.message.alerts.is_empty() {
+        return message;
+    }
+    let Ok(all) = parts.store.messages_of(&message.message.incident, &message.channel).await else { return message };
+    let (Some(fire), Some(last)) = (all.first(), all.last()) else { return message };
+    let was_told = all.iter().any(|one| one.state == OutboxState::Sent);
+    if was_told || fire.message.kind != MessageKind::Fired || last.message.kind != MessageKind::Resolved {
+        return message;
+    }
+    let whole = Outgoing { message: merged(&fire.message, &last.message), ..last.clone() };
+    if message.id == last.id {
+        return Outgoing { message: whole.message, ..message };
+    }
+    let waits = |one: &&Outgoing| one.state == OutboxState::Waiting && one.id != last.id;
+    let replaced: Vec<String> = all.iter().filter(waits).map(|one| one.id.clone()).collect();
+    match parts.store.merge_messages(&whole, &replaced, now, LEASE).await {
+        Ok(true) => whole,
+        Ok(false) => message,
+        Err(error) => {
+            tracing::warn!(%error, id = message.id, "a fire and its resolve could not be made one message");
+            parts.metrics.storage_error("merge_messages");
+            message
+        }
+    }
+}
+
 /// Records what became of an attempt.
-async fn settle(parts: &OutboxParts, message: &Outgoing, delivery: &Delivery) {
+async fn settle(parts: &OutboxParts, message: &Outgoing, delivery: &Delivery) -> OutboxState {
     let now = parts.clock.now();
     let jitter = parts_random();
     let next = retry::next(delivery, message.attempts + 1, message.created_at, now, jitter);
@@ -186,6 +310,7 @@ async fn settle(parts: &OutboxParts, message: &Outgoing, delivery: &Delivery) {
     }
     // Nobody may be looking on; that is fine.
     let _ = parts.events.send(event);
+    next.state
 }
 
 /// A number from 0 to 1 that spreads retries of many messages.

@@ -11,6 +11,7 @@ use std::time::Duration;
 use tokio::sync::{broadcast, mpsc, watch};
 use tokio::time::{Instant, sleep_until};
 
+use super::alerting::AlertWish;
 use super::captures::{Captures, peak_of};
 use super::catalog::cut;
 use super::climb::{Climber, climbers};
@@ -53,7 +54,7 @@ pub struct EndRequest {
 }
 
 /// What alerting hears of runs.
-#[derive(Debug, Clone)]
+#[derive(Debug)]
 pub enum RunNews {
     /// A run began.
     Started(Arc<Run>),
@@ -63,6 +64,10 @@ pub enum RunNews {
     Looked(Arc<Run>, Arc<Vec<TrendFound>>),
     /// It ended.
     Ended(Arc<Run>),
+    /// An instant of a schedule at which nothing was started.
+    Missed(TickNews),
+    /// Not of a run: somebody wants something of the alerts.
+    Asked(AlertWish),
     /// Not of a run: what the daemon's own readings show.
     Own(Vec<TrendFound>),
     /// It was compared with its history: points of the metric `regression`, one per metric that could be judged.
@@ -74,6 +79,21 @@ pub enum RunNews {
         /// What it came to.
         points: Vec<Point>,
     },
+}
+
+/// Instants of a schedule at which nothing was started.
+#[derive(Debug, Clone)]
+pub struct TickNews {
+    /// The schedule.
+    pub schedule: String,
+    /// Its profile.
+    pub profile: String,
+    /// The target of that; empty when it is not configured.
+    pub target: String,
+    /// How many.
+    pub count: u32,
+    /// Why.
+    pub reason: String,
 }
 
 /// What a runner works with.

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use crate::model::alerting::{Route, Rule};
+use crate::model::muting::{Inhibit, MuteWindow};
 use crate::model::profile::{Profile, Target};
 use crate::model::retention::Policies;
 use crate::model::schedule::Schedule;
@@ -38,6 +39,12 @@ pub struct Setup {
     pub routes: Vec<Route>,
     /// Least time between two messages of one open incident (reminders).
     pub repeat_interval: Duration,
+    /// Alerts that say nothing new while others fire.
+    pub inhibit: Vec<Inhibit>,
+    /// Times in which nobody is told, and schedules may stand still.
+    pub maintenance: Vec<MuteWindow>,
+    /// Times that routes name, in which they tell nothing.
+    pub mute_timings: Vec<MuteWindow>,
     /// Where runs are kept.
     pub storage: StorageSetup,
     /// The HTTP server.

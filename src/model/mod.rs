@@ -5,6 +5,7 @@ pub mod alerting;
 pub mod analysed;
 pub mod capture;
 pub mod catalog;
+pub mod channel;
 pub mod control;
 pub mod database;
 pub mod failure;

@@ -162,6 +162,30 @@ impl Silence {
         self.starts_at <= now && now < self.ends_at
     }
 
+    /// Whether it can be made at `now`; `Err` says what to write instead.
+    pub fn check(&self, now: Timestamp) -> Result<(), String> {
+        let says = |text: &str| Err(text.to_owned());
+        if self.matchers.is_empty() || all_fit(&self.matchers, &Labels::new()) {
+            return says("a silence needs a matcher that names something, such as `target=shop`: this one would silence everything");
+        }
+        if self.ends_at <= now {
+            return Err(format!(
+                "a silence until {} is in the past, it is {now}: give an end in the future, such as `--for 2h`",
+                self.ends_at
+            ));
+        }
+        if self.ends_at <= self.starts_at {
+            return Err(format!("a silence from {} until {} ends before it begins", self.starts_at, self.ends_at));
+        }
+        if self.comment.trim().is_empty() {
+            return says("a silence needs a comment: say why, for those who wonder at three in the morning");
+        }
+        if self.author.trim().is_empty() {
+            return says("a silence needs an author");
+        }
+        Ok(())
+    }
+
     /// `pending`, `active` or `expired`.
     pub fn state(&self, now: Timestamp) -> &'static str {
         if now >= self.ends_at {
@@ -336,6 +360,17 @@ mod tests {
         };
         let states: Vec<&str> = [9, 10, 19, 20].into_iter().map(|second| silence.state(at(second))).collect();
         assert_eq!(states, ["pending", "active", "active", "expired"]);
+        let refused = |change: &dyn Fn(&mut Silence), now: i64| {
+            let mut silence = silence.clone();
+            change(&mut silence);
+            silence.check(at(now)).unwrap_err()
+        };
+        assert_eq!(silence.check(at(0)), Ok(()));
+        assert!(refused(&|_| (), 20).contains("is in the past"));
+        assert!(refused(&|silence| silence.starts_at = at(30), 0).contains("ends before it begins"));
+        assert!(refused(&|silence| silence.matchers.clear(), 0).contains("silence everything"));
+        assert!(refused(&|silence| silence.matchers = vec![Matcher::parse("pool=~.*").unwrap()], 0).contains("silence everything"));
+        assert!(refused(&|silence| silence.comment = " ".into(), 0).contains("needs a comment"));
         let text = serde_json::to_string(&silence).unwrap();
         assert_eq!(serde_json::from_str::<Silence>(&text).unwrap(), silence);
     }

@@ -1,6 +1,7 @@
 //! Tells people. One file per kind of channel; each owns its settings and renders the same `Message` its own way.
 //! A notifier only says what became of one attempt; the engine's outbox retries. A new channel: one file, one line in `KINDS`.
 
+mod bucket;
 pub mod email;
 pub mod file;
 mod http;
@@ -15,6 +16,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
+pub use bucket::{Bucket, Rate};
 
 use crate::clock::SharedClock;
 use crate::model::alerting::Outgoing;
@@ -75,6 +77,10 @@ pub trait ChannelSettings: Debug + Send + Sync {
     /// Whether resolves are sent too.
     fn send_resolved(&self) -> bool {
         true
+    }
+    /// How fast it may be sent to.
+    fn rate(&self) -> Rate {
+        Rate::default()
     }
 }
 

@@ -11,7 +11,7 @@ use url::Url;
 
 use super::http::{Post, decode_url, place};
 use super::render::{colour, cut, facts, one_line};
-use super::{ChannelSettings, Delivery, Notifier, NotifyParts};
+use super::{ChannelSettings, Delivery, Notifier, NotifyParts, Rate};
 use crate::clock::SharedClock;
 use crate::model::alerting::{Message, Outgoing};
 use crate::registry::{Context, Decode, Kind, Node, Secret};
@@ -68,6 +68,11 @@ impl ChannelSettings for Slack {
 
     fn send_resolved(&self) -> bool {
         self.settings.send_resolved
+    }
+
+    // "1 per second; short bursts of more than one are allowed", per channel: docs.slack.dev/apis/web-api/rate-limits.
+    fn rate(&self) -> Rate {
+        Rate { burst: 1, per_second: 1.0 }
     }
 }
 

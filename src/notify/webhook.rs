@@ -19,7 +19,7 @@ use super::render::state;
 use super::{ChannelSettings, Delivery, Notifier, NotifyParts};
 use crate::clock::SharedClock;
 use crate::model::Labels;
-use crate::model::alerting::{Message, Outgoing};
+use crate::model::alerting::{Message, MessageAlert, Outgoing};
 use crate::model::units::Timestamp;
 use crate::registry::{Context, Decode, Kind, Named, Node, Secret};
 
@@ -206,16 +206,7 @@ fn payload(outgoing: &Outgoing) -> Json {
         "commonLabels": message.labels,
         "commonAnnotations": annotations,
         "externalURL": link,
-        "alerts": [{
-            "status": status,
-            "labels": message.labels,
-            "annotations": annotations,
-            "startsAt": message.started_at.to_string(),
-            // Alertmanager's way of saying "not yet".
-            "endsAt": message.ended_at.map_or_else(|| "0001-01-01T00:00:00Z".to_owned(), |at| at.to_string()),
-            "generatorURL": link,
-            "fingerprint": short_hash(&message.labels),
-        }],
+        "alerts": alerts(message, status, &annotations),
         "plimsoll": {
             "id": outgoing.id,
             "incident": message.incident,
@@ -231,8 +222,38 @@ fn payload(outgoing: &Outgoing) -> Json {
             "at": message.at,
             "link": message.link,
             "runbook": message.runbook,
+            "alerts": message.alerts,
         },
     })
+}
+
+/// One entry, or those of a group.
+fn alerts(message: &Message, status: &str, annotations: &Json) -> Vec<Json> {
+    // Alertmanager's way of saying "not yet".
+    let end = |at: Option<Timestamp>| at.map_or_else(|| "0001-01-01T00:00:00Z".to_owned(), |at| at.to_string());
+    if message.alerts.is_empty() {
+        return vec![json!({
+            "status": status,
+            "labels": message.labels,
+            "annotations": annotations,
+            "startsAt": message.started_at.to_string(),
+            "endsAt": end(message.ended_at),
+            "generatorURL": message.link.clone().unwrap_or_default(),
+            "fingerprint": short_hash(&message.labels),
+        })];
+    }
+    let one = |alert: &MessageAlert| {
+        json!({
+            "status": if alert.ended_at.is_some() { "resolved" } else { "firing" },
+            "labels": alert.labels,
+            "annotations": { "summary": alert.subject, "description": alert.said },
+            "startsAt": alert.started_at.to_string(),
+            "endsAt": end(alert.ended_at),
+            "generatorURL": alert.link.clone().unwrap_or_default(),
+            "fingerprint": short_hash(&alert.labels),
+        })
+    };
+    message.alerts.iter().map(one).collect()
 }
 
 fn description(message: &Message) -> String {

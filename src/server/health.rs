@@ -9,6 +9,7 @@ use axum::response::IntoResponse;
 
 use super::Parts;
 use crate::engine::handle::EngineStatus;
+use crate::model::channel::ChannelHealth;
 use crate::model::units::{Timestamp, format_duration};
 
 /// A scheduler that has not ticked for so long hangs; it ticks at least every second.
@@ -46,6 +47,9 @@ pub(super) async fn ready(State(parts): State<Parts>) -> impl IntoResponse {
     }
     text.push_str(&reload(&status, now));
     text.push_str(&format!("[{}] outbox: {} waiting\n", if status.outbox_waiting == 0 { '+' } else { '!' }, status.outbox_waiting));
+    for channel in &status.channels {
+        text.push_str(&channel_line(channel, now));
+    }
     text.push_str(if ready { "ready\n" } else { "not ready\n" });
     (if ready { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE }, TEXT, text)
 }
@@ -66,6 +70,17 @@ fn scheduler(status: &EngineStatus, now: Timestamp) -> Result<String, String> {
 
 fn life(status: &EngineStatus, now: Timestamp) -> Result<String, String> {
     if status.stopping { Err("stopping".into()) } else { Ok(format!("started {}", ago(now, status.started_at))) }
+}
+
+/// A channel that does not take messages is told, but no reason to be not ready: restarting would not help.
+fn channel_line(health: &ChannelHealth, now: Timestamp) -> String {
+    let name = &health.channel;
+    match (health.failing_since, health.delivered_at) {
+        (Some(since), _) if health.broken => format!("[!] channel {name}: broken since {}: {}\n", ago(now, since), health.error),
+        (Some(since), _) => format!("[!] channel {name}: failing since {}: {}\n", ago(now, since), health.error),
+        (None, Some(at)) => format!("[+] channel {name}: delivered {}\n", ago(now, at)),
+        (None, None) => String::new(),
+    }
 }
 
 /// A reload that failed leaves the last good configuration in force: told, but no reason to be not ready.

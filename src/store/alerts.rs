@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use super::dialect::{Columns, Dialect, Value, params};
 use super::shared::{Tx, json, limit_or_default};
-use super::{AlertChange, OutboxStats, Settlement, StoreError, StoreResult, sql};
+use super::{AlertChange, OutboxStats, Settlement, StoreError, StoreResult, sql, telling};
 use crate::model::alerting::{AlertInstance, AlertState, OutboxState, Outgoing, Transition};
 use crate::model::units::Timestamp;
 
@@ -32,7 +32,7 @@ pub(super) async fn commit<D: Dialect>(tx: &mut Tx<'_, D>, change: &AlertChange)
     for message in &change.messages {
         save_message(tx, message).await?;
     }
-    Ok(())
+    telling::commit(tx, &change.threads, &change.threads_forgotten).await
 }
 
 async fn save_instance<D: Dialect>(tx: &mut Tx<'_, D>, instance: &AlertInstance) -> StoreResult<()> {
@@ -53,6 +53,8 @@ async fn save_instance<D: Dialect>(tx: &mut Tx<'_, D>, instance: &AlertInstance)
         instance.messages,
         instance.last_message,
         &instance.run,
+        &instance.muted,
+        instance.acked.as_ref().map(json).transpose()?,
     ];
     tx.execute(sql::SAVE_ALERT, values).await.map(drop)
 }
@@ -91,11 +93,11 @@ pub(super) async fn list<D: Dialect>(tx: &mut Tx<'_, D>) -> StoreResult<Vec<Aler
             incident: row.opt_string()?,
             opened_at: row.opt_time()?,
             told: row.json()?,
-            muted: None,
-            acked: None,
             messages: row.number()?,
             last_message: row.opt_time()?,
             run: row.opt_run()?,
+            muted: row.opt_string()?,
+            acked: row.opt_json()?,
         })
     })
     .await
@@ -123,8 +125,9 @@ pub(super) async fn lease<D: Dialect>(
     lease: Duration,
     limit: u32,
     owner: Option<&str>,
+    channel: Option<&str>,
 ) -> StoreResult<Vec<Outgoing>> {
-    let mut leased = tx.list(D::LEASE, params![now, now.plus(lease), limit, owner], read_message).await?;
+    let mut leased = tx.list(D::LEASE, params![now, now.plus(lease), limit, owner, channel], read_message).await?;
     leased.sort_by_key(|(num, _)| *num);
     Ok(leased.into_iter().map(|(_, outgoing)| outgoing).collect())
 }
@@ -144,6 +147,12 @@ pub(super) async fn settle<D: Dialect>(tx: &mut Tx<'_, D>, settlement: &Settleme
 pub(super) async fn messages<D: Dialect>(tx: &mut Tx<'_, D>, state: Option<OutboxState>, limit: u32) -> StoreResult<Vec<Outgoing>> {
     let values = [Value::from(state.map(OutboxState::as_str)), limit_or_default(limit)];
     Ok(tx.list(sql::MESSAGES, &values, read_message).await?.into_iter().map(|(_, outgoing)| outgoing).collect())
+}
+
+/// All messages of one incident and channel, in their order.
+pub(super) async fn messages_of<D: Dialect>(tx: &mut Tx<'_, D>, incident: &str, channel: &str) -> StoreResult<Vec<Outgoing>> {
+    let found = tx.list(sql::MESSAGES_OF, params![incident, channel], read_message).await?;
+    Ok(found.into_iter().map(|(_, outgoing)| outgoing).collect())
 }
 
 pub(super) async fn stats<D: Dialect>(tx: &mut Tx<'_, D>) -> StoreResult<OutboxStats> {

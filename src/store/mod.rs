@@ -28,6 +28,7 @@ mod shared;
 mod space;
 mod sql;
 mod sqlite;
+mod telling;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -38,6 +39,7 @@ pub use owners::{CHARGE, Owner, Ownership, Seen};
 pub use portable::Counts;
 pub use retention::Batch;
 pub use space::Returned;
+pub use telling::Telling;
 
 use crate::model::alerting::{AlertInstance, OutboxState, Outgoing, Transition};
 use crate::model::capture::Captured;
@@ -45,6 +47,7 @@ use crate::model::control::Standstill;
 use crate::model::finding::Finding;
 use crate::model::history::{Deploy, NightNumbers, PastRun, Pinned};
 use crate::model::measure::Interval;
+use crate::model::muting::AlertThread;
 use crate::model::run::{Run, RunId, RunLine, RunStatus, Verdict};
 use crate::model::schedule::Tick;
 use crate::model::series::Reading;
@@ -146,6 +149,10 @@ pub struct AlertChange {
     pub transitions: Vec<Transition>,
     /// Messages to send.
     pub messages: Vec<Outgoing>,
+    /// Threads to insert or replace.
+    pub threads: Vec<AlertThread>,
+    /// Threads to forget.
+    pub threads_forgotten: Vec<String>,
 }
 
 /// What became of an attempt to send.
@@ -195,7 +202,7 @@ pub fn name_of(url: &str) -> Option<String> {
 /// The memory of the daemon. Every call is one transaction; every promise is a test of the conformance suite.
 /// A `limit` of 0 means 50.
 #[async_trait]
-pub trait Store: Archive + Ownership {
+pub trait Store: Archive + Ownership + Telling {
     /// Succeeds when the store can be written.
     async fn ping(&self) -> StoreResult<()>;
     /// Waits for the work under way and ends all connections; later calls fail. What was acknowledged is kept without it, too.

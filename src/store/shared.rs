@@ -425,7 +425,7 @@ impl<D: Dialect> Store for SqlStore<D> {
 
     async fn lease_messages(&self, now: Timestamp, lease: Duration, limit: u32) -> StoreResult<Vec<Outgoing>> {
         let mut tx = self.writing().await?;
-        let messages = alerts::lease(&mut tx, now, lease, limit, self.owner().as_ref().map(|owner| owner.id.as_str())).await?;
+        let messages = alerts::lease(&mut tx, now, lease, limit, self.owner().as_ref().map(|owner| owner.id.as_str()), None).await?;
         tx.commit().await?;
         Ok(messages)
     }

@@ -39,7 +39,7 @@ macro_rules! lease {
     ($locking:literal) => {
         concat!(
             "WITH due AS MATERIALIZED (SELECT o.num AS due_num FROM outbox o WHERE o.state = 'waiting' AND o.not_before <= $1 \
-             AND (o.leased_until IS NULL OR o.leased_until <= $1) AND NOT EXISTS (SELECT 1 FROM outbox e WHERE e.state = 'waiting' \
+             AND (o.leased_until IS NULL OR o.leased_until <= $1) AND ($5 IS NULL OR o.channel = $5) AND NOT EXISTS (SELECT 1 FROM outbox e WHERE e.state = 'waiting' \
              AND e.incident = o.incident AND e.channel = o.channel AND (e.seq < o.seq OR (e.seq = o.seq AND e.num < o.num))) \
              ORDER BY o.num LIMIT $3",
             $locking,
@@ -159,14 +159,14 @@ pub(super) const SAVE_STANDSTILL: &str = "INSERT INTO standstill (id, at, by_who
 pub(super) const DELETE_STANDSTILL: &str = "DELETE FROM standstill";
 
 pub(super) const ALERTS: &str = "SELECT fingerprint, rule, labels, state, since, active_since, clear_since, last_data, value, shown, \
-    incident, opened_at, told, messages, last_message, run FROM alert_instances ORDER BY fingerprint";
+    incident, opened_at, told, messages, last_message, run, muted, acked FROM alert_instances ORDER BY fingerprint";
 pub(super) const SAVE_ALERT: &str = "INSERT INTO alert_instances (fingerprint, rule, labels, state, since, active_since, clear_since, \
-    last_data, value, shown, incident, opened_at, told, messages, last_message, run) \
-    VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16) \
+    last_data, value, shown, incident, opened_at, told, messages, last_message, run, muted, acked) \
+    VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18) \
     ON CONFLICT (fingerprint) DO UPDATE SET rule = excluded.rule, labels = excluded.labels, state = excluded.state, \
     since = excluded.since, active_since = excluded.active_since, clear_since = excluded.clear_since, last_data = excluded.last_data, \
     value = excluded.value, shown = excluded.shown, incident = excluded.incident, opened_at = excluded.opened_at, told = excluded.told, messages = excluded.messages, \
-    last_message = excluded.last_message, run = excluded.run";
+    last_message = excluded.last_message, run = excluded.run, muted = excluded.muted, acked = excluded.acked";
 pub(super) const FORGET_ALERT: &str = "DELETE FROM alert_instances WHERE fingerprint = $1";
 pub(super) const INSERT_TRANSITION: &str = "INSERT INTO alert_transitions (fingerprint, rule, incident, from_state, to_state, at, reason, \
     value) VALUES ($1, $2, $3, $4, $5, $6, $7, $8)";
@@ -183,6 +183,8 @@ pub(super) const SETTLE: &str = "UPDATE outbox SET state = $2, attempts = attemp
 pub(super) const MESSAGE_EXISTS: &str = "SELECT count(*) FROM outbox WHERE id = $1";
 pub(super) const MESSAGES: &str =
     concat!("SELECT ", outbox_columns!(), " FROM outbox WHERE ($1 IS NULL OR state = $1) ORDER BY created_at DESC, num DESC LIMIT $2");
+pub(super) const MESSAGES_OF: &str =
+    concat!("SELECT ", outbox_columns!(), " FROM outbox WHERE incident = $1 AND channel = $2 ORDER BY seq, num");
 pub(super) const OUTBOX_STATS: &str = "SELECT count(*), min(created_at) FROM outbox WHERE state = 'waiting'";
 
 /// Times by the database's clock, in microseconds.

@@ -36,6 +36,10 @@ const ROUTES: &[&str] = &[
     "/api/v1/schedules",
     "/api/v1/alerts",
     "/api/v1/findings",
+    "/api/v1/silences",
+    "/silences",
+    "/healthz",
+    "/readyz",
     "/api/v1/stop",
     "/compare",
     "/compare?a=20261121-020000-checkout-7k3f&b=20261121-020000-checkout-7k3f",
@@ -64,7 +68,7 @@ async fn every_route_answers_with_its_type_and_the_security_headers() {
         let content_type = match *route {
             "/style.css" => "text/css; charset=utf-8",
             "/metrics" => "text/plain; version=0.0.4; charset=utf-8",
-            "/-/healthy" | "/-/ready" => "text/plain; charset=utf-8",
+            "/-/healthy" | "/-/ready" | "/healthz" | "/readyz" => "text/plain; charset=utf-8",
             route if route.starts_with("/api/") => "application/json",
             _ => "text/html; charset=utf-8",
         };
@@ -97,6 +101,9 @@ async fn only_a_known_token_changes_something() {
         ("DELETE", "/api/v1/profiles/checkout/baseline"),
         ("POST", "/api/v1/targets/shop/deploys"),
         ("POST", "/-/reload"),
+        ("POST", "/api/v1/silences"),
+        ("DELETE", "/api/v1/silences/3f9a2c1d"),
+        ("POST", "/api/v1/incidents/inc-1/ack"),
     ];
     for (method, path) in changes {
         for (header, code) in [
@@ -434,4 +441,70 @@ async fn serving_ends_when_told() {
     let ended = tokio::time::timeout(Duration::from_secs(30), async { while served.tasks.join_next().await.is_some() {} }).await;
     assert!(ended.is_ok(), "the server did not stop");
     assert!(tokio::net::TcpStream::connect(served.address).await.is_err(), "the port is free again");
+}
+
+#[tokio::test]
+async fn silences_are_made_listed_and_ended_over_the_api_and_the_page() {
+    let served = Served::start().await;
+    let made = served
+        .ask(
+            "POST",
+            "/api/v1/silences",
+            &bearer(),
+            r#"{"matchers": ["target=shop", "pool=~a|b"], "comment": "deploy", "duration": "2h", "author": "ann"}"#,
+        )
+        .await;
+    assert_eq!(made.status, 201, "{made:?}");
+    let made = made.json();
+    assert_eq!((made["state"].as_str(), made["author"].as_str()), (Some("active"), Some("ann (api token ci)")));
+    assert_eq!(made["id"].as_str().unwrap().len(), 8);
+    for (body, says) in [
+        (r#"{"matchers": ["target=shop"], "comment": "x", "ends_at": "2026-11-20T00:00:00Z"}"#, "is in the past"),
+        (r#"{"matchers": [], "comment": "x", "duration": "2h"}"#, "silence everything"),
+        (r#"{"matchers": ["target=shop"], "comment": "", "duration": "2h"}"#, "needs a comment"),
+        (r#"{"matchers": ["target~shop"], "comment": "x", "duration": "2h"}"#, "compares nothing"),
+        (r#"{"matchers": ["target=shop"], "comment": "x"}"#, "say how long"),
+        (r#"{"matchers": ["target=shop"], "comment": "x", "duration": "2"}"#, "duration"),
+        (r#"{"matchers": ["target=shop"], "comment": "x", "ends_at": "tomorrow"}"#, "RFC 3339"),
+    ] {
+        let refused = served.ask("POST", "/api/v1/silences", &bearer(), body).await;
+        assert!(refused.status == 400 && refused.body.contains(says), "{body}: {refused:?}");
+    }
+    let list = served.get("/api/v1/silences").await.json();
+    assert_eq!((list["silences"][0]["id"].as_str(), list["silences"][0]["state"].as_str()), (Some("3f9a2c1d"), Some("active")));
+    assert_eq!(served.ask("DELETE", "/api/v1/silences/3f9a2c1d", &bearer(), "").await.status, 200);
+    assert_eq!(served.ask("DELETE", "/api/v1/silences/nope", &bearer(), "").await.status, 404);
+    let acked = served.ask("POST", "/api/v1/incidents/inc-1/ack", &bearer(), r#"{"comment": "on it"}"#).await.json();
+    assert_eq!((acked["incidents"][0].as_str(), acked["acked"]["by"].as_str()), (Some("inc-1"), Some("api token ci")));
+    let page = served.get("/silences").await.body;
+    assert!(page.contains("pool=&quot;&lt;main&gt;&quot;") && page.contains("database &amp; more"), "{page}");
+    let form = "Content-Type: application/x-www-form-urlencoded\r\n";
+    let sent = served.ask("POST", "/silences", form, &format!("token={TOKEN}&action=ack&id=inc-1&comment=mine")).await;
+    assert_eq!(sent.status, 303, "{sent:?}");
+    let refused = served.ask("POST", "/silences", form, "token=wrong&action=ack&id=inc-1").await;
+    assert!(refused.status == 401 && refused.body.contains("Nothing was done"), "{refused:?}");
+    let asked = served.asked.lock().unwrap().clone();
+    assert!(asked.contains(&"silence target=\"shop\", pool=~\"a|b\" ann (api token ci)".to_owned()), "{asked:?}");
+    assert!(
+        asked.contains(&"expire 3f9a2c1d api token ci".to_owned())
+            && asked.contains(&"acknowledge inc-1 the page, token ci mine".to_owned()),
+        "{asked:?}"
+    );
+}
+
+#[tokio::test]
+async fn a_channel_that_fails_is_seen_on_the_page_and_by_readyz() {
+    let served = Served::start().await;
+    let mut status = busy();
+    let mut slack = plimsoll::model::channel::ChannelHealth { channel: "slack".into(), ..Default::default() };
+    slack.failed("Slack at hooks.example.org answered 404 <no_service>", true, true, sample::START);
+    status.channels = vec![slack];
+    served.status.send_replace(Arc::new(status));
+    let ready = served.get("/readyz?verbose").await;
+    assert!(ready.status == 200 && ready.body.contains("[!] channel slack: broken since"), "{ready:?}");
+    let page = served.get("/").await.body;
+    assert!(
+        page.contains("Channel slack is broken") && page.contains("1 message was given up") && page.contains("404 &lt;no_service&gt;"),
+        "{page}"
+    );
 }

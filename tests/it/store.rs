@@ -16,6 +16,7 @@ mod rollups;
 mod runs;
 mod samples;
 mod series;
+mod telling;
 mod views;
 
 use std::sync::Arc;
@@ -135,6 +136,10 @@ promises! {
     alerts::two_senders_never_get_the_same_message,
     alerts::messages_are_listed_by_state_newest_first,
     alerts::the_outbox_tells_how_much_waits,
+    telling::threads_are_replaced_and_forgotten_with_a_decision,
+    telling::silences_are_kept_until_they_are_over,
+    telling::each_channel_has_its_own_queue,
+    telling::messages_become_one_or_stay_as_they_are,
     rollups::percentiles_and_counts_of_roll_ups_are_those_of_the_seconds,
     rollups::a_run_that_goes_on_is_rolled_up_behind_it_and_answers_to_its_end,
     rollups::what_comes_late_is_rolled_up_again,

@@ -5,7 +5,7 @@ use std::time::Duration;
 use serde_json::{Value as Json, json};
 
 use crate::model::alerting::{NoData, Severity};
-use crate::registry::{Context, Decode, Named, Node, Section, Spanned};
+use crate::registry::{Context, Decode, Entry, Named, Node, Section, Spanned};
 use crate::{choice, settings};
 
 choice! {
@@ -31,6 +31,56 @@ settings! {
         defaults: default Named<Spanned<Switch>>,
         /// Least time between two messages about one open incident.
         repeat_interval: default Duration = Duration::from_secs(14_400),
+        /// Times in which nobody is told of some alerts, by name; schedules may stand still meanwhile.
+        maintenance: default Named<RawWindow>,
+        /// Times in which a route that names them tells nothing, by name.
+        mute_timings: default Named<RawTiming>,
+        /// Alerts that others mute while these fire, by name. One with the name of a default one replaces it.
+        inhibit: default Named<RawInhibit>,
+    }
+}
+
+settings! {
+    /// Maintenance: from each instant of `cron` on for `duration`, or once, `from` … `to`.
+    pub(crate) struct RawWindow titled "the maintenance window" {
+        /// When it begins: five cron fields.
+        cron: optional Spanned<String>,
+        /// The time zone of `cron`; UTC, when it is not given.
+        timezone: optional Spanned<String>,
+        /// How long it lasts, with `cron`.
+        duration: optional Spanned<Duration>,
+        /// When it begins, once: `2026-11-21T02:00:00Z`.
+        from: optional Spanned<String>,
+        /// When it ends, once.
+        to: optional Spanned<String>,
+        /// Which alerts: `["target=shop", "pool=~a|b"]`. Without it: all.
+        matching as "match": default Vec<Spanned<String>>,
+        /// Whether schedules that `match` (by `schedule`, `profile`, `target`) start no runs meanwhile.
+        pause_schedules: default bool = false,
+    }
+}
+
+settings! {
+    /// A time in which a route tells nothing: from each instant of `cron` on, for `duration`.
+    pub(crate) struct RawTiming titled "the mute timing" {
+        /// When it begins: five cron fields.
+        cron: required Spanned<String>,
+        /// The time zone of `cron`; UTC, when it is not given.
+        timezone: optional Spanned<String>,
+        /// How long it lasts.
+        duration: required Spanned<Duration>,
+    }
+}
+
+settings! {
+    /// While an alert of `source` fires, nobody is told of those of `target`.
+    pub(crate) struct RawInhibit titled "the inhibition" {
+        /// Alerts that mute others: `["alertname=probe-down"]`.
+        source: required Vec<Spanned<String>>,
+        /// Alerts that are muted.
+        target: required Vec<Spanned<String>>,
+        /// Only where these labels of both are equal.
+        equal: default Vec<Spanned<String>>,
     }
 }
 
@@ -61,8 +111,20 @@ settings! {
     pub(crate) struct RawRoute titled "the route" {
         /// What must be equal: `severity` (one or several), and labels. Without it: everything.
         matching as "match": optional RawMatch,
+        /// Further comparisons that must fit: `["pool=~main|side", "team!=bank"]`.
+        matchers: default Vec<Spanned<String>>,
         /// Channels.
         send: required Vec<Spanned<String>>,
+        /// Alerts that are equal in these labels are told of in one message; `[]`: all of the route. Without it: each by itself.
+        group_by: optional Vec<Spanned<String>>,
+        /// How long the first message waits for others to come along. 30 s when there is a `group_by`, else nothing.
+        group_wait: optional Duration,
+        /// Least time between two messages of a group, at least 10 s.
+        group_interval: optional Spanned<Duration>,
+        /// Least time between two reminders; as in `alerts`, when it is not given. `0s`: no reminders.
+        repeat_interval: optional Duration,
+        /// Mute timings in which this route tells nothing.
+        mute: default Vec<Spanned<String>>,
         /// Go on to the next route after this one matched.
         carry_on as "continue": default bool = false,
     }
@@ -74,7 +136,11 @@ pub(crate) struct RawMatch {
     /// Empty: all.
     pub(crate) severities: Vec<Severity>,
     /// Name and value.
-    pub(crate) labels: Vec<(String, String)>,
+    pub(crate) labels: Vec<(Spanned<String>, String)>,
+}
+
+fn named(entry: &Entry) -> Spanned<String> {
+    Spanned { value: entry.key.clone(), span: entry.span }
 }
 
 impl Decode for RawMatch {
@@ -82,7 +148,7 @@ impl Decode for RawMatch {
         let mut section = Section::open(node, "`match`", cx)?;
         let severities = section.optional("severity", cx).unwrap_or_default();
         let labels = node.entries().iter().filter(|entry| entry.key != "severity");
-        let labels = labels.filter_map(|entry| String::decode(&entry.node, cx).map(|value| (entry.key.clone(), value))).collect();
+        let labels = labels.filter_map(|entry| String::decode(&entry.node, cx).map(|value| (named(entry), value))).collect();
         Some(Self { severities, labels })
     }
     fn schema() -> Json {

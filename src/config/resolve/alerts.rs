@@ -4,10 +4,11 @@ use std::time::Duration;
 
 use super::Resolver;
 use super::expression::Selectable;
-use crate::config::raw::alerts::{RawAlerts, RawRoute, RawRule, Switch};
+use super::muting::{TARGET_DOWN, default_inhibition};
+use crate::config::raw::alerts::{RawAlerts, RawRule, Switch};
 use crate::engine::setup::Setup;
 use crate::model::alerting::{NoData, Route, Rule, Severity};
-use crate::model::threshold::{Condition, Series, Source, parse_bound, parse_condition};
+use crate::model::threshold::{Aggregation, Comparison, Condition, Series, Source, Unit, parse_bound, parse_condition};
 use crate::notify::ChannelSpec;
 use crate::registry::{Spanned, decode_kind, suggest};
 
@@ -26,7 +27,7 @@ pub(crate) struct DefaultRule {
 }
 
 /// The default rules: what nearly everybody wants to know.
-pub(crate) const DEFAULT_RULES: [DefaultRule; 6] = [
+pub(crate) const DEFAULT_RULES: [DefaultRule; 13] = [
     DefaultRule {
         name: "pool-nearly-full",
         when: "pool_utilization: max > 80% over 1m for 3m",
@@ -54,6 +55,29 @@ pub(crate) const DEFAULT_RULES: [DefaultRule; 6] = [
         severity: Severity::Critical,
         no_data: NoData::Keep,
     },
+    // The dead-man's switch: a run that does not happen says nothing by itself.
+    DefaultRule { name: "run-missed", when: "missed runs >= 2", recover: "", severity: Severity::High, no_data: NoData::Keep },
+    // Who is not told must be told that.
+    DefaultRule { name: "channel-failing", when: "channel failing for 5m", recover: "", severity: Severity::High, no_data: NoData::Keep },
+    // What the machine of the load could not send was not measured.
+    DefaultRule { name: "generator-unfit", when: "verdict == invalid", recover: "", severity: Severity::Medium, no_data: NoData::Keep },
+    DefaultRule { name: "leak-likely", when: "leak(any) at least likely", recover: "", severity: Severity::High, no_data: NoData::Keep },
+    DefaultRule {
+        name: "memory-grown",
+        when: "regression(memory_peak) > 20%",
+        recover: "",
+        severity: Severity::Medium,
+        no_data: NoData::Keep,
+    },
+    DefaultRule { name: "capacity-dropped", when: "capacity drop > 10%", recover: "", severity: Severity::High, no_data: NoData::Keep },
+    // Files, sockets: what runs out is refused at once, and seldom says why.
+    DefaultRule {
+        name: "descriptors-nearly-out",
+        when: "process_descriptors_ratio: max > 80%",
+        recover: "< 70%",
+        severity: Severity::High,
+        no_data: NoData::Keep,
+    },
     // Who looks for leaks of others should have none.
     DefaultRule {
         name: "self-leak",
@@ -68,6 +92,37 @@ pub(crate) const DEFAULT_RULES: [DefaultRule; 6] = [
 const REPEAT_INTERVAL: Duration = Duration::from_secs(14_400);
 /// How long there may be no data, for default rules.
 const NO_DATA_AFTER: Duration = Duration::from_secs(300);
+
+/// Default rules of the profiles' own gates: one for each profile that has a threshold on a percentile of a duration.
+const OVER_GATE: &str = "p95-over-gate";
+
+/// Fires while the profile runs and its percentile is over the threshold: before the verdict says so. Named after the profile.
+fn over_gate(profile: &crate::model::profile::Profile) -> Option<Rule> {
+    let on_duration = |threshold: &&crate::model::threshold::Threshold| {
+        let series = &threshold.series;
+        let below = matches!(series.bound.op, Comparison::Less | Comparison::LessOrEqual);
+        series.metric.unit == Unit::Time
+            && series.metric.source == Source::Step
+            && matches!(series.aggregation, Aggregation::Quantile(_))
+            && below
+    };
+    let gate = profile.thresholds.iter().find(on_duration)?;
+    let mut series = gate.series.clone();
+    series.bound.op = if series.bound.op == Comparison::Less { Comparison::GreaterOrEqual } else { Comparison::Greater };
+    series.selector.insert("profile".into(), profile.name.clone());
+    (series.window, series.hold) = (Some(Duration::from_secs(60)), Some(Duration::from_secs(60)));
+    Some(Rule {
+        name: format!("{OVER_GATE}-{}", profile.name),
+        when: Condition::Series(series),
+        recover: None,
+        severity: Severity::Medium,
+        runbook: None,
+        labels: crate::model::Labels::new(),
+        keep_firing_for: Duration::ZERO,
+        no_data: NoData::Ok,
+        no_data_after: NO_DATA_AFTER,
+    })
+}
 
 impl DefaultRule {
     fn rule(&self) -> Option<Rule> {
@@ -97,6 +152,10 @@ impl Resolver<'_> {
         let replaced = |name: &str| raw.is_some_and(|raw| raw.rules.get(name).is_some());
         setup.rules =
             DEFAULT_RULES.iter().filter(|rule| !off.contains(&rule.name) && !replaced(rule.name)).filter_map(DefaultRule::rule).collect();
+        if !off.contains(&OVER_GATE) {
+            setup.rules.extend(setup.profiles.values().filter_map(over_gate));
+        }
+        setup.inhibit.extend(default_inhibition(&setup.rules).filter(|inhibit| !off.contains(&inhibit.name.as_str())));
         let Some(raw) = raw else { return };
         let mut known =
             Selectable { profiles: self.declared.profiles.clone(), targets: self.declared.targets.clone(), ..Selectable::default() };
@@ -116,7 +175,7 @@ impl Resolver<'_> {
                 setup.channels.insert(name.value.clone(), ChannelSpec { name: name.value.clone(), kind, settings });
             }
         }
-        setup.routes = raw.routes.iter().map(|route| self.route(route)).collect();
+        self.muting(raw, &off, setup);
         if setup.routes.is_empty() && !setup.channels.is_empty() {
             let send = setup.channels.keys().cloned().collect();
             setup.routes.push(Route { send, ..Route::default() });
@@ -126,8 +185,8 @@ impl Resolver<'_> {
     fn switched_off<'r>(&mut self, raw: &'r RawAlerts) -> Vec<&'r str> {
         let mut off = Vec::new();
         for (name, switch) in raw.defaults.iter() {
-            if !DEFAULT_RULES.iter().any(|rule| rule.name == name.value) {
-                let hint = suggest(&name.value, DEFAULT_RULES.map(|rule| rule.name));
+            if !DEFAULT_RULES.iter().any(|rule| rule.name == name.value) && ![TARGET_DOWN, OVER_GATE].contains(&name.value.as_str()) {
+                let hint = suggest(&name.value, DEFAULT_RULES.iter().map(|rule| rule.name));
                 self.mistake("unknown-rule", name.span, format!("there is no default rule `{}`", name.value), hint);
             }
             if switch.value == Switch::Off {
@@ -196,21 +255,6 @@ impl Resolver<'_> {
             return None;
         }
         Some(bound)
-    }
-
-    fn route(&mut self, raw: &RawRoute) -> Route {
-        let declared = self.declared.channels.clone();
-        for channel in &raw.send {
-            self.known("unknown-channel", "channel", channel, &declared);
-        }
-        let (severities, labels) = raw.matching.as_ref().map(|found| (found.severities.clone(), found.labels.clone())).unwrap_or_default();
-        Route {
-            severities,
-            labels: labels.into_iter().collect(),
-            send: raw.send.iter().map(|channel| channel.value.clone()).collect(),
-            carry_on: raw.carry_on,
-            ..Route::default()
-        }
     }
 }
 

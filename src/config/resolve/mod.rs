@@ -10,6 +10,7 @@ mod expression;
 mod flow;
 mod history;
 mod iteration;
+mod muting;
 mod profile;
 mod retention;
 mod scenario;
@@ -28,12 +29,20 @@ use super::Kinds;
 use super::raw::RawConfig;
 use super::sources::Sources;
 use crate::engine::setup::Setup;
+use crate::model::units::Timestamp;
 use crate::registry::{Context, Decode, Diagnostics, Node, Span, Spanned, Surroundings, suggest};
 
 pub(crate) use alerts::DEFAULT_RULES;
 
 /// Makes the setup of a configuration, and all its mistakes. The setup is complete only when there are none.
-pub(crate) fn resolve(root: &Node, sources: &mut Sources, kinds: &Kinds, surroundings: &dyn Surroundings) -> (Setup, Diagnostics) {
+/// With `now`, what is over by then is a mistake.
+pub(crate) fn resolve(
+    root: &Node,
+    sources: &mut Sources,
+    kinds: &Kinds,
+    surroundings: &dyn Surroundings,
+    now: Option<Timestamp>,
+) -> (Setup, Diagnostics) {
     let mut resolver = Resolver {
         cx: Context::new(surroundings),
         sources,
@@ -42,6 +51,7 @@ pub(crate) fn resolve(root: &Node, sources: &mut Sources, kinds: &Kinds, surroun
         wrong_bases: BTreeSet::new(),
         identities: BTreeMap::new(),
         schemas: Vec::new(),
+        now,
     };
     let setup = RawConfig::decode(root, &mut resolver.cx).map(|raw| resolver.setup(&raw)).unwrap_or_default();
     (setup, resolver.cx.diagnostics)
@@ -82,6 +92,8 @@ struct Resolver<'a> {
     identities: BTreeMap<String, Identities>,
     /// Schemas of gRPC that were compiled.
     schemas: Schemas,
+    /// When it is asked whether the configuration is right; `None`: it is put in force, and what is over does no harm.
+    now: Option<Timestamp>,
 }
 
 /// Redirects that are followed where nothing is said.

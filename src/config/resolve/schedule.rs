@@ -67,7 +67,7 @@ impl Resolver<'_> {
         }
     }
 
-    fn timezone(&mut self, zone: &Spanned<String>) -> Option<chrono_tz::Tz> {
+    pub(super) fn timezone(&mut self, zone: &Spanned<String>) -> Option<chrono_tz::Tz> {
         let found = chrono_tz::Tz::from_str(&zone.value).ok();
         if found.is_none() {
             let names = chrono_tz::TZ_VARIANTS.iter().map(|zone| zone.name());
@@ -79,7 +79,7 @@ impl Resolver<'_> {
     }
 
     /// Whether it fires does not depend on today: without a year the calendar repeats.
-    fn cron(&mut self, cron: &Spanned<String>, zone: chrono_tz::Tz) -> Option<String> {
+    pub(super) fn cron(&mut self, cron: &Spanned<String>, zone: chrono_tz::Tz) -> Option<String> {
         let parser = CronParser::builder().seconds(Seconds::Optional).year(Year::Disallowed).build();
         let fields = cron.value.split_whitespace().count();
         let read = if matches!(fields, 5 | 6) || cron.value.starts_with('@') {

@@ -168,10 +168,26 @@ fn thresholds_schedules_and_alerts_are_read() {
     let rules: Vec<&str> = setup.rules.iter().map(|rule| rule.name.as_str()).collect();
     assert_eq!(
         rules,
-        ["runs-failing", "probe-down", "storage-failing", "self-leak", "pool-nearly-full", "gate"],
+        [
+            "runs-failing",
+            "probe-down",
+            "storage-failing",
+            "run-missed",
+            "channel-failing",
+            "generator-unfit",
+            "leak-likely",
+            "memory-grown",
+            "capacity-dropped",
+            "descriptors-nearly-out",
+            "self-leak",
+            "p95-over-gate-soak",
+            "pool-nearly-full",
+            "gate"
+        ],
         "one default is off, one replaced"
     );
-    assert_eq!((setup.rules[4].severity, setup.rules[4].no_data), (Severity::Critical, NoData::Alert));
+    let full = setup.rules.iter().find(|rule| rule.name == "pool-nearly-full").unwrap();
+    assert_eq!((full.severity, full.no_data), (Severity::Critical, NoData::Alert));
     let route = &setup.routes[0];
     assert_eq!((route.severities.len(), route.labels["team"].as_str(), route.carry_on), (2, "web", true));
     assert_eq!(setup.repeat_interval, Duration::from_secs(4 * 3600));
@@ -180,7 +196,9 @@ fn thresholds_schedules_and_alerts_are_read() {
 #[test]
 fn nothing_at_all_is_a_configuration_with_the_default_rules() {
     let setup = load_text("x", "", Path::new("/c"), &kinds()).unwrap();
-    assert_eq!(setup.rules.len(), 6);
+    assert_eq!(setup.rules.len(), 13);
+    let inhibit = &setup.inhibit[0];
+    assert_eq!((inhibit.name.as_str(), inhibit.target[0].to_string().as_str()), ("target-down", "alertname=~\"pool-nearly-full\""));
     assert_eq!((setup.server.listen.as_str(), setup.storage.url.expose()), ("127.0.0.1:9611", "sqlite:///c/plimsoll.db"));
 }
 

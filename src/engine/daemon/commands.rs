@@ -7,12 +7,13 @@ use std::time::Duration;
 use tokio::sync::oneshot;
 
 use super::super::admission::Waiting;
+use super::super::alerting::AlertWish;
 use super::super::findings::{NotAnalysed, analyse};
 use super::super::handle::{Command, Refusal};
 use super::super::history::historian::RERUN;
 use super::super::prober::Prober;
 use super::super::reload::{same_instants, say_what_needs_a_restart};
-use super::super::runner::EndRequest;
+use super::super::runner::{EndRequest, RunNews};
 use super::super::steer::Steer;
 use super::super::upkeep;
 use super::Daemon;
@@ -56,9 +57,22 @@ impl Daemon {
                 let _ = answer.send(written(self.parts.writer.pin(profile, pinned)));
             }
             Command::Keep(id, pin, answer) => self.keep(id, pin, answer),
+            Command::Alerting(wish) => match self.standing_by() {
+                Some(refusal) => wish.refuse(refusal),
+                None => self.hand_on(wish),
+            },
             Command::Reload(answer) => {
                 let _ = answer.send(self.reload());
             }
+        }
+    }
+
+    /// Hands a wish on to alerting, which answers it.
+    fn hand_on(&self, wish: AlertWish) {
+        if let Err(refused) = self.parts.runner.news.try_send(RunNews::Asked(wish))
+            && let RunNews::Asked(wish) = refused.into_inner()
+        {
+            wish.refuse(Refusal::NotNow("alerting is busy; try again in a moment".into()));
         }
     }
 

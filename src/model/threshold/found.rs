@@ -1,10 +1,12 @@
 //! Conditions about what analysis concludes of a run: `leak(memory) at least likely`, `capacity drop > 5%`; and about the program's own
-//! storage: `storage failing for 1m`.
+//! work: `storage failing for 1m`, `channel failing for 5m`, `missed runs >= 2`.
 //!
 //! ```text
 //! leak     = "leak" "(" resource ")" [selector] "at" "least" ("possible" | "likely" | "certain")
 //! capacity = "capacity" [selector] "drop" ">" percentage
 //! storage  = "storage" "failing" ["for" time]
+//! channel  = "channel" "failing" ["for" time]
+//! missed   = "missed" "runs" [selector] ">=" number
 //! resource = "memory" | "connections" | "descriptors" | "threads" | "queue" | "p95" | "errors" | "any"
 //! ```
 
@@ -40,6 +42,18 @@ pub enum Found {
         /// How long it may take no data while nothing is lost.
         hold: Duration,
     },
+    /// Nothing arrives through a channel, or what is sent there is refused for good.
+    ChannelFailing {
+        /// How long nothing may arrive.
+        hold: Duration,
+    },
+    /// Runs of a schedule that did not happen, in a row.
+    MissedRuns {
+        /// `schedule`, `profile`, `target`.
+        selector: Labels,
+        /// How many, at least 1.
+        runs: u32,
+    },
 }
 
 /// What selects nothing.
@@ -49,8 +63,8 @@ impl Found {
     /// What selects its runs and series.
     pub fn selector(&self) -> &Labels {
         match self {
-            Self::Leak { selector, .. } | Self::CapacityDrop { selector, .. } => selector,
-            Self::StorageFailing { .. } => &NO_LABELS,
+            Self::Leak { selector, .. } | Self::CapacityDrop { selector, .. } | Self::MissedRuns { selector, .. } => selector,
+            Self::StorageFailing { .. } | Self::ChannelFailing { .. } => &NO_LABELS,
         }
     }
 
@@ -60,6 +74,8 @@ impl Found {
             Self::Leak { resource, .. } => format!("leak({})", resource.map_or("any", Resource::as_str)),
             Self::CapacityDrop { .. } => "capacity".into(),
             Self::StorageFailing { .. } => "storage".into(),
+            Self::ChannelFailing { .. } => "channel".into(),
+            Self::MissedRuns { .. } => "missed runs".into(),
         }
     }
 
@@ -69,6 +85,8 @@ impl Found {
             Self::Leak { sureness, .. } => format!("at least {sureness}"),
             Self::CapacityDrop { by, .. } => format!("drop > {}", format_percent(*by)),
             Self::StorageFailing { hold } => format!("failing for {} or losing data", format_duration(*hold)),
+            Self::ChannelFailing { hold } => format!("failing for {} or refusing for good", format_duration(*hold)),
+            Self::MissedRuns { runs, .. } => format!(">= {runs}"),
         }
     }
 }
@@ -126,6 +144,34 @@ pub(super) fn storage(reader: &mut Reader<'_>) -> Parsed<Found> {
     Ok(Found::StorageFailing { hold: clause(reader, "for")?.unwrap_or_default() })
 }
 
+/// Reads what follows the word `channel`.
+pub(super) fn channel(reader: &mut Reader<'_>) -> Parsed<Found> {
+    if !reader.eat("failing") {
+        let at = reader.position();
+        return reader.fail("bad-threshold", at, at + 1, "what is bad about the channel is missing", "write `channel failing for 5m`");
+    }
+    Ok(Found::ChannelFailing { hold: clause(reader, "for")?.unwrap_or_default() })
+}
+
+/// Reads what follows the word `missed`.
+pub(super) fn missed(reader: &mut Reader<'_>) -> Parsed<Found> {
+    const HINT: &str = "write `missed runs >= 2`";
+    if !reader.eat("runs") {
+        let at = reader.position();
+        return reader.fail("bad-threshold", at, at + 1, "what was missed is missing", HINT);
+    }
+    let selector = run_selector(reader, &["schedule", "profile", "target"])?;
+    if !reader.eat(">=") {
+        let at = reader.position();
+        return reader.fail("bad-threshold", at, at + 1, "how many runs is missing", HINT);
+    }
+    let (start, digits) = reader.word(|c| c.is_ascii_digit());
+    match digits.parse() {
+        Ok(runs) if runs > 0 => Ok(Found::MissedRuns { selector, runs }),
+        Ok(_) | Err(_) => reader.fail("bad-threshold", start, start + digits.len().max(1), "this is not a number of runs", HINT),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::super::{Condition, parse_condition};
@@ -149,6 +195,9 @@ mod tests {
         let storage = found("storage failing for 90s");
         assert_eq!((storage.subject(), storage.limit()), ("storage".into(), "failing for 1m30s or losing data".into()));
         assert_eq!(found("storage failing"), Found::StorageFailing { hold: Duration::ZERO });
+        assert_eq!(found("channel failing for 5m"), Found::ChannelFailing { hold: Duration::from_secs(300) });
+        let missed = found("missed runs{schedule:nightly} >= 2");
+        assert_eq!((missed.subject(), missed.limit(), missed.selector().len()), ("missed runs".into(), ">= 2".into(), 1));
     }
 
     #[test]
@@ -162,6 +211,11 @@ mod tests {
             ("leak(memory){step:a} at least likely", "unknown-tag", 13, ""),
             ("leak(memory) at least likely twice", "bad-threshold", 29, ""),
             ("storage full", "bad-threshold", 8, "storage failing"),
+            ("channel broken", "bad-threshold", 8, "channel failing"),
+            ("missed >= 2", "bad-threshold", 7, "missed runs"),
+            ("missed runs > 2", "bad-threshold", 12, ">= 2"),
+            ("missed runs >= 0", "bad-threshold", 15, ">= 2"),
+            ("missed runs{pool:main} >= 1", "unknown-tag", 12, ""),
             ("storage failing for 5", "missing-unit", 20, "5s"),
             ("capacity > 5%", "bad-threshold", 9, "capacity drop"),
             ("capacity drop > 5", "missing-unit", 16, "%"),

@@ -1,7 +1,7 @@
 //! Reads the threshold grammar. Every refusal says where in the text, what and what to write.
 //!
 //! ```text
-//! condition   = series | verdict | leak | capacity | storage (`found`)
+//! condition   = series | verdict | leak | capacity | storage | channel | missed (`found`)
 //! series      = metric [selector] ":" aggregation op value ["over" time] ["for" time]
 //! verdict     = "verdict" [selector] ("==" | "!=") ("pass" | "fail" | "no_data" | "invalid") ["for" number ("run" | "runs")]
 //! selector    = "{" tag ":" value { "," tag ":" value } "}"
@@ -107,6 +107,8 @@ pub fn parse_condition(text: &str) -> Result<Condition, ParseError> {
         "leak" => Some(found::leak(&mut reader)?),
         "capacity" => Some(found::capacity(&mut reader)?),
         "storage" => Some(found::storage(&mut reader)?),
+        "channel" => Some(found::channel(&mut reader)?),
+        "missed" => Some(found::missed(&mut reader)?),
         _ => None,
     };
     if let Some(found) = found {

@@ -7,6 +7,7 @@ mod configuration;
 pub(super) mod control;
 pub(super) mod history;
 pub(super) mod itself;
+pub(super) mod muting;
 mod pins;
 pub(super) mod runs;
 mod series;
@@ -14,7 +15,7 @@ mod series;
 use axum::Json;
 use axum::Router;
 use axum::extract::State;
-use axum::routing::{get, patch, post};
+use axum::routing::{delete, get, patch, post};
 use serde_json::{Value, json};
 
 use super::Parts;
@@ -48,6 +49,9 @@ pub(super) fn router() -> Router<Parts> {
         .route("/suites/{name}/runs", post(history::run_suite))
         .route("/gates", get(history::gates))
         .route("/alerts", get(alerts::alerts))
+        .route("/silences", get(muting::list).post(muting::add))
+        .route("/silences/{id}", delete(muting::expire))
+        .route("/incidents/{id}/ack", post(muting::acknowledge))
         .route("/findings", get(alerts::findings))
 }
 

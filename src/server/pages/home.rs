@@ -63,6 +63,18 @@ fn banners(status: &EngineStatus, unreadable: bool) -> Markup {
         @if let Some(standstill) = &status.standstill {
             div class="banner warn" { strong { "All load is stopped" } " by " (standstill.by) " since " (time(standstill.at)) "; nothing starts. " a.button href="/stop" { "Let it start again" } }
         }
+        @for channel in &status.channels {
+            @if channel.broken || channel.dropped > 0 {
+                div class={ @if channel.broken { "banner" } @else { "banner warn" } } {
+                    strong { "Channel " (channel.channel) @if channel.broken { " is broken" } @else if channel.failing_since.is_some() { " is failing" } @else { " gave messages up" } } ": "
+                    @if let Some(since) = channel.failing_since { "nothing arrived since " (time(since)) "; " }
+                    @if channel.dropped > 0 { (channel.dropped) @if channel.dropped == 1 { " message was given up. " } @else { " messages were given up. " } }
+                    (channel.error)
+                }
+            } @else if let Some(since) = channel.failing_since {
+                div class="banner warn" { strong { "Channel " (channel.channel) " is failing" } " since " (time(since)) ": " (channel.error) }
+            }
+        }
         @if status.stopping { div class="banner warn" { "Plimsoll is stopping." } }
     }
 }
@@ -78,7 +90,10 @@ fn alerts(status: &EngineStatus, now: Timestamp) -> Markup {
                     thead { tr { th { "State" } th { "Alert" } th { "Severity" } th { "Value" } th { "Since" } th { "Run" } } }
                     tbody { @for alert in alerts { tr {
                         td { (badge(alert.state.as_str())) }
-                        td.wide { strong { (alert.rule) } br; small.muted { (alert_labels(alert)) } }
+                        td.wide { strong { (alert.rule) } br; small.muted { (alert_labels(alert)) }
+                            @if let Some(muted) = &alert.muted { br; small { (muted) } }
+                            @if let Some(ack) = &alert.acked { br; small { "taken by " (ack.by) } }
+                        }
                         td { (alert.labels.get("severity").map_or("", String::as_str)) }
                         td.tight { (alert.shown) }
                         td.tight { (time(alert.since)) br; small.muted { "for " (whole(now.since(alert.since))) } }
@@ -86,6 +101,7 @@ fn alerts(status: &EngineStatus, now: Timestamp) -> Markup {
                     } } }
                 } }
             }
+            p { a href="/silences" { "Silences, and who takes care of what" } }
             @if status.outbox_waiting > 0 { p { (status.outbox_waiting) @if status.outbox_waiting == 1 { " message waits" } @else { " messages wait" } " to be sent." } }
         }
     }

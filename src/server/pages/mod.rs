@@ -9,6 +9,7 @@ pub(super) mod history;
 mod home;
 pub(super) mod itself;
 mod load_line;
+pub(super) mod muting;
 mod needs;
 mod parts;
 mod run;

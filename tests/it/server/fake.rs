@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use plimsoll::clock::TestClock;
+use plimsoll::engine::alerting::AlertWish;
 use plimsoll::engine::handle::{Command, EngineHandle, EngineStatus, LiveRun, NextFire, Refusal};
 use plimsoll::engine::setup::{Setup, TargetSetup};
 use plimsoll::engine::steer::Steer;
@@ -18,6 +19,7 @@ use plimsoll::model::control::{Action, ControlEntry, Standstill};
 use plimsoll::model::finding::Finding;
 use plimsoll::model::history::{Deploy, NightNumbers, PastRun, Pinned};
 use plimsoll::model::measure::Interval;
+use plimsoll::model::muting::{AlertThread, Matcher, Silence, show_matchers};
 use plimsoll::model::profile::{Executor, Limits, Profile, Scenario, Target};
 use plimsoll::model::request::{HttpOptions, TlsOptions};
 use plimsoll::model::retention::{KeptRun, Pin, Removal};
@@ -30,7 +32,7 @@ use plimsoll::probe::{Probe, ProbeParts, ProbeSettings, ProbeSpec};
 use plimsoll::server::{ServerParts, serve};
 use plimsoll::store::{
     AlertChange, Archive, Batch, FigureQuery, Kept, OutboxStats, Owner, Ownership, ReadingFilter, ReadingQuery, ReadingSeries, ReadingSpan,
-    Returned, RunFilter, Seen, SeriesBatch, Settlement, Store, StoreError, StoreResult, Window,
+    Returned, RunFilter, Seen, SeriesBatch, Settlement, Store, StoreError, StoreResult, Telling, Window,
 };
 use sha2::{Digest, Sha256};
 use tokio::net::TcpListener;
@@ -54,6 +56,32 @@ pub(crate) struct FakeStore {
 impl FakeStore {
     fn here<T>(&self, value: T) -> StoreResult<T> {
         if self.gone.load(Ordering::SeqCst) { Err(StoreError::Gone("postgres://user:hunter2@db is away".into())) } else { Ok(value) }
+    }
+}
+
+/// Nothing is silenced, nothing waits.
+#[async_trait]
+impl Telling for FakeStore {
+    async fn alert_threads(&self) -> StoreResult<Vec<AlertThread>> {
+        self.here(Vec::new())
+    }
+    async fn silences(&self, _after: Timestamp) -> StoreResult<Vec<Silence>> {
+        self.here(vec![silence()])
+    }
+    async fn save_silence(&self, _silence: &Silence) -> StoreResult<()> {
+        unreachable!("the server never writes")
+    }
+    async fn due_channels(&self, _now: Timestamp) -> StoreResult<Vec<String>> {
+        unreachable!("the server sends nothing")
+    }
+    async fn lease_for(&self, _channel: &str, _now: Timestamp, _lease: Duration, _limit: u32) -> StoreResult<Vec<Outgoing>> {
+        unreachable!("the server sends nothing")
+    }
+    async fn messages_of(&self, _incident: &str, _channel: &str) -> StoreResult<Vec<Outgoing>> {
+        unreachable!("the server sends nothing")
+    }
+    async fn merge_messages(&self, _whole: &Outgoing, _replaced: &[String], _now: Timestamp, _lease: Duration) -> StoreResult<bool> {
+        unreachable!("the server sends nothing")
     }
 }
 
@@ -381,6 +409,7 @@ pub(crate) fn busy() -> EngineStatus {
         scheduler_tick: Some(sample::START.plus(Duration::from_secs(44))),
         last_reload: None,
         outbox_waiting: 1,
+        channels: Vec::new(),
         stopping: false,
         standstill: None,
         standing_by: None,
@@ -487,6 +516,19 @@ fn answer(command: Command, log: &Mutex<Vec<String>>) {
             log.lock().unwrap().push(format!("keep {id} {}", pin.map_or("no longer", Pin::as_str)));
             let _ = answer.send(Ok(()));
         }
+        Command::Alerting(AlertWish::Silence(silence, answer)) => {
+            let _ = answer.send(silence.check(sample::START).map_err(Refusal::BadRequest).map(|()| (*silence).clone()));
+            log.lock().unwrap().push(format!("silence {} {}", show_matchers(&silence.matchers), silence.author));
+        }
+        Command::Alerting(AlertWish::Expire(id, by, answer)) => {
+            let known = (id == "3f9a2c1d").then(silence);
+            let _ = answer.send(known.ok_or_else(|| Refusal::Unknown(format!("there is no silence `{id}`"))));
+            log.lock().unwrap().push(format!("expire {id} {by}"));
+        }
+        Command::Alerting(AlertWish::Acknowledge(incident, ack, answer)) => {
+            let _ = answer.send(Ok(vec![incident.clone()]));
+            log.lock().unwrap().push(format!("acknowledge {incident} {} {}", ack.by, ack.comment));
+        }
         Command::Rerun(_, _, answer) => {
             let _ = answer.send(Ok(()));
         }
@@ -512,5 +554,19 @@ fn captured() -> Captured {
         file: "01-cpu.pb.gz".into(),
         bytes: 7,
         error: None,
+    }
+}
+
+/// A silence that holds.
+pub(crate) fn silence() -> Silence {
+    Silence {
+        id: "3f9a2c1d".into(),
+        matchers: vec![Matcher::equal("target", "shop"), Matcher::equal("pool", "<main>")],
+        author: "ann (api token ci)".into(),
+        comment: "deploy of the database & more".into(),
+        created_at: sample::START,
+        starts_at: sample::START,
+        ends_at: sample::START.plus(Duration::from_secs(7200)),
+        ended_by: None,
     }
 }

@@ -57,6 +57,7 @@ pub(super) async fn a_decision_is_stored_whole_or_not_at_all(bed: Bed) {
         forgotten: vec!["b".into()],
         transitions: vec![transition("a", at(1), AlertState::Pending, AlertState::Firing)],
         messages: vec![message("a-1", 1, "mail", at(1))],
+        ..AlertChange::default()
     };
     let before = alert("b", AlertState::Pending);
     bed.store.commit_alerts(&AlertChange { instances: vec![before.clone()], ..AlertChange::default() }).await.unwrap();

@@ -10,6 +10,7 @@ use plimsoll::model::finding::{Evidence, Finding};
 use plimsoll::model::histogram::LatencyHistogram;
 use plimsoll::model::measure::{CheckCount, Interval, ScenarioInterval, StepInterval};
 use plimsoll::model::message::Messages;
+use plimsoll::model::muting::Ack;
 use plimsoll::model::run::{
     EndedBy, LatencySummary, MessageSummary, Run, RunId, RunStatus, ScenarioSummary, SeriesSummary, StepSummary, Summary, ThresholdResult,
     Trigger, Verdict,
@@ -242,8 +243,8 @@ pub(super) fn alert(fingerprint: &str, state: AlertState) -> AlertInstance {
         incident: Some("pool-full-1".into()),
         opened_at: Some(at(1)),
         told: vec!["ops".into(), "slack".into()],
-        muted: None,
-        acked: None,
+        muted: Some("silenced by ann".into()),
+        acked: Some(Ack { by: "ann".into(), at: at(5), comment: "on it".into() }),
         messages: 2,
         last_message: Some(at(4)),
         run: Some(RunId("20261121-020000-soak-7k3f".into())),
