@@ -1,4 +1,5 @@
 //! How runs end, and with which exit code.
+#![expect(clippy::unwrap_used, reason = "a helper that fails is a test that failed")]
 
 use plimsoll::model::control::Action;
 use plimsoll::model::run::{EndedBy, Verdict};

@@ -344,7 +344,6 @@ fn summary() -> Summary {
     }
     let scenario = &whole.scenarios[&0];
     Summary {
-        databases: Vec::new(),
         seconds: f64::from(SECONDS),
         total,
         steps,
