@@ -109,7 +109,7 @@ fn evidence(stage: &[Second], harmed: &Harmed, burst: &Burst, (index, resource):
     if p > CHANCE {
         return Err(Why::Always(harmless));
     }
-    let contrast = contrast(stage, harmed, &covered, onset);
+    let contrast = contrast(stage, harmed, &covered, (lead_s < 0).then_some(onset));
     if let Some(contrast) = contrast.filter(|contrast| contrast.with < TIMES * contrast.without) {
         return Err(Why::SameWithout(contrast));
     }
@@ -163,8 +163,9 @@ fn around((index, resource): (usize, &Resource), burst: &Burst, onset: u32) -> C
     }
 }
 
-/// Harm per request, or per second, with and without it, over seconds of equal load (Mantel and Haenszel's weights).
-fn contrast(stage: &[Second], harmed: &Harmed, covered: &BTreeMap<u32, bool>, onset: u32) -> Option<Contrast> {
+/// Harm per request, or per second, with and without it, over seconds of equal load (Mantel and Haenszel's weights). `late`: it was read
+/// as saturated from this second on, after the harm had begun.
+fn contrast(stage: &[Second], harmed: &Harmed, covered: &BTreeMap<u32, bool>, late: Option<u32>) -> Option<Contrast> {
     #[derive(Default)]
     struct Stratum {
         with: (f64, f64),
@@ -174,8 +175,8 @@ fn contrast(stage: &[Second], harmed: &Harmed, covered: &BTreeMap<u32, bool>, on
     let mut strata: BTreeMap<i32, Stratum> = BTreeMap::new();
     for second in stage.iter().filter(|second| second.load > 0.0) {
         let Some(saturated) = covered.get(&second.second) else { continue };
-        if !saturated && i64::from(second.second) < i64::from(onset) && i64::from(second.second) + LATE >= i64::from(onset) {
-            // It may have been saturated after it was read: the second before the harm's saturation says nothing.
+        if late.is_some_and(|onset| second.second < onset && i64::from(second.second) + LATE >= i64::from(onset)) {
+            // The harm began in the second before the reading: it may have been saturated by then, so that second says nothing.
             continue;
         }
         let stratum = strata.entry((second.load.ln() / EQUAL.ln()).round() as i32).or_default();

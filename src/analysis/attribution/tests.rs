@@ -270,5 +270,6 @@ fn a_resource_that_is_full_at_random_explains_nothing() {
         let seconds = load(|second| (100, if (begins..begins + 20).contains(&second) { 40 } else { 0 }, 20), 120);
         blamed += u32::from(one(&seconds, &[resource("pool `main`", 120, |second| full[second as usize])]).cause.is_some());
     }
-    assert!(blamed <= 12, "{blamed} of 400");
+    // One in twenty.
+    assert!(blamed <= 20, "{blamed} of 400");
 }
