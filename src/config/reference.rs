@@ -5,7 +5,7 @@ use serde_json::Value as Json;
 
 use super::Kinds;
 use super::diagnostics::CODES;
-use super::raw::{RawConfig, alerts, auth, data, flow, http, profile, scenario, service, target};
+use super::raw::{RawConfig, alerts, auth, capture, data, flow, history, http, profile, retention, scenario, service, target};
 use super::resolve::DEFAULT_RULES;
 use crate::model::threshold::{METRICS, MetricKind, Source, Unit};
 use crate::protocol::grpc::settings::GrpcKeys;
@@ -32,7 +32,7 @@ pub fn reference(page: &str, kinds: &Kinds) -> String {
 
 /// Names of all tables; each must be on the page.
 #[cfg(test)]
-pub(super) const TABLES: [&str; 60] = [
+pub(super) const TABLES: [&str; 71] = [
     "top",
     "target",
     "limits",
@@ -80,9 +80,20 @@ pub(super) const TABLES: [&str; 60] = [
     "pace",
     "schedule",
     "missed",
+    "capture",
+    "production",
+    "history",
+    "gate",
+    "suite",
+    "test",
+    "retention",
+    "records",
     "alerts",
     "rule",
     "route",
+    "window",
+    "timing",
+    "inhibition",
     "default-rules",
     "channels",
     "storage",
@@ -117,6 +128,14 @@ fn table(name: &str, kinds: &Kinds) -> Option<String> {
         "data" => keys(&data::DataKeys::keys()),
         "schedule" => keys(&profile::RawSchedule::keys()),
         "missed" => keys(&profile::MissedKeys::keys()),
+        "capture" => keys(&capture::RawCapture::keys()),
+        "production" => keys(&target::RawProductionLoad::keys()),
+        "history" => keys(&history::RawHistory::keys()),
+        "gate" => keys(&history::RawGate::keys()),
+        "suite" => keys(&history::RawSuite::keys()),
+        "test" => keys(&history::RawTest::keys()),
+        "retention" => keys(&retention::RawRetention::keys()),
+        "records" => keys(&retention::RawRecords::keys()),
         "alerts" => keys(&alerts::RawAlerts::keys()),
         "rule" => keys(&alerts::RawRule::keys()),
         "route" => keys(&alerts::RawRoute::keys()),

@@ -198,7 +198,7 @@ fn nothing_at_all_is_a_configuration_with_the_default_rules() {
     let setup = load_text("x", "", Path::new("/c"), &kinds()).unwrap();
     assert_eq!(setup.rules.len(), 13);
     let inhibit = &setup.inhibit[0];
-    assert_eq!((inhibit.name.as_str(), inhibit.target[0].to_string().as_str()), ("target-down", "alertname=~\"pool-nearly-full\""));
+    assert_eq!((inhibit.name.as_str(), inhibit.target[0].to_string().as_str()), ("target-down", "alertname=~\"pool\\\\-nearly\\\\-full\""));
     assert_eq!((setup.server.listen.as_str(), setup.storage.url.expose()), ("127.0.0.1:9611", "sqlite:///c/plimsoll.db"));
 }
 
