@@ -1,14 +1,14 @@
 //! The composition root: puts concrete parts together and starts them in the right order; stops them in the reverse one.
 //! The only file that knows every part.
 
+mod surroundings;
+
 use std::future::IntoFuture;
 use std::net::SocketAddr;
-use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context;
-use rand::{Rng, SeedableRng};
 use tokio::net::TcpListener;
 use tokio::sync::{broadcast, mpsc, watch};
 use tokio::task::JoinSet;
@@ -43,6 +43,7 @@ use crate::probe::{ProbeParts, ProbeSettings};
 use crate::protocol::tls::default_tls;
 use crate::server::{self, ServerParts};
 use crate::store::{self, OutboxStats, Store};
+use surroundings::{RandomNumbers, data_dir, hostname, link_base, random_numbers, spool_of};
 
 /// The tables of kinds that configurations choose from.
 pub const KINDS: Kinds = Kinds { probes: crate::probe::KINDS, channels: crate::notify::KINDS };
@@ -233,11 +234,7 @@ async fn assemble(
     let (status, status_in) = watch::channel(Arc::new(EngineStatus { setup: setup.borrow().clone(), ..EngineStatus::default() }));
     let (commands, commands_in) = mpsc::channel(64);
     let taps = Taps::default();
-    let hand = hand_on(readings_in, taps.clone(), writer.clone(), metrics.clone(), alert_readings);
-    tasks.tail.spawn(async move {
-        hand.await;
-        "readings"
-    });
+    spawn_hand(hand_on(readings_in, taps.clone(), writer.clone(), metrics.clone(), alert_readings), tasks);
     if options.alerting {
         let hears = (news_in, alert_readings_in, writer.view(), health_in.clone());
         spawn_alerting(wiring, store, hears, alerts, link_base.subscribe(), tasks).await?;
@@ -282,6 +279,13 @@ async fn assemble(
         spawn_historian(wiring, store, judged, &engine, stop, tasks);
     }
     Ok(engine)
+}
+
+fn spawn_hand(hand: impl Future<Output = ()> + Send + 'static, tasks: &mut Tasks) {
+    tasks.tail.spawn(async move {
+        hand.await;
+        "readings"
+    });
 }
 
 fn spawn_historian(
@@ -478,35 +482,4 @@ async fn listen(options: &Options) -> anyhow::Result<Option<TcpListener>> {
         );
     }
     Ok(Some(listener))
-}
-
-fn link_base(setup: &Setup, address: Option<SocketAddr>) -> Option<String> {
-    setup.server.external_url.as_ref().map(ToString::to_string).or_else(|| address.map(|address| format!("http://{address}")))
-}
-
-fn data_dir(setup: &Setup) -> PathBuf {
-    setup.storage.data_dir.clone()
-}
-
-/// Where this process keeps what the database does not take; nowhere when the database ends with the process.
-fn spool_of(setup: &Setup, name: &str) -> Option<SpoolPlace> {
-    let storage = &setup.storage;
-    let database = store::name_of(storage.url.expose())?;
-    Some(SpoolPlace { folder: storage.spool.clone(), limit: storage.spool_limit, database, name: name.into() })
-}
-
-fn hostname() -> String {
-    std::fs::read_to_string("/etc/hostname")
-        .map(|name| name.trim().to_owned())
-        .ok()
-        .filter(|name| !name.is_empty())
-        .unwrap_or_else(|| "localhost".into())
-}
-
-type RandomNumbers = Box<dyn FnMut() -> u64 + Send>;
-
-fn random_numbers() -> RandomNumbers {
-    #[expect(clippy::disallowed_methods, reason = "the root of all random numbers of the program")]
-    let mut random = rand::rngs::SmallRng::from_rng(&mut rand::rng());
-    Box::new(move || random.next_u64())
 }

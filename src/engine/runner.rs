@@ -180,10 +180,7 @@ pub async fn execute(order: Order, laid: Result<Laid, String>, parts: RunnerPart
                 Ok(Ok(load)) => {
                     (order.began)(load.start);
                     going.began = Some(load.start);
-                    let courses: Vec<Course> = going.profile.scenarios.iter().map(Course::new).collect();
-                    if let Some(peak) = peak_of(&courses.iter().collect::<Vec<_>>()) {
-                        going.captures.peak_is(peak);
-                    }
+                    going.tell_the_peak();
                     going.helm = Some(Helm::new(load.controls.clone(), going.profile.clone(), order.target.target.limits));
                     let ears = Ears { end: order.end, steers: order.steers, readings: order.readings };
                     going.follow(load, threads, ears).await;
@@ -250,6 +247,14 @@ struct Going {
 }
 
 impl Going {
+    /// Tells the captures when the load is highest.
+    fn tell_the_peak(&mut self) {
+        let courses: Vec<Course> = self.profile.scenarios.iter().map(Course::new).collect();
+        if let Some(peak) = peak_of(&courses.iter().collect::<Vec<_>>()) {
+            self.captures.peak_is(peak);
+        }
+    }
+
     async fn follow(&mut self, mut load: Load, threads: usize, mut ears: Ears) {
         let mut recorder = Recorder::new(threads);
         let mut kill_at: Option<Instant> = None;

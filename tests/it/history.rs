@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use made::{DAY_US, Night, noise, start_of};
-use plimsoll::alert::{Alerts, Policy};
+use plimsoll::alert::{Alerts, Channel, Policy};
 use plimsoll::analysis::comparison::Outcome;
 use plimsoll::analysis::regression::State;
 use plimsoll::analysis::regression::past::PastJudged;
@@ -352,7 +352,8 @@ fn a_rule_fires_on_a_confirmed_regression_and_resolves_when_it_is_gone() {
         no_data: NoData::Keep,
         no_data_after: Duration::from_secs(300),
     };
-    let mut alerts = Alerts::new(vec![rule], Vec::new(), Policy::default());
+    let channels = vec![Channel { name: "ops".into(), send_resolved: true }];
+    let mut alerts = Alerts::new(vec![rule], Vec::new(), Policy { channels, ..Policy::default() });
     let judged = |alerts: &mut Alerts, day: i64, profile: &str, value: f64| {
         let point = Point::new("regression", value).with("metric", "p95").with("profile", profile).with("target", "shop");
         alerts.observe_judgement(&Night { day, ..Night::default() }.id(), "shop", &[point], start_of(day));

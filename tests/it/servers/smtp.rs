@@ -57,6 +57,20 @@ impl SmtpSink {
     pub(crate) async fn wait_for(&self, count: usize) -> Vec<Json> {
         wait_until(&format!("{count} mails"), PATIENCE, async || Some(self.mails()).filter(|mails| mails.len() >= count)).await
     }
+
+    /// Waits until an incident was told to its end, and checks how: its fire and its resolve, or both in one mail when the fire could not be
+    /// delivered before it was over. Returns what was told, oldest first.
+    pub(crate) async fn story(&self) -> Vec<Json> {
+        let state = |mail: &Json| mail["headers"]["X-Plimsoll-State"].as_str().unwrap_or_default().to_owned();
+        let ended = |mails: &Vec<Json>| mails.iter().any(|mail| state(mail) == "resolved");
+        let mails = wait_until("a mail of the end", PATIENCE, async || Some(self.mails()).filter(ended)).await;
+        if mails.len() == 1 {
+            assert!(mails[0].to_string().contains("Fired and resolved within"), "{mails:?}");
+        } else {
+            assert_eq!((state(&mails[0]).as_str(), state(&mails[mails.len() - 1]).as_str()), ("firing", "resolved"), "{mails:?}");
+        }
+        mails
+    }
 }
 
 /// An authority, and a certificate for 127.0.0.1 and localhost that it signed.
