@@ -13,6 +13,8 @@ use crate::registry::{Context, Node, Secret};
 
 /// Most bytes of an answer that are read.
 const ANSWER_BYTES: usize = 4096;
+/// A value in the query of an address that is as long counts as a secret.
+const SECRET_BYTES: usize = 16;
 /// Most characters of an answer that are shown.
 const ANSWER_CHARS: usize = 200;
 
@@ -47,6 +49,8 @@ pub(super) struct Post<'a> {
     pub(super) headers: HeaderMap,
     pub(super) body: Vec<u8>,
     pub(super) timeout: Duration,
+    /// What a receiver must not be quoted with, besides the address.
+    pub(super) secrets: Vec<&'a str>,
 }
 
 impl Post<'_> {
@@ -69,14 +73,14 @@ impl Post<'_> {
                 let after = after.and_then(|text| retry_after(text, now));
                 let body = if status.is_success() { String::new() } else { read(&mut answer).await };
                 // A receiver may echo the address in its answer.
-                let body = hide(&body, self.url);
+                let body = cut(&hide(&body, self.url, &self.secrets), ANSWER_CHARS);
                 classify(status, after, &body, place)
             }
             Err(error) => {
                 let class = if error.is_timeout() { "timeout" } else { "network" };
                 Delivery::Retry {
                     class,
-                    reason: format!("{place} cannot be reached: {}", hide(&chain(&error.without_url()), self.url)),
+                    reason: format!("{place} cannot be reached: {}", hide(&chain(&error.without_url()), self.url, &self.secrets)),
                     after: None,
                 }
             }
@@ -93,7 +97,7 @@ async fn read(answer: &mut reqwest::Response) -> String {
             Ok(None) | Err(_) => break,
         }
     }
-    cut(one_line(String::from_utf8_lossy(&bytes).trim()).trim(), ANSWER_CHARS)
+    one_line(String::from_utf8_lossy(&bytes).trim()).trim().to_owned()
 }
 
 /// What an answer means: 408, 425, 429 and 5xx may pass, everything else but success will not.
@@ -137,13 +141,22 @@ fn chain(error: &dyn std::error::Error) -> String {
     text
 }
 
-/// The text without anything of the address that may be secret.
-fn hide(text: &str, url: &Url) -> String {
+/// The text without anything of the address that may be secret, and without other secrets.
+fn hide(text: &str, url: &Url, secrets: &[&str]) -> String {
     let mut text = text.replace(url.as_str(), "<address>");
+    for secret in secrets.iter().filter(|secret| !secret.is_empty()) {
+        text = text.replace(secret, "<secret>");
+    }
     for secret in [url.path(), url.query().unwrap_or_default(), url.password().unwrap_or_default()] {
         if secret.len() > 1 {
             text = text.replace(secret, "<secret>");
         }
+    }
+    // A signature or key in the query, quoted by itself; short values are words such as a version.
+    let raw = url.query().unwrap_or_default().split('&').filter_map(|pair| pair.split_once('=').map(|(_, value)| value.to_owned()));
+    let decoded = url.query_pairs().map(|(_, value)| value.into_owned());
+    for value in raw.chain(decoded).filter(|value| value.len() >= SECRET_BYTES) {
+        text = text.replace(&value, "<secret>");
     }
     text
 }
@@ -196,8 +209,18 @@ mod tests {
     fn an_address_is_named_by_its_host_only() {
         let url = Url::parse("https://user:hunter2@hooks.example.org:8443/services/T0/B0/xyz?key=abc").unwrap();
         assert_eq!(place(&url), "hooks.example.org:8443");
-        let text =
-            hide("error for https://user:hunter2@hooks.example.org:8443/services/T0/B0/xyz?key=abc, /services/T0/B0/xyz, key=abc", &url);
+        let text = hide(
+            "error for https://user:hunter2@hooks.example.org:8443/services/T0/B0/xyz?key=abc, /services/T0/B0/xyz, key=abc",
+            &url,
+            &[],
+        );
         assert!(!text.contains("xyz") && !text.contains("abc"), "{text}");
+    }
+
+    #[test]
+    fn neither_a_signature_nor_a_key_is_quoted() {
+        let url = Url::parse("https://flow.example.org/invoke?api-version=2016-06-01&sig=abc%2Bdefghijklmnopq-9").unwrap();
+        let text = hide("sig abc%2Bdefghijklmnopq-9 or abc+defghijklmnopq-9, key k1k1, version 2016-06-01", &url, &["k1k1", ""]);
+        assert_eq!(text, "sig <secret> or <secret>, key <secret>, version 2016-06-01");
     }
 }

@@ -5,6 +5,7 @@ mod bucket;
 pub mod email;
 pub mod file;
 mod http;
+pub mod pagerduty;
 mod render;
 pub mod retry;
 pub mod slack;
@@ -23,7 +24,8 @@ use crate::model::alerting::Outgoing;
 use crate::registry::Kind;
 
 /// Every kind of channel, by the word behind `type:`.
-pub static KINDS: &[Kind<dyn ChannelSettings>] = &[email::KIND, slack::KIND, webhook::KIND, file::KIND];
+pub static KINDS: &[Kind<dyn ChannelSettings>] =
+    &[email::KIND, slack::KIND, pagerduty::KIND, teams::KIND, alertmanager::KIND, webhook::KIND, exec::KIND, file::KIND];
 
 /// What became of one attempt.
 #[derive(Debug, Clone, PartialEq)]

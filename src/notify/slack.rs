@@ -88,7 +88,7 @@ impl Notifier for SlackNotifier {
     async fn send(&self, outgoing: &Outgoing) -> Delivery {
         let headers: HeaderMap = [(CONTENT_TYPE, HeaderValue::from_static("application/json"))].into_iter().collect();
         let body = payload(&outgoing.message).to_string().into_bytes();
-        let post = Post { client: &self.client, url: &self.url, headers, body, timeout: self.timeout };
+        let post = Post { client: &self.client, url: &self.url, headers, body, timeout: self.timeout, secrets: Vec::new() };
         post.send("Slack", self.clock.now()).await
     }
 }

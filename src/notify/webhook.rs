@@ -164,7 +164,7 @@ impl Notifier for WebhookNotifier {
         if let Some(signatures) = sign(&self.keys, &outgoing.id, unix_seconds(now), &body) {
             headers.insert("webhook-signature", signatures);
         }
-        let post = Post { client: &self.client, url: &self.url, headers, body, timeout: self.timeout };
+        let post = Post { client: &self.client, url: &self.url, headers, body, timeout: self.timeout, secrets: Vec::new() };
         post.send("webhook", now).await
     }
 }
