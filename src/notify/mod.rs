@@ -1,6 +1,7 @@
 //! Tells people. One file per kind of channel; each owns its settings and renders the same `Message` its own way.
 //! A notifier only says what became of one attempt; the engine's outbox retries. A new channel: one file, one line in `KINDS`.
 
+pub mod alertmanager;
 mod bucket;
 pub mod email;
 pub mod file;

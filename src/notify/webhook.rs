@@ -97,7 +97,7 @@ fn decode_keys(node: &Node, secret: Option<&Secret>, cx: &mut Context<'_>) -> Op
     None
 }
 
-fn decode_headers(named: &Named<Secret>, cx: &mut Context<'_>) -> Option<HeaderMap> {
+pub(super) fn decode_headers(named: &Named<Secret>, cx: &mut Context<'_>) -> Option<HeaderMap> {
     let mut headers = HeaderMap::new();
     let mut fine = true;
     for (name, value) in named.iter() {
@@ -256,7 +256,7 @@ fn alerts(message: &Message, status: &str, annotations: &Json) -> Vec<Json> {
     message.alerts.iter().map(one).collect()
 }
 
-fn description(message: &Message) -> String {
+pub(super) fn description(message: &Message) -> String {
     let lines: Vec<String> = message.lines.iter().map(|(key, value)| format!("{key}: {value}")).collect();
     lines.join("\n")
 }
