@@ -10,6 +10,7 @@ pub mod pagerduty;
 mod render;
 pub mod retry;
 pub mod slack;
+pub mod teams;
 pub mod webhook;
 
 use std::fmt::Debug;
