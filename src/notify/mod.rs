@@ -4,6 +4,7 @@
 pub mod alertmanager;
 mod bucket;
 pub mod email;
+pub mod exec;
 pub mod file;
 mod http;
 pub mod pagerduty;

@@ -9,7 +9,7 @@ use crate::config::raw::alerts::{RawAlerts, RawRule, Switch};
 use crate::engine::setup::Setup;
 use crate::model::alerting::{NoData, Route, Rule, Severity};
 use crate::model::threshold::{Aggregation, Comparison, Condition, Series, Source, Unit, parse_bound, parse_condition};
-use crate::notify::ChannelSpec;
+use crate::notify::{ChannelSpec, exec};
 use crate::registry::{Spanned, decode_kind, suggest};
 
 /// A rule that is on without being written.
@@ -172,6 +172,10 @@ impl Resolver<'_> {
             let decoded = decode_kind(node, "channel", self.kinds.channels, &mut self.cx);
             self.cx.name = None;
             if let Some((kind, settings)) = decoded {
+                if kind == exec::NAME && !setup.allow_commands {
+                    let hint = "add `allow_commands: true` at the top of the configuration, if programs may be run on this machine";
+                    self.mistake("commands-not-allowed", name.span, "programs are not run unless that is allowed", hint);
+                }
                 setup.channels.insert(name.value.clone(), ChannelSpec { name: name.value.clone(), kind, settings });
             }
         }
