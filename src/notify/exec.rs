@@ -298,8 +298,8 @@ mod tests {
     async fn gone(pid: &str) {
         let stat = format!("/proc/{}/stat", pid.trim());
         for _ in 0..600 {
-            let ended = std::fs::read_to_string(&stat).map_or(true, |stat| stat.contains(") Z "));
-            if ended {
+            let goes_on = std::fs::read_to_string(&stat).is_ok_and(|stat| !stat.contains(") Z "));
+            if !goes_on {
                 return;
             }
             tokio::time::sleep(Duration::from_millis(100)).await;

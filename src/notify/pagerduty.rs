@@ -15,8 +15,7 @@ use super::http::{Post, place};
 use super::render::{cut, one_line};
 use super::{ChannelSettings, Delivery, Notifier, NotifyParts, Rate};
 use crate::clock::SharedClock;
-use crate::model::alerting::Outgoing;
-use crate::model::alerting::{Message, MessageKind, Severity};
+use crate::model::alerting::{Message, MessageKind, Outgoing, Severity};
 use crate::registry::{Context, Decode, Kind, Node, Secret, WebUrl};
 
 /// Where events go, unless the settings say otherwise.

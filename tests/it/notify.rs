@@ -1,5 +1,5 @@
-//! Channels against real servers: an SMTP server that demands STARTTLS and login, and an HTTP endpoint; payloads are judged by the
-//! receivers' own libraries.
+//! Channels against real servers: an SMTP server that demands STARTTLS and login, an HTTP endpoint, and Alertmanager; payloads are
+//! judged by the receivers' own libraries.
 #![expect(clippy::unwrap_used, reason = "a helper that fails is a test that failed")]
 
 use std::io::Write as _;
@@ -14,13 +14,14 @@ use plimsoll::clock::{Clock, SystemClock};
 use plimsoll::model::alerting::{MessageKind, NoData, Outgoing, Rule, Severity};
 use plimsoll::model::series::Point;
 use plimsoll::model::threshold::parse_condition;
+use plimsoll::model::units::Timestamp;
 use plimsoll::notify::{ChannelSettings, Delivery, KINDS, Notifier, NotifyParts};
 use plimsoll::registry::{Context, Entry, Node, Span, Surroundings, Value, decode_kind};
 use serde_json::{Value as Json, json};
 
 use crate::servers::hook::HookSink;
 use crate::servers::smtp::{PASSWORD, SmtpSink, USER};
-use crate::servers::{free_port, python, temp_dir};
+use crate::servers::{Child, free_port, program, python, temp_dir, wait_for_port};
 
 struct Files;
 
@@ -337,6 +338,96 @@ async fn a_webhook_is_signed_so_that_the_standard_library_accepts_it() {
 }
 
 #[tokio::test]
+async fn pagerduty_gets_events_under_one_key_and_its_answers_are_understood() {
+    let key = "hunter2hunter2hunter2hunter2hunt";
+    let pager = |sink: &HookSink| channel(&json!({"type": "pagerduty", "routing_key": key, "url": sink.url("/v2/enqueue")}));
+    let sink = HookSink::start(&[]).await;
+    let [fire, resolve] = incident();
+    let mut over = fire.clone();
+    over.message.kind = MessageKind::FiredAndResolved;
+    for message in [&fire, &resolve, &over] {
+        assert_eq!(pager(&sink).send(message).await, Delivery::Delivered(format!("PagerDuty at 127.0.0.1:{}", sink.port)));
+    }
+    let bodies: Vec<Json> =
+        sink.wait_for(4).await.iter().map(|request| serde_json::from_str(request["body"].as_str().unwrap()).unwrap()).collect();
+    let actions: Vec<&str> = bodies.iter().map(|body| body["event_action"].as_str().unwrap()).collect();
+    assert_eq!(actions, ["trigger", "resolve", "trigger", "resolve"]);
+    assert!(bodies.iter().all(|body| body["dedup_key"] == fire.message.incident && body["routing_key"] == key));
+
+    let sink = HookSink::start(&["--fail-first", "1", "429", "--retry-after", "7"]).await;
+    let Delivery::Retry { class, after, .. } = pager(&sink).send(&fire).await else { panic!() };
+    assert_eq!((class, after), ("rate_limited", Some(Duration::from_secs(7))));
+    let sink = HookSink::start(&["--fail-first", "1", "503"]).await;
+    assert_retry(&pager(&sink).send(&fire).await, "server_error", "503");
+    let sink = HookSink::start(&["--fail-first", "1", "400", "--body", "unknown key hunter2hunter2hunter2hunter2hunt"]).await;
+    let delivery = pager(&sink).send(&fire).await;
+    assert_gives_up(&delivery, "client_error", "unknown key <secret>");
+}
+
+#[tokio::test]
+async fn teams_gets_a_card_and_its_signature_is_not_told() {
+    let path = "/workflows/hunter2/triggers/manual/paths/invoke?api-version=2016-06-01&sig=hunter2-hunter2-hunter2";
+    let sink = HookSink::start(&["--fail-first", "1", "401", "--body", "sig hunter2-hunter2-hunter2 is wrong"]).await;
+    let teams = channel(&json!({"type": "teams", "webhook_url": sink.url(path)}));
+    let [fire, _] = incident();
+    let refused = teams.send(&fire).await;
+    assert_gives_up(&refused, "auth", "sig <secret> is wrong");
+    assert_eq!(teams.send(&fire).await, Delivery::Delivered(format!("Teams at 127.0.0.1:{}", sink.port)));
+    let request = sink.wait_for(2).await.pop().unwrap();
+    let body: Json = serde_json::from_str(request["body"].as_str().unwrap()).unwrap();
+    assert_eq!(body["attachments"][0]["contentType"], "application/vnd.microsoft.card.adaptive");
+}
+
+#[tokio::test]
+async fn alertmanager_tells_of_what_it_is_told_to_its_own_receivers() {
+    let (folder, sink, port, gone) = (temp_dir(), HookSink::start(&[]).await, free_port(), free_port());
+    let file = folder.path().join("alertmanager.yml");
+    let config = format!(
+        "route: {{ receiver: hook, group_by: ['...'], group_wait: 1s, group_interval: 1s, repeat_interval: 1h }}\nreceivers: [{{ name: hook, webhook_configs: [{{ url: '{}' }}] }}]\n",
+        sink.url("/hook")
+    );
+    std::fs::write(&file, config).unwrap();
+    let mut command = Command::new(program("prometheus-alertmanager"));
+    command
+        .arg(format!("--config.file={}", file.display()))
+        .arg(format!("--storage.path={}", folder.path().join("data").display()))
+        .arg(format!("--web.listen-address=127.0.0.1:{port}"))
+        .arg("--cluster.listen-address=");
+    let _alertmanager = Child::spawn("alertmanager", folder.path(), &mut command);
+    wait_for_port("Alertmanager", port).await;
+    let push = channel(&json!({"type": "alertmanager", "urls": [format!("http://127.0.0.1:{gone}"), format!("http://127.0.0.1:{port}/")]}));
+    // The times that alerting wrote lie ahead, and what ends later is not over.
+    let now = SystemClock.now();
+    let [mut fire, mut resolve] = incident();
+    for message in [&mut fire.message, &mut resolve.message] {
+        message.started_at = now.minus(Duration::from_secs(60));
+    }
+    resolve.message.ended_at = Some(now.minus(Duration::from_secs(10)));
+    let mut over = resolve.clone();
+    over.message.kind = MessageKind::FiredAndResolved;
+    over.message.labels.insert("team".into(), "another".into());
+    let told = async |message: &Outgoing, count: usize| {
+        let Delivery::Delivered(detail) = push.send(message).await else { panic!() };
+        assert!(detail.starts_with(&format!("Alertmanager at 127.0.0.1:{port}; but ")) && detail.contains(&gone.to_string()), "{detail}");
+        let request = sink.wait_for(count).await.pop().unwrap();
+        let body: Json = serde_json::from_str(request["body"].as_str().unwrap()).unwrap();
+        (body["status"].as_str().unwrap().to_owned(), body["alerts"][0].clone())
+    };
+    let (status, alert) = told(&fire, 1).await;
+    assert_eq!((status.as_str(), &alert["labels"]), ("firing", &json!(fire.message.labels)));
+    assert_eq!(alert["annotations"]["summary"], fire.message.headline);
+    let (status, alert) = told(&resolve, 2).await;
+    let end = alert["endsAt"].as_str().and_then(Timestamp::parse);
+    let milliseconds = |at: Timestamp| at.0 / 1000;
+    assert_eq!((status.as_str(), end.map(milliseconds)), ("resolved", resolve.message.ended_at.map(milliseconds)), "the true end");
+    let (status, alert) = told(&over, 3).await;
+    assert_eq!((status.as_str(), alert["labels"]["team"].as_str()), ("firing", Some("another")), "what is over already is told of as well");
+
+    let nobody = channel(&json!({"type": "alertmanager", "urls": format!("http://127.0.0.1:{gone}")}));
+    assert_retry(&nobody.send(&fire).await, "network", "cannot be reached");
+}
+
+#[tokio::test]
 async fn a_file_mailbox_lies_in_the_data_folder() {
     let dir = temp_dir();
     let mailbox = settings(&json!({"type": "file"})).unwrap().connect(&parts(dir.path())).unwrap();
@@ -361,6 +452,14 @@ fn mistakes_are_found_when_the_configuration_is_read() {
         ("not an address", json!({"type": "slack", "webhook_url": "hooks.slack.com/x"}), vec!["bad-url"]),
         ("a secret that is no key", json!({"type": "webhook", "url": "http://x", "secret": "päss"}), vec!["bad-secret"]),
         ("a header of ours", json!({"type": "webhook", "url": "http://x", "headers": {"webhook-id": "1"}}), vec!["bad-header"]),
+        ("a pager without its key", json!({"type": "pagerduty"}), vec!["missing-key"]),
+        ("a key that is none", json!({"type": "pagerduty", "routing_key": "short"}), vec!["bad-secret"]),
+        ("a Teams channel without its secret", json!({"type": "teams"}), vec!["missing-key"]),
+        ("no Alertmanager", json!({"type": "alertmanager", "urls": []}), vec!["missing-value"]),
+        ("a login in an address", json!({"type": "alertmanager", "urls": "http://u:p@x"}), vec!["bad-url"]),
+        ("too short a hold", json!({"type": "alertmanager", "urls": "http://x", "hold": "9m"}), vec!["out-of-range"]),
+        ("no program", json!({"type": "exec", "command": []}), vec!["missing-value"]),
+        ("longer than a lease", json!({"type": "exec", "command": "page", "timeout": "61s"}), vec!["out-of-range"]),
         ("an unknown key", json!({"type": "file", "pth": "x"}), vec!["unknown-key"]),
     ] {
         assert_eq!(settings(&json).map(|_| ()).unwrap_err(), expected, "{sentence}");
@@ -373,6 +472,10 @@ fn what_a_channel_shows_of_itself_has_no_secret() {
         json!({"type": "email", "to": "ops@example.org", "smtp": {"host": "mail", "user": "u", "password": "hunter2"}}),
         json!({"type": "slack", "webhook_url": "https://hooks.slack.com/services/hunter2"}),
         json!({"type": "webhook", "url": "https://u:hunter2@x/hunter2", "secret": "aHVudGVyMg==", "headers": {"Authorization": "hunter2"}}),
+        json!({"type": "pagerduty", "routing_key": "hunter2hunter2hunter2hunter2hunt"}),
+        json!({"type": "teams", "webhook_url": "https://flow.example.org/hunter2?sig=hunter2"}),
+        json!({"type": "alertmanager", "urls": "http://x", "headers": {"Authorization": "hunter2"}}),
+        json!({"type": "exec", "command": ["page", "--key", "hunter2"]}),
     ] {
         let settings = settings(&json).unwrap();
         let shown = format!("{settings:?} {}", settings.describe());
