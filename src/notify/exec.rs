@@ -34,7 +34,7 @@ const LONGEST: Duration = Duration::from_secs(60);
 
 /// The line in the table of kinds.
 pub(super) const KIND: Kind<dyn ChannelSettings> = Kind {
-    name: NAME,
+    name: "exec",
     summary: "A program gets the message as JSON on its standard input; only with `allow_commands: true`.",
     decode,
     keys: ExecSettings::keys,
