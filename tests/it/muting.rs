@@ -1,5 +1,4 @@
 //! Silences, acknowledgements, maintenance and the trying of channels, as people use them: the real program, its API and its commands.
-#![expect(clippy::unwrap_used, reason = "a step that fails, fails the test")]
 
 use std::process::Output;
 
@@ -31,13 +30,13 @@ fn told(bed: &Bed) -> Vec<(String, String)> {
 
 fn alerts(rule: &str) -> String {
     format!(
-        r#"
+        r"
 profiles:{}
 alerts:
   channels: {{ box: {{ type: file, path: box.jsonl, format: json }} }}
   defaults: {{ probe-down: off, storage-failing: off, self-leak: off }}
   rules: {{ {rule} }}
-"#,
+",
         profile("short", "shop", "1s"),
     )
 }

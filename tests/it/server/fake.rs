@@ -465,6 +465,24 @@ impl Served {
     }
 }
 
+fn answer_wish(wish: AlertWish, log: &Mutex<Vec<String>>) {
+    match wish {
+        AlertWish::Silence(silence, answer) => {
+            let _ = answer.send(silence.check(sample::START).map_err(Refusal::BadRequest).map(|()| (*silence).clone()));
+            log.lock().unwrap().push(format!("silence {} {}", show_matchers(&silence.matchers), silence.author));
+        }
+        AlertWish::Expire(id, by, answer) => {
+            let known = (id == "3f9a2c1d").then(silence);
+            let _ = answer.send(known.ok_or_else(|| Refusal::Unknown(format!("there is no silence `{id}`"))));
+            log.lock().unwrap().push(format!("expire {id} {by}"));
+        }
+        AlertWish::Acknowledge(incident, ack, answer) => {
+            let _ = answer.send(Ok(vec![incident.clone()]));
+            log.lock().unwrap().push(format!("acknowledge {incident} {} {}", ack.by, ack.comment));
+        }
+    }
+}
+
 fn answer(command: Command, log: &Mutex<Vec<String>>) {
     match command {
         Command::Start(profile, trigger, answer) => {
@@ -516,19 +534,7 @@ fn answer(command: Command, log: &Mutex<Vec<String>>) {
             log.lock().unwrap().push(format!("keep {id} {}", pin.map_or("no longer", Pin::as_str)));
             let _ = answer.send(Ok(()));
         }
-        Command::Alerting(AlertWish::Silence(silence, answer)) => {
-            let _ = answer.send(silence.check(sample::START).map_err(Refusal::BadRequest).map(|()| (*silence).clone()));
-            log.lock().unwrap().push(format!("silence {} {}", show_matchers(&silence.matchers), silence.author));
-        }
-        Command::Alerting(AlertWish::Expire(id, by, answer)) => {
-            let known = (id == "3f9a2c1d").then(silence);
-            let _ = answer.send(known.ok_or_else(|| Refusal::Unknown(format!("there is no silence `{id}`"))));
-            log.lock().unwrap().push(format!("expire {id} {by}"));
-        }
-        Command::Alerting(AlertWish::Acknowledge(incident, ack, answer)) => {
-            let _ = answer.send(Ok(vec![incident.clone()]));
-            log.lock().unwrap().push(format!("acknowledge {incident} {} {}", ack.by, ack.comment));
-        }
+        Command::Alerting(wish) => answer_wish(wish, log),
         Command::Rerun(_, _, answer) => {
             let _ = answer.send(Ok(()));
         }

@@ -39,8 +39,10 @@ async fn fill(bed: &Bed) {
         instances: vec![alert("a", AlertState::Firing)],
         transitions: vec![transition("a", at(1), AlertState::Pending, AlertState::Firing)],
         messages: vec![message("a-1", 1, "mail", at(1)), message("a-1", 2, "mail", at(2))],
+        threads: vec![super::telling::thread("a-1", 2)],
         ..AlertChange::default()
     };
+    store.save_silence(&super::telling::silence("one", 10)).await.unwrap();
     store.commit_alerts(&change).await.unwrap();
 }
 

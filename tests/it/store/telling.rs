@@ -12,7 +12,7 @@ use super::samples::{alert, at, message};
 
 const LEASE: Duration = Duration::from_secs(30);
 
-fn thread(id: &str, messages: u32) -> AlertThread {
+pub(super) fn thread(id: &str, messages: u32) -> AlertThread {
     let member = ThreadMember {
         incident: "pool-full-1".into(),
         instance: alert("a", AlertState::Firing),
@@ -45,8 +45,8 @@ pub(super) async fn threads_are_replaced_and_forgotten_with_a_decision(bed: Bed)
     assert_eq!(bed.opened_again().await.alert_threads().await.unwrap(), [thread("a", 2), thread("b", 1)]);
 }
 
-pub(super) async fn silences_are_kept_until_they_are_over(bed: Bed) {
-    let silence = |id: &str, end: u64| Silence {
+pub(super) fn silence(id: &str, end: u64) -> Silence {
+    Silence {
         id: id.into(),
         matchers: vec![Matcher::parse("pool=~\"a|b\"").unwrap(), Matcher::equal("team", "x \"y\"")],
         author: "ann".into(),
@@ -55,7 +55,10 @@ pub(super) async fn silences_are_kept_until_they_are_over(bed: Bed) {
         starts_at: at(1),
         ends_at: at(end),
         ended_by: None,
-    };
+    }
+}
+
+pub(super) async fn silences_are_kept_until_they_are_over(bed: Bed) {
     for (id, end) in [("one", 10), ("two", 20), ("three", 30)] {
         bed.store.save_silence(&silence(id, end)).await.unwrap();
     }
