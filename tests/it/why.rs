@@ -19,6 +19,8 @@ use axum::routing::{get, post};
 use bytes::Bytes;
 use http_body_util::StreamBody;
 use hyper::body::Frame;
+use plimsoll::model::analysed::CauseFound;
+use plimsoll::model::finding::Finding;
 use plimsoll::model::run::{Run, Verdict};
 use plimsoll::store::{self, Store};
 use sqlx::{Connection, Executor, PgConnection};
@@ -251,11 +253,14 @@ async fn the_report_names_the_server_that_was_full_and_a_larger_one_is_clean() {
     assert_eq!(total.told.iter().map(|one| one.count).sum::<u64>() + total.told_beyond, total.failed, "{all}");
     assert!(run.reasons.iter().any(|reason| reason.contains("sorry, too many clients already")), "{all}");
     // What was full, since when, how much of it that explains, and what would be enough.
-    let found = findings.iter().find(|finding| finding.kind == "pool_exhausted").unwrap_or_else(|| panic!("{all}"));
+    // On a machine that has much else to do, the service's own pools may fill up too.
+    let of_server = |finding: &&Finding| finding.kind == "pool_exhausted" && finding.title.contains("pool `server` was full");
+    let found = findings.iter().find(of_server).unwrap_or_else(|| panic!("{all}"));
     assert!(found.title.contains("pool `server` was full (17 of 17"), "{all}");
     assert!(found.title.contains("'sorry, too many clients already'") && found.title.contains("Needed at this load: about "), "{all}");
-    let cause = summary.analysed.causes.iter().find(|cause| cause.harm == "failures" && cause.resource.is_some()).unwrap();
-    assert!(cause.resource.as_deref() == Some("pool `server`") && cause.share.unwrap() > 0.8, "{all}");
+    let by_server = |cause: &&CauseFound| cause.harm == "failures" && cause.resource.as_deref() == Some("pool `server`");
+    let cause = summary.analysed.causes.iter().find(by_server).unwrap_or_else(|| panic!("{all}"));
+    assert!(cause.share.unwrap() > 0.8, "{all}");
     assert!(cause.full_from_s.is_some_and(|from| (11..=17).contains(&from)), "{all}");
     let need = summary.analysed.needs.iter().find(|need| need.pool == "server").unwrap_or_else(|| panic!("{all}"));
     assert!(need.connections.value > 17.0 && need.connections.value < 60.0 && need.rule_of_thumb.is_some(), "{all}");
@@ -266,7 +271,7 @@ async fn the_report_names_the_server_that_was_full_and_a_larger_one_is_clean() {
     let again = rush(folder.path(), &*store).await;
     let findings = store.findings(Some(&again.id), 50).await.unwrap();
     assert_eq!(again.summary.as_ref().unwrap().total.failed, 0, "{:#?}\n{findings:#?}", again.reasons);
-    assert!(!findings.iter().any(|finding| finding.kind == "pool_exhausted"), "{findings:#?}");
+    assert!(!findings.iter().any(|finding| of_server(&finding)), "{findings:#?}");
     tasks.shutdown().await;
 }
 
