@@ -92,7 +92,7 @@ fn findings_text(findings: &[Finding]) -> String {
     for finding in findings {
         text.push_str(&format!("  [{}] {}\n", finding.severity, plain(&finding.title, 400)));
         for evidence in finding.evidence.iter().filter(|_| !super::is_quiet(finding)) {
-            text.push_str(&format!("      {}: {}\n", plain(&evidence.name, 80), plain(&evidence.value, 120)));
+            text.push_str(&format!("      {}: {}\n", plain(&evidence.name, 80), plain(&evidence.value, 240)));
         }
     }
     text

@@ -15,6 +15,9 @@ const MORE: f64 = 3.0;
 /// Slow is so many times the lower quartile of all seconds, and at least so many seconds more.
 const SLOWER: f64 = 2.5;
 const SLOWER_S: f64 = 0.01;
+/// Around seconds that are slow, those that are slow still: the square root of it (two thresholds, as Canny follows an edge; a target that
+/// settles just below the first one is no faster).
+const SLOWER_STILL: f64 = 1.6;
 /// Fewest slow seconds of a burst.
 const SLOW_SECONDS: usize = 3;
 /// Most bursts that are explained.
@@ -94,11 +97,18 @@ fn slowness(seconds: &[Second]) -> Harmed {
         return Harmed { kind: Harm::Slowness, harm: BTreeMap::new(), bursts: Vec::new(), usual: None };
     }
     let usual = quantile(&sorted(&times), 0.25);
-    let slow = |second: &&Second| second.p95_s.is_some_and(|p95| p95 > SLOWER * usual && p95 > usual + SLOWER_S);
-    let harm: BTreeMap<u32, f64> = seconds.iter().filter(slow).map(|second| (second.second, 1.0)).collect();
-    let mut bursts = bursts(&harm);
+    let slower = |times: f64| -> BTreeMap<u32, f64> {
+        let slow = |second: &&Second| second.p95_s.is_some_and(|p95| p95 > times * usual && p95 > usual + SLOWER_S);
+        seconds.iter().filter(slow).map(|second| (second.second, 1.0)).collect()
+    };
+    let mut harm = slower(SLOWER);
     let first = seconds.first().map_or(0, |second| second.second);
-    bursts.retain(|burst| burst.seconds >= SLOW_SECONDS && burst.to >= first + BEGINNING);
+    let mut slow = bursts(&harm);
+    slow.retain(|burst| burst.seconds >= SLOW_SECONDS && burst.to >= first + BEGINNING);
+    let still = slower(SLOWER_STILL);
+    let mut bursts = bursts(&still);
+    bursts.retain(|burst| slow.iter().any(|slow| burst.contains(slow.from)));
+    harm.extend(still.into_iter().filter(|(second, _)| bursts.iter().any(|burst| burst.contains(*second))));
     Harmed { kind: Harm::Slowness, harm, bursts: largest(bursts), usual: Some(usual) }
 }
 

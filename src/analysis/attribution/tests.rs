@@ -56,6 +56,23 @@ fn slow_or_failing_without_saturation_is_explained_by_nothing() {
 }
 
 #[test]
+fn slowness_that_settles_just_below_what_it_began_with_is_one_burst() {
+    // As of a pool that callers queue for: the first seconds are the worst, the others hardly better, and it ends with the saturation.
+    let full = |second: u32| (9..33).contains(&second);
+    let p95 = |second: u32| match second {
+        10..15 => 220,
+        15..33 => 180,
+        _ => 80,
+    };
+    let found = one(&load(|second| (200, 0, p95(second)), 60), &[resource("pool `main`", 60, full)]);
+    assert_eq!((found.harm, found.from, found.to, found.seconds), (Harm::Slowness, 10, 32, 23));
+    assert_eq!(found.cause.map(|cause| (cause.name, cause.from, cause.to)), Some(("pool `main`".into(), 9, 32)));
+    // Seconds that are half as slow again, and none that is more, are no burst.
+    let seconds = load(|second| (200, 0, if full(second) { 180 } else { 80 }), 60);
+    assert!(attribute(&seconds, &[resource("pool `main`", 60, full)], 1).is_empty());
+}
+
+#[test]
 fn saturated_without_harm_is_no_attribution() {
     let seconds = load(|_| (100, 0, 20), 120);
     assert!(attribute(&seconds, &[resource("pool `main`", 120, |second| second > 20)], 1).is_empty());
