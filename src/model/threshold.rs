@@ -296,6 +296,24 @@ impl Comparison {
             Self::NotEqual => !Self::Equal.holds(left, right),
         }
     }
+
+    /// Of two values that break it the one that is further off; the earlier one where there is no further.
+    pub fn worse(self, earlier: f64, later: f64) -> f64 {
+        match self {
+            Self::Less | Self::LessOrEqual => earlier.max(later),
+            Self::Greater | Self::GreaterOrEqual => earlier.min(later),
+            Self::Equal | Self::NotEqual => earlier,
+        }
+    }
+
+    /// Which way values get worse: words before the worst of several.
+    fn way(self) -> &'static str {
+        match self {
+            Self::Less | Self::LessOrEqual => "up to ",
+            Self::Greater | Self::GreaterOrEqual => "down to ",
+            Self::Equal | Self::NotEqual => "",
+        }
+    }
 }
 
 /// A comparison with a value in base units.

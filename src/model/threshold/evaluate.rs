@@ -239,7 +239,8 @@ pub struct Evaluator {
     now: f64,
     /// A window counts only once it is full (thresholds); alert rules look at what there is.
     full_windows: bool,
-    breach_since: Option<f64>,
+    /// Since when it is broken now, and the worst value since.
+    breaking: Option<(f64, f64)>,
     breached: Option<(f64, f64)>,
     /// The value that was judged last: what a window held before what it looks at (a stage) was over.
     last: Option<f64>,
@@ -255,7 +256,7 @@ impl Evaluator {
             first: None,
             now: 0.0,
             full_windows,
-            breach_since: None,
+            breaking: None,
             breached: None,
             last: None,
         }
@@ -322,24 +323,26 @@ impl Evaluator {
         };
         self.last = Some(actual);
         if holds {
-            self.breach_since = None;
+            self.breaking = None;
             return;
         }
-        let since = *self.breach_since.get_or_insert(self.now);
+        let op = self.series.bound.op;
+        let (since, worst) = self.breaking.map_or((self.now, actual), |(since, worst)| (since, op.worse(worst, actual)));
+        self.breaking = Some((since, worst));
         let long_enough = self.series.hold.is_none_or(|hold| self.now - since >= hold.as_secs_f64());
         let lasting = self.series.window.is_some() || self.series.hold.is_some();
-        if lasting && long_enough && self.breached.is_none() {
-            self.breached = Some((since, actual));
+        if lasting && long_enough {
+            self.breached = Some(self.breached.map_or((since, worst), |(first, before)| (first, op.worse(before, worst))));
         }
     }
 
     /// True when, seen as something that must hold, it is broken now for as long as `for` says. This is what `abortOnFail` asks.
     pub fn is_broken(&self) -> bool {
         self.breached.is_some()
-            || self.breach_since.is_some_and(|since| self.series.hold.is_none_or(|hold| self.now - since >= hold.as_secs_f64()))
+            || self.breaking.is_some_and(|(since, _)| self.series.hold.is_none_or(|hold| self.now - since >= hold.as_secs_f64()))
     }
 
-    /// Second in which it was first broken for good, and the value then.
+    /// Second in which it was first broken for good, and the worst value since.
     pub fn breach(&self) -> Option<(f64, f64)> {
         self.breached
     }
@@ -357,10 +360,11 @@ pub fn threshold_result(threshold: &Threshold, evaluator: &Evaluator) -> Thresho
         (None, ..) => (Verdict::NoData, format!("{name}: nothing was measured, asked for {asked}")),
         (Some(actual), Some((since, _)), _) => {
             let hold = series.hold.map(|hold| format!(" for {}", format_duration(hold))).unwrap_or_default();
+            let how = series.bound.op.way();
             (
                 Verdict::Fail,
                 format!(
-                    "{name} was {} from second {since:.0} on{hold}, asked for {asked}{}",
+                    "{name} was {how}{} from second {since:.0} on{hold}, asked for {asked}{}",
                     series.show(actual),
                     by_how_much(series, actual)
                 ),
@@ -447,6 +451,17 @@ mod tests {
         let failed = run("pool_utilization: max < 80% over 2s", &values);
         assert_eq!((failed.verdict, failed.first_breach), (Verdict::Fail, Some(3)));
         assert_eq!(run("pool_utilization: avg < 80% over 5s", &values).verdict, Verdict::Pass);
+    }
+
+    #[test]
+    fn the_worst_is_told_with_the_second_from_which_on_it_was_broken() {
+        let values: Vec<_> = [0.5, 0.9, 0.95, 1.0, 0.85, 0.3, 0.88].map(Some).into();
+        let failed = run("pool_utilization: max < 80% over 1s", &values);
+        assert_eq!((failed.actual, failed.first_breach), (Some(1.0), Some(1)));
+        assert_eq!(failed.reason, "pool_utilization max was up to 100 % from second 1 on, asked for < 80 %: 25 % over");
+        let failed = run("pool_utilization: value > 86% over 1s for 1s", &values);
+        assert_eq!((failed.actual, failed.first_breach), (Some(0.3), Some(4)), "{}", failed.reason);
+        assert!(failed.reason.starts_with("pool_utilization value was down to 30 % from second 4 on for 1s"), "{}", failed.reason);
     }
 
     #[test]
