@@ -7,7 +7,7 @@ use maud::{Markup, html};
 
 use super::super::Parts;
 use super::super::api::itself::trends;
-use super::parts::badge;
+use super::parts::{badge, prose};
 use super::{failed, page, respond};
 use crate::model::analysed::TrendFound;
 
@@ -30,7 +30,7 @@ fn whole(trends: &[TrendFound]) -> Markup {
                         td { (badge(trend.verdict.as_str())) }
                         td { (trend.resource.as_str()) }
                         td { (trend.probe.as_deref().unwrap_or("-")) }
-                        td.wide { (trend.title) }
+                        td.wide { (prose(&trend.title)) }
                     } } }
                 } }
             }

@@ -11,6 +11,15 @@ use crate::model::run::{RunLine, RunStatus, Verdict};
 use crate::model::units::{Timestamp, format_duration, format_percent, trim_decimal};
 use crate::report::{ABSENT, count, latency, share};
 
+/// A sentence whose names in backticks are shown as names: ``pool `main` was full``. A backtick without another one stays what it is.
+pub(super) fn prose(text: &str) -> Markup {
+    let parts: Vec<&str> = text.split('`').collect();
+    if parts.len().is_multiple_of(2) {
+        return html! { (text) };
+    }
+    html! { @for (at, part) in parts.iter().enumerate() { @if at.is_multiple_of(2) { (part) } @else { code { (part) } } } }
+}
+
 /// A word in its colour; words come from our own choices, never from outside.
 pub(super) fn badge(word: &str) -> Markup {
     html! { span class={ "badge " (word) } { (word.replace('_', " ")) } }
@@ -118,4 +127,17 @@ fn pool_now(pool: &PoolNow) -> Markup {
 pub(super) fn alert_labels(alert: &AlertInstance) -> String {
     let labels = alert.labels.iter().filter(|(name, _)| !matches!(name.as_str(), "alertname" | "severity"));
     labels.map(|(name, value)| format!("{name}={value}")).collect::<Vec<_>>().join(", ")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_in_a_sentence_are_shown_as_names() {
+        assert_eq!(prose("Pool `main` of `a<b>` was full.").into_string(), "Pool <code>main</code> of <code>a&lt;b&gt;</code> was full.");
+        for text in ["", "nothing", "it said ` and", "`one` and `"] {
+            assert_eq!(prose(text).into_string(), text);
+        }
+    }
 }

@@ -8,7 +8,7 @@ use maud::{Markup, PreEscaped, html};
 use super::super::error::ApiError;
 use super::super::load::{self, CHART_POINTS, ChartSeries, LIVE_SECONDS, ProbeSeries};
 use super::super::{Parts, stored};
-use super::parts::{badge, fact, progress, run_path, steering, time, verdict, whole};
+use super::parts::{badge, fact, progress, prose, run_path, steering, time, verdict, whole};
 use super::{failed, not_found, page, respond};
 use crate::model::finding::Finding;
 use crate::model::measure::Accounting;
@@ -74,7 +74,7 @@ fn head(run: &Run) -> Markup {
             @if let Some(version) = &run.target_version { " · version " (version) }
             @if let Some(by) = run.ended_by { " · ended: " (by) }
         }
-        @if !run.reasons.is_empty() { div class={ "banner" @if run.verdict.is_none() { " warn" } } { ul.plain { @for reason in &run.reasons { li { (reason) } } } } }
+        @if !run.reasons.is_empty() { div class={ "banner" @if run.verdict.is_none() { " warn" } } { ul.plain { @for reason in &run.reasons { li { (prose(reason)) } } } } }
     }
 }
 
@@ -112,9 +112,9 @@ fn key_figures(run: &Run, live: Option<&Progress>) -> Markup {
 fn findings_section(findings: &[Finding]) -> Markup {
     html! {
         @if !findings.is_empty() { section { h2 { "Findings" } ul.plain { @for finding in findings { li {
-            (badge(finding.severity.as_str())) " " strong { (finding.title) }
+            (badge(finding.severity.as_str())) " " strong { (prose(&finding.title)) }
             @if !finding.evidence.is_empty() && !is_quiet(finding) { br; small.muted {
-                (finding.evidence.iter().map(|one| format!("{}: {}", one.name, one.value)).collect::<Vec<_>>().join(" · "))
+                (prose(&finding.evidence.iter().map(|one| format!("{}: {}", one.name, one.value)).collect::<Vec<_>>().join(" · ")))
             } }
         } } } } }
     }
