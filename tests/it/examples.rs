@@ -11,6 +11,7 @@ use plimsoll::model::run::{EndedBy, Run, RunStatus, Verdict};
 use serde_json::json;
 
 use crate::servers::daemon::plimsoll;
+use crate::servers::tls::Front;
 use crate::servers::{http, temp_dir};
 
 /// How an example is run.
@@ -36,7 +37,7 @@ const EXAMPLES: &[Example] = &[
     Example { folder: "data-and-templates", pool: 20, profiles: &[("payments", "0.05")] },
     Example { folder: "extraction-and-checks", pool: 20, profiles: &[("account", "0.05")] },
     Example { folder: "auth", pool: 20, profiles: &[("accounts", "0.05")] },
-    Example { folder: "http-options", pool: 20, profiles: &[("clients", "0.05")] },
+    Example { folder: "http-options", pool: 20, profiles: &[("clients", "0.05"), ("behind-tls", "0.05")] },
     Example { folder: "grpc", pool: 20, profiles: &[("events", "0.05")] },
     Example { folder: "websocket", pool: 20, profiles: &[("chats", "0.05")] },
     Example { folder: "probes", pool: 20, profiles: &[("visits", "0.1")] },
@@ -57,14 +58,16 @@ fn examples() -> PathBuf {
 struct Copy {
     folder: tempfile::TempDir,
     target: demo::Running,
+    _front: Front,
 }
 
 impl Copy {
     async fn of(example: &Example) -> Self {
         let target = demo::start(demo::Settings { pool: example.pool, ..demo::Settings::default() }).await.unwrap();
+        let front = Front::start(target.addr, "wallet.internal").await;
         let folder = temp_dir();
-        copy(&examples().join(example.folder), folder.path(), target.addr.port());
-        Self { folder, target }
+        copy(&examples().join(example.folder), folder.path(), target.addr.port(), &front);
+        Self { folder, target, _front: front }
     }
 
     async fn run(&self, profile: &str, scale: &str) -> (Output, Run) {
@@ -79,17 +82,22 @@ impl Copy {
     }
 }
 
-/// Copies a folder; in its configuration the demo target's port 8080 becomes `port`.
-fn copy(from: &Path, to: &Path, port: u16) {
+/// Copies a folder; in its configuration the demo target's port 8080 becomes `port`, and 8443 that of the front, whose certificates take
+/// the place of those that belong to nobody.
+fn copy(from: &Path, to: &Path, port: u16, front: &Front) {
     for entry in std::fs::read_dir(from).unwrap() {
         let path = entry.unwrap().path();
         let target = to.join(path.file_name().unwrap());
         if path.is_dir() {
             std::fs::create_dir(&target).unwrap();
-            copy(&path, &target, port);
+            copy(&path, &target, port, front);
+            if path.ends_with("certificates") {
+                front.write_for_clients(&target);
+            }
             continue;
         }
         let text = std::fs::read_to_string(&path).unwrap();
+        let text = text.replace("127.0.0.1:8443", &format!("127.0.0.1:{}", front.port));
         let text = text.replace("127.0.0.1:8080", &format!("127.0.0.1:{port}")).replace("port: 8080 ", &format!("port: {port} "));
         assert!(!text.contains("port: 8080"), "{} has a port that was not found", path.display());
         std::fs::write(target, text).unwrap();

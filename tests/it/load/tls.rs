@@ -7,37 +7,13 @@ use futures_util::future::join_all;
 use plimsoll::model::failure::Reason;
 use plimsoll::model::request::{Connections, Hidden, HttpOptions, HttpVersion, TlsOptions};
 use plimsoll::protocol::http::HttpClient;
-use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair};
-use rustls::pki_types::pem::PemObject;
-use rustls::pki_types::{CertificateDer, PrivateKeyDer};
-use rustls::server::WebPkiClientVerifier;
-use rustls::{RootCertStore, ServerConfig};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpListener;
 use tokio::task::JoinSet;
 
 use super::asker::{Ask, Ways, answer, failure, on_a_load_thread};
 use super::notepad::{Notepad, text};
-
-type Issuer = CertifiedIssuer<'static, KeyPair>;
-
-fn authority(name: &str) -> Issuer {
-    let mut params = CertificateParams::new(Vec::new()).unwrap();
-    params.distinguished_name.push(rcgen::DnType::CommonName, name);
-    params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
-    CertifiedIssuer::self_signed(params, KeyPair::generate().unwrap()).unwrap()
-}
-
-/// A certificate for a name and its key, both PEM.
-fn certificate(issuer: &Issuer, name: &str, expired: bool) -> (String, String) {
-    let mut params = CertificateParams::new(vec![name.to_owned()]).unwrap();
-    if expired {
-        params.not_before = rcgen::date_time_ymd(2001, 1, 1);
-        params.not_after = rcgen::date_time_ymd(2002, 1, 1);
-    }
-    let key = KeyPair::generate().unwrap();
-    (params.signed_by(&key, issuer).unwrap().pem(), key.serialize_pem())
-}
+use crate::servers::tls::{Issuer, authority, certificate, server_config};
 
 /// A server that answers every HTTP/1.1 request with its path, over TLS.
 struct Server {
@@ -55,20 +31,7 @@ struct Wishes<'a> {
 
 impl Server {
     async fn start(wishes: Wishes<'_>) -> Self {
-        let versions: &[_] = if wishes.only_tls12 { &[&rustls::version::TLS12] } else { rustls::DEFAULT_VERSIONS };
-        let provider = Arc::new(rustls::crypto::ring::default_provider());
-        let builder = ServerConfig::builder_with_provider(provider.clone()).with_protocol_versions(versions).unwrap();
-        let builder = match wishes.clients_of {
-            None => builder.with_no_client_auth(),
-            Some(issuer) => {
-                let mut roots = RootCertStore::empty();
-                roots.add(issuer.der().clone()).unwrap();
-                builder.with_client_cert_verifier(WebPkiClientVerifier::builder_with_provider(Arc::new(roots), provider).build().unwrap())
-            }
-        };
-        let (chain, key) = wishes.identity;
-        let chain = CertificateDer::pem_slice_iter(chain.as_bytes()).map(Result::unwrap).collect();
-        let mut config = builder.with_single_cert(chain, PrivateKeyDer::from_pem_slice(key.as_bytes()).unwrap()).unwrap();
+        let mut config = server_config(wishes.identity, wishes.clients_of, wishes.only_tls12);
         config.alpn_protocols = wishes.alpn.iter().map(|name| name.as_bytes().to_vec()).collect();
         let acceptor = tokio_rustls::TlsAcceptor::from(Arc::new(config));
         let listener = TcpListener::bind(("127.0.0.1", 0)).await.unwrap();

@@ -9,6 +9,7 @@ pub(crate) mod http;
 pub(crate) mod postgres;
 pub(crate) mod prometheus;
 pub(crate) mod smtp;
+pub(crate) mod tls;
 pub(crate) mod websocket;
 
 use std::fs::File;
