@@ -415,7 +415,7 @@ fn spawn_outbox(
 
 fn spawn_upkeep(wiring: &Wiring, store: &Arc<dyn Store>, stop: CancellationToken, tasks: &mut Tasks) {
     let (store, clock, metrics) = (store.clone(), wiring.clock.clone(), wiring.metrics.clone());
-    let parts = UpkeepParts { store, clock, metrics, setup: wiring.setup.subscribe() };
+    let parts = UpkeepParts { store, clock, metrics, setup: wiring.setup.subscribe(), duty: wiring.duty.clone() };
     tasks.tail.spawn(async move {
         upkeep::run(parts, stop).await;
         "upkeep"

@@ -5,9 +5,11 @@
 mod analysis;
 mod durations;
 mod history;
+mod own;
 mod readings;
 mod record;
 mod seed;
+mod storage;
 
 use std::collections::BTreeSet;
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -165,8 +167,13 @@ families! {
     gauge config_success_at = "plimsoll_config_last_reload_success_timestamp_seconds" [] "When the configuration in force was read.";
     counter storage_errors = "plimsoll_storage_errors_total" ["operation"] "Calls of the store that failed.";
     counter intervals_lost = "plimsoll_intervals_lost_total" [] "Seconds of runs that could not be stored.";
+    counter records_lost = "plimsoll_records_lost_total" ["kind"] "Other records that could not be stored: `tick` is what became of an instant of a schedule.";
     gauge spool_records = "plimsoll_spool_records" [] "Records that wait in the spool for the database.";
     gauge spool_bytes = "plimsoll_spool_bytes" [] "Size of the spool.";
+    gauge own_memory = "plimsoll_process_resident_memory_bytes" [] "Resident memory of the daemon, as it is stored every minute and judged.";
+    gauge own_cpu = "plimsoll_process_cpu_cores" [] "CPU of the daemon in cores, as it is stored every minute.";
+    gauge own_descriptors = "plimsoll_process_open_fds" [] "Open file descriptors of the daemon, as they are stored every minute and judged.";
+    gauge own_threads = "plimsoll_process_threads" [] "Threads of the daemon, as they are stored every minute and judged.";
     gauge in_charge = "plimsoll_in_charge" [] "1 when this daemon is in charge of the database, 0 when it stands by.";
     counter series_overflow = "plimsoll_series_overflow_total" [] "Times that figures were counted under `other` because there are too many series.";
     gauge build_info = "plimsoll_build_info" ["version"] "Version of Plimsoll; always 1.";
@@ -425,6 +432,9 @@ impl Metrics {
         metrics.families.outbox_pending.with_label_values::<&str>(&[]).set(0.0);
         for counter in [&metrics.families.intervals_lost, &metrics.families.series_overflow] {
             counter.with_label_values::<&str>(&[]).inc_by(0);
+        }
+        for kind in storage::RECORD_KINDS {
+            metrics.families.records_lost.with_label_values(&[kind]);
         }
         metrics.spooled(0, 0);
         metrics.families.generator_cpu.with_label_values::<&str>(&[]).inc_by(0.0);

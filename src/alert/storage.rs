@@ -92,7 +92,7 @@ impl Outage {
                 plain_time(self.lasted(now)),
                 records(self.late),
             ),
-            (None, None) if self.waiting == 0 => format!("since {began} seconds or readings could not be kept: {lost}"),
+            (None, None) if self.waiting == 0 => format!("since {began} seconds, readings or other records could not be kept: {lost}"),
             (None, _) => {
                 let waiting = records(self.waiting);
                 format!(

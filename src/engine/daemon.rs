@@ -487,6 +487,7 @@ impl Daemon {
             stopping: self.stopping,
             standstill: self.standstill.clone(),
             standing_by: self.parts.duty.borrow().standing_by(),
+            lost: self.parts.metrics.lost(),
         }));
     }
 }

@@ -1,4 +1,5 @@
-//! Places on the way of a message where a test lets the process die, as `kill -9` would: nothing is flushed, closed or given back.
+//! Places on the way of a message where a test lets the process die, as `kill -9` would: nothing is flushed, closed or given back; or
+//! stand still, as `kill -STOP` does, until it is continued.
 //! Compiled into debug builds only, and asleep unless the environment names one (docs/alerting.md, "What is proved"); in a release build
 //! nothing of it is left.
 
@@ -23,16 +24,19 @@ pub struct FailPoint {
 struct Armed {
     step: String,
     left: AtomicU32,
+    signal: &'static str,
 }
 
 impl FailPoint {
-    /// Reads `after-send:3`: the third time that step is passed. Anything else never fires.
+    /// Reads `after-send:3`: the third time that step is passed; `after-send:3:stop` stops the process there. Anything else never fires.
     #[cfg(debug_assertions)]
     pub fn parse(text: &str) -> Self {
-        let (step, count) = text.split_once(':').unwrap_or((text, "1"));
-        let left = count.parse().unwrap_or(1_u32).max(1);
+        let mut parts = text.split(':');
+        let step = parts.next().unwrap_or_default();
+        let left = parts.next().and_then(|count| count.parse().ok()).unwrap_or(1_u32).max(1);
+        let signal = if parts.next() == Some("stop") { "-STOP" } else { "-KILL" };
         let known = STEPS.contains(&step);
-        Self { armed: known.then(|| Arc::new(Armed { step: step.to_owned(), left: AtomicU32::new(left) })) }
+        Self { armed: known.then(|| Arc::new(Armed { step: step.to_owned(), left: AtomicU32::new(left), signal })) }
     }
 
     /// A message passes a step.
@@ -43,9 +47,11 @@ impl FailPoint {
             return;
         }
         let pid = std::process::id().to_string();
-        let _ = std::process::Command::new("kill").args(["-9", &pid]).status();
-        // The signal is on its way: nothing more may happen.
-        std::process::abort();
+        let sent = std::process::Command::new("kill").args([armed.signal, &pid]).status();
+        if armed.signal == "-KILL" || sent.is_err() {
+            // The signal is on its way: nothing more may happen.
+            std::process::abort();
+        }
     }
 
     /// A message passes a step.

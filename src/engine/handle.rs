@@ -17,6 +17,7 @@ use crate::model::muting::{Ack, Silence};
 pub use crate::model::progress::{PoolNow, Progress};
 use crate::model::retention::Pin;
 use crate::model::run::{Run, RunId, Trigger};
+use crate::model::storage::Lost;
 use crate::model::units::Timestamp;
 
 /// Why the engine did not do it.
@@ -34,6 +35,9 @@ pub enum Refusal {
     /// The configuration is invalid; the last good one stays.
     #[error("{0}")]
     BadConfiguration(String),
+    /// The database does not take it; nothing is changed.
+    #[error("{0}")]
+    Storage(String),
     /// The engine has ended.
     #[error("the engine has stopped")]
     Stopped,
@@ -131,6 +135,8 @@ pub struct EngineStatus {
     pub standstill: Option<Standstill>,
     /// Another daemon is in charge of the database, and who; `None` when this one is.
     pub standing_by: Option<String>,
+    /// What could not be stored since the start.
+    pub lost: Lost,
 }
 
 /// What happens, as it happens.

@@ -106,6 +106,11 @@ impl Launch {
             tracing::info!(schedule, %due, "another daemon has started the run of this instant");
             return None;
         }
+        if let (Some((schedule, due)), Err(StoreError::NotInCharge)) = (&self.tick, &stored) {
+            // This process was held up; who is in charge since decides what becomes of the instant.
+            tracing::info!(schedule, %due, "another daemon is in charge by now, and this instant is its own");
+            return None;
+        }
         let (outcome, reason, run) = match &stored {
             Ok(()) => (TickOutcome::Started, self.why.clone(), Some(id.clone())),
             Err(error) => (TickOutcome::Refused, format!("the run could not be stored, so nothing was loaded: {error}"), None),

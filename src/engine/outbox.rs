@@ -28,6 +28,9 @@ use crate::store::{OutboxStats, Settlement, Store, StoreResult};
 
 /// How long a message is leased; longer than the longest attempt. When its sender is gone, it is free as soon as that is noticed.
 const LEASE: Duration = Duration::from_secs(90);
+/// A lease that is so old is looked at again before anything is sent: the process may have been held up, and be taken for gone
+/// (`duty::SILENCE` is longer).
+const FRESH: Duration = Duration::from_secs(10);
 /// Longest time for one attempt, whatever the channel's own limit.
 const LONGEST_ATTEMPT: Duration = Duration::from_secs(60);
 /// Messages on their way to one channel at one time.
@@ -63,7 +66,8 @@ pub struct OutboxParts {
 /// What became of an attempt.
 struct Ended {
     channel: String,
-    delivery: Delivery,
+    /// `None` when nothing was tried, because the message is somebody else's by now.
+    delivery: Option<Delivery>,
     dropped: bool,
 }
 
@@ -155,6 +159,9 @@ impl Outbox {
         };
         if let Some(lane) = self.lanes.get_mut(&channel) {
             lane.on_the_way = lane.on_the_way.saturating_sub(1);
+        }
+        let Some(delivery) = delivery else { return };
+        if let Some(lane) = self.lanes.get_mut(&channel) {
             if let Delivery::Retry { after: Some(after), .. } = &delivery {
                 lane.bucket.hold(self.began.elapsed(), (*after).min(retry::LONGEST));
             }
@@ -192,24 +199,28 @@ impl Outbox {
             if room == 0 {
                 continue;
             }
+            let leased = Instant::now();
             let messages = self.parts.store.lease_for(&channel, now, LEASE, room).await?;
             let taken = messages.len() as u32;
             lane.bucket.take(taken);
             lane.on_the_way += taken;
             for message in messages {
                 self.parts.fail_point.reached("after-lease");
-                self.send(message);
+                self.send(message, leased);
             }
         }
         Ok(())
     }
 
-    fn send(&mut self, message: Outgoing) {
+    fn send(&mut self, message: Outgoing, leased: Instant) {
         let notifier = self.notifiers.get(&message.channel).cloned();
         let parts = self.parts.clone();
         self.on_the_way.spawn(async move {
             let message = whole(&parts, message).await;
             parts.fail_point.reached("before-send");
+            if leased.elapsed() > FRESH && !is_still_ours(&parts, &message).await {
+                return Ended { channel: message.channel, delivery: None, dropped: false };
+            }
             let delivery = match notifier {
                 Some(Ok(notifier)) => match timeout(LONGEST_ATTEMPT, notifier.send(&message)).await {
                     Ok(delivery) => delivery,
@@ -225,8 +236,27 @@ impl Outbox {
             parts.fail_point.reached("after-send");
             let dropped = settle(&parts, &message, &delivery).await == OutboxState::Dropped;
             parts.fail_point.reached("after-settle");
-            Ended { channel: message.channel, delivery, dropped }
+            Ended { channel: message.channel, delivery: Some(delivery), dropped }
         });
+    }
+}
+
+/// Asks for the lease once more. Without an answer nothing is sent: the message waits, and goes when its lease is over.
+async fn is_still_ours(parts: &OutboxParts, message: &Outgoing) -> bool {
+    match parts.store.keep_lease(&message.id, parts.clock.now(), LEASE).await {
+        Ok(true) => true,
+        Ok(false) => {
+            tracing::warn!(
+                id = message.id,
+                "this process was held up for so long that a message is somebody else's by now; it is not sent here"
+            );
+            false
+        }
+        Err(error) => {
+            tracing::warn!(%error, id = message.id, "it is not known whether a message is still ours; it is not sent now");
+            parts.metrics.storage_error("keep_lease");
+            false
+        }
     }
 }
 

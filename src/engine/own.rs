@@ -77,6 +77,7 @@ impl OwnParts {
     async fn read(&self, probe: &mut dyn Probe) {
         let at = self.clock.now();
         let points = probe.read().await.map_err(|error| error.to_string()).map(|points| {
+            self.metrics.own_reading(&points);
             let named = |point: crate::model::series::Point| point.with("target", ITSELF).with("probe", &self.name);
             points.into_iter().filter(|point| point.value.is_finite()).map(named).collect()
         });
@@ -174,6 +175,8 @@ mod tests {
         let points = stored[0].points.clone().unwrap();
         assert_eq!((stored.len(), stored[0].probe.as_str(), points.len()), (1, "here", 1));
         assert_eq!((points[0].labels["target"].as_str(), points[0].value), (ITSELF, 5.0));
+        let shown = parts.metrics.render();
+        assert!(shown.contains("plimsoll_process_resident_memory_bytes 5\n") && !shown.contains("plimsoll_process_cpu_cores "), "{shown}");
     }
 
     #[tokio::test]

@@ -8,6 +8,7 @@ use tokio::sync::watch;
 use tokio::time::{MissedTickBehavior, interval};
 use tokio_util::sync::CancellationToken;
 
+use super::duty::Duty;
 use super::setup::Setup;
 use crate::clock::SharedClock;
 use crate::metrics::Metrics;
@@ -37,6 +38,8 @@ pub struct UpkeepParts {
     pub metrics: Arc<Metrics>,
     /// The configuration in force.
     pub setup: watch::Receiver<Arc<Setup>>,
+    /// Whether this daemon is in charge: the others roll up and remove nothing.
+    pub duty: watch::Receiver<Duty>,
 }
 
 /// Keeps the store small and fast until `stop`.
@@ -68,6 +71,9 @@ pub async fn run(parts: UpkeepParts, stop: CancellationToken) {
 }
 
 async fn look(parts: &UpkeepParts, retained: &mut Timestamp) -> StoreResult<()> {
+    if !parts.duty.borrow().in_charge {
+        return Ok(());
+    }
     let now = parts.clock.now();
     let backlog = parts.store.roll_up(PIECES).await? >= PIECES;
     // The clock may have gone backwards; then the hour is counted anew.

@@ -19,7 +19,6 @@ use super::spool::SpoolPlace;
 use crate::metrics::Metrics;
 use crate::model::control::Standstill;
 use crate::model::finding::Finding;
-use crate::model::history::{Deploy, Pinned};
 use crate::model::measure::Interval;
 use crate::model::run::{Run, RunId};
 use crate::model::schedule::Tick;
@@ -64,7 +63,7 @@ impl WriterView {
     /// How the database takes what it is given. Losses are those of the whole process, with what was left in spools and refused.
     pub fn look(&self) -> Writing {
         let Kept { waiting, bytes, late } = *self.kept.borrow();
-        Writing { trouble: self.trouble.borrow().clone(), waiting, bytes, late, lost: self.metrics.lost() }
+        Writing { trouble: self.trouble.borrow().clone(), waiting, bytes, late, lost: self.metrics.lost().all() }
     }
 }
 
@@ -105,39 +104,33 @@ impl Writer {
     pub fn tick(&self, tick: Tick) {
         self.metrics.tick(&tick);
         if let Err(tick) = self.try_put(Write::Tick(Box::new(tick))) {
+            self.metrics.record_lost(tick.kind());
             tracing::error!(?tick, "what became of an instant could not be stored");
         }
     }
 
     /// Writes what changed about a run that goes on; never waits.
     pub fn run_changed(&self, run: &Run) {
-        if self.try_put(Write::RunChange(Box::new(run.clone()))).is_err() {
+        if let Err(change) = self.try_put(Write::RunChange(Box::new(run.clone()))) {
+            self.metrics.record_lost(change.kind());
             tracing::warn!(run_id = %run.id, "a change of a run could not be stored; its end will be");
         }
     }
 
     /// Writes what was found of a run that goes on; never waits.
     pub fn findings(&self, run: &RunId, findings: Vec<Finding>) {
-        if self.try_put(Write::Findings(run.clone(), findings)).is_err() {
+        if let Err(findings) = self.try_put(Write::Findings(run.clone(), findings)) {
+            self.metrics.record_lost(findings.kind());
             tracing::warn!(run_id = %run, "what was found of a run could not be stored; what is found at its end will be");
         }
     }
 
     /// Writes whether all load stands still; never waits.
     pub fn standstill(&self, standstill: Option<Standstill>) {
-        if self.try_put(Write::Standstill(standstill)).is_err() {
+        if let Err(standstill) = self.try_put(Write::Standstill(standstill)) {
+            self.metrics.record_lost(standstill.kind());
             tracing::error!("it could not be stored whether all load stands still: a restart will not know");
         }
-    }
-
-    /// Writes that something was deployed; false when there is no room for it.
-    pub fn deploy(&self, deploy: Deploy) -> bool {
-        self.try_put(Write::Deploy(Box::new(deploy))).is_ok()
-    }
-
-    /// Writes which run a profile is compared with; false when there is no room for it.
-    pub fn pin(&self, profile: String, pinned: Option<Pinned>) -> bool {
-        self.try_put(Write::Pin(profile, pinned.map(Box::new))).is_ok()
     }
 
     /// Writes the end of a run, after everything that came before it.
@@ -345,5 +338,35 @@ mod tests {
         assert_eq!(store.ticks(Some("s"), 10).await.unwrap(), [tick()]);
         assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 0);
         assert!(metrics.render().contains("plimsoll_intervals_lost_total 3"));
+    }
+
+    #[test]
+    fn records_of_instants_that_find_no_room_are_counted() {
+        let metrics = Arc::new(Metrics::new());
+        let mut backlog = Backlog::new(None, metrics.clone());
+        for _ in 0..KEPT + 3 {
+            backlog.keep(Write::Tick(Box::new(tick())));
+        }
+        assert_eq!((backlog.len(), metrics.lost().ticks, metrics.lost().all()), (KEPT as u64, 3, 3));
+        backlog.give_up(Source::Memory, &Write::RunChange(Box::new(run("a"))));
+        assert_eq!((metrics.lost().ticks, metrics.lost().records), (3, 1));
+        let shown = metrics.render();
+        for line in ["plimsoll_records_lost_total{kind=\"tick\"} 3", "plimsoll_records_lost_total{kind=\"run_change\"} 1"] {
+            assert!(shown.contains(line), "{shown}");
+        }
+    }
+
+    /// What the database refuses for its own sake is given up, and that is told.
+    #[tokio::test]
+    async fn a_record_that_is_refused_is_counted_as_lost() {
+        let mut tasks = JoinSet::new();
+        let store = store::open("sqlite::memory:").await.unwrap();
+        let metrics = Arc::new(Metrics::new());
+        let writer = Writer::start(store, metrics.clone(), None, &mut tasks);
+        writer.run_ended(run("nobody's"), Vec::new()).await;
+        while metrics.lost().records == 0 {
+            assert!(writer.flush(Duration::from_secs(30)).await);
+        }
+        assert_eq!((metrics.lost().records, writer.view().look().lost), (1, 1));
     }
 }

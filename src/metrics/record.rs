@@ -310,16 +310,6 @@ impl Metrics {
         self.families.in_charge.with_label_values::<&str>(&[]).set(f64::from(u8::from(in_charge)));
     }
 
-    /// So many seconds of runs could not be stored.
-    pub fn intervals_lost(&self, count: u64) {
-        self.families.intervals_lost.with_label_values::<&str>(&[]).inc_by(count);
-    }
-
-    /// Seconds and readings that were lost so far.
-    pub fn lost(&self) -> u64 {
-        self.families.intervals_lost.with_label_values::<&str>(&[]).get()
-    }
-
     /// Labels of a step, or `other` when there are too many different ones.
     pub(super) fn step_labels(&self, profile: &str, scenario: &str, step: &str) -> [String; 3] {
         let labels = [profile.to_owned(), scenario.to_owned(), step.to_owned()];

@@ -11,6 +11,24 @@ pub struct Writing {
     pub bytes: u64,
     /// Records that were written after they had waited, since the start of the program.
     pub late: u64,
-    /// Seconds and readings that were lost since the start of the program.
+    /// Seconds, readings and other records that were lost since the start of the program.
     pub lost: u64,
+}
+
+/// What the database did not take and nothing could keep, since the start of the program.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, serde::Serialize)]
+pub struct Lost {
+    /// Seconds of runs, and readings.
+    pub series: u64,
+    /// Records of what became of an instant of a schedule.
+    pub ticks: u64,
+    /// Everything else: ends and changes of runs, findings, whether load stands still.
+    pub records: u64,
+}
+
+impl Lost {
+    /// All together.
+    pub fn all(&self) -> u64 {
+        self.series + self.ticks + self.records
+    }
 }

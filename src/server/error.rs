@@ -41,6 +41,7 @@ impl From<Refusal> for ApiError {
             Refusal::NotNow(_) => (StatusCode::CONFLICT, "not_now"),
             Refusal::BadRequest(_) => (StatusCode::BAD_REQUEST, "bad_request"),
             Refusal::BadConfiguration(_) => (StatusCode::UNPROCESSABLE_ENTITY, "bad_configuration"),
+            Refusal::Storage(_) => (StatusCode::SERVICE_UNAVAILABLE, "storage_unavailable"),
             Refusal::Stopped => (StatusCode::SERVICE_UNAVAILABLE, "stopped"),
         };
         Self::new(status, code, refusal.to_string())

@@ -10,6 +10,7 @@ use axum::response::IntoResponse;
 use super::Parts;
 use crate::engine::handle::EngineStatus;
 use crate::model::channel::ChannelHealth;
+use crate::model::storage::Lost;
 use crate::model::units::{Timestamp, format_duration};
 
 /// A scheduler that has not ticked for so long hangs; it ticks at least every second.
@@ -46,6 +47,7 @@ pub(super) async fn ready(State(parts): State<Parts>) -> impl IntoResponse {
         }
     }
     text.push_str(&reload(&status, now));
+    text.push_str(&lost(&status));
     text.push_str(&format!("[{}] outbox: {} waiting\n", if status.outbox_waiting == 0 { '+' } else { '!' }, status.outbox_waiting));
     for channel in &status.channels {
         text.push_str(&channel_line(channel, now));
@@ -66,6 +68,15 @@ fn scheduler(status: &EngineStatus, now: Timestamp) -> Result<String, String> {
         None if status.setup.schedules.is_empty() => Ok("nothing is scheduled".into()),
         None => Err("has not ticked yet".into()),
     }
+}
+
+/// What is gone does not come back by a restart: worth a look, no reason to be not ready.
+fn lost(status: &EngineStatus) -> String {
+    let Lost { series, ticks, records } = status.lost;
+    if status.lost.all() == 0 {
+        return String::new();
+    }
+    format!("[!] lost: {series} seconds and readings, {ticks} records of instants of schedules, {records} others could not be stored\n")
 }
 
 fn life(status: &EngineStatus, now: Timestamp) -> Result<String, String> {

@@ -1,4 +1,4 @@
-//! Seconds for sums: all steps of a second in one row, which the database puts together as text. Half a million rows of 24 columns take
+//! Seconds for sums: all steps of a second in one row, which the database puts together as bytes. Half a million rows of 24 columns take
 //! many seconds to be handed over one by one; what is in them is read in one.
 
 use super::dialect::Dialect;
@@ -8,31 +8,43 @@ use super::{StoreError, StoreResult, dialect::params, latencies};
 use crate::model::measure::{CheckCount, PhaseSums, StepInterval};
 use crate::model::rollup::Sum;
 
-/// The statement: steps parted by `;`, their columns by `,`; numbers as they are, texts and blobs in hexadecimal digits.
+/// Texts and blobs of a step.
+const PARTS: usize = 8;
+
+/// The statement. Of each step: its numbers and the lengths of its texts and blobs, in digits with a comma after each; then these, one
+/// behind the other. `$bytes` makes bytes of what it is given.
 macro_rules! bundles {
-    ($join:literal, ($text:literal, $text_end:literal), ($blob:literal, $end:literal)) => {
+    ($begin:literal, ($number:literal, $number_end:literal), ($text:literal, $text_end:literal), ($blob:literal, $blob_end:literal), $end:literal) => {
         concat!(
-            "SELECT ", $join, "(step || ',' || ok || ',' || blocked_us || ',' || dns_us || ',' || connecting_us || ',' || tls_us || ',' || \
-             sending_us || ',' || waiting_us || ',' || receiving_us || ',' || bytes_sent || ',' || bytes_received || ',' || connections",
-            bundles!(@ $text, "failures", $text_end), bundles!(@ $text, "messages", $text_end), bundles!(@ $text, "checks", $text_end),
-            bundles!(@ $blob, "response_ok", $end), bundles!(@ $blob, "response_failed", $end), bundles!(@ $blob, "service_ok", $end),
-            bundles!(@ $blob, "service_failed", $end), bundles!(@ $blob, "waiting", $end),
-            ", ';') FROM step_intervals WHERE run = $1 AND at >= $2 AND at < $3 GROUP BY at ORDER BY at"
+            "SELECT ", $begin, $number, "concat_ws(',', step, ok, blocked_us, dns_us, connecting_us, tls_us, sending_us, waiting_us, \
+             receiving_us, bytes_sent, bytes_received, connections, COALESCE(octet_length(failures), 0), \
+             COALESCE(octet_length(messages), 0), COALESCE(octet_length(checks), 0), COALESCE(octet_length(response_ok), 0), \
+             COALESCE(octet_length(response_failed), 0), COALESCE(octet_length(service_ok), 0), COALESCE(octet_length(service_failed), 0), \
+             COALESCE(octet_length(waiting), 0), '')", $number_end,
+            $text, "failures", $text_end, $text, "messages", $text_end, $text, "checks", $text_end,
+            $blob, "response_ok", $blob_end, $blob, "response_failed", $blob_end, $blob, "service_ok", $blob_end,
+            $blob, "service_failed", $blob_end, $blob, "waiting", $blob_end, $end,
+            " FROM step_intervals WHERE run = $1 AND at >= $2 AND at < $3 GROUP BY at ORDER BY at"
         )
     };
-    (@ $begin:literal, $column:literal, $end:literal) => {
-        concat!(" || ',' || COALESCE(", $begin, $column, $end, ", '')")
-    };
 }
-pub(super) const SQLITE: &str = bundles!("group_concat", ("hex(", ")"), ("hex(", ")"));
-pub(super) const POSTGRES: &str = bundles!("string_agg", ("encode(convert_to(", ", 'UTF8'), 'hex')"), ("encode(", ", 'hex')"));
+/// SQLite's functions take blobs for texts, byte by byte: nothing is said about what the bytes are.
+pub(super) const SQLITE: &str = bundles!("CAST(group_concat(concat(", ("", ""), (", ", ""), (", ", ""), "), '') AS BLOB)");
+pub(super) const POSTGRES: &str = bundles!(
+    "string_agg(",
+    ("convert_to(", ", 'UTF8')"),
+    (" || COALESCE(convert_to(", ", 'UTF8'), ''::bytea)"),
+    (" || COALESCE(", ", ''::bytea)"),
+    ", ''::bytea)"
+);
 
 /// Adds the steps of `from <= second < to` to a sum.
 pub(super) async fn add<D: Dialect>(tx: &mut Tx<'_, D>, run: Key, (from, to): (u32, u32), sum: &mut Sum) -> StoreResult<()> {
-    let (mut step, mut scratch) = (StepInterval::default(), Scratch::default());
+    let mut step = StepInterval::default();
     tx.list(D::BUNDLES, params![run.num, run.at(from), run.at(to)], |row| {
-        for one in row.text()?.split(';') {
-            let read = read(one, &mut step, &mut scratch);
+        let mut rest = row.opt_blob()?.unwrap_or_default();
+        while !rest.is_empty() {
+            let read = read(&mut rest, &mut step);
             read.ok_or_else(|| StoreError::Corrupt(format!("step {} of a second is damaged", step.step)))?;
             sum.step(&step);
         }
@@ -42,67 +54,58 @@ pub(super) async fn add<D: Dialect>(tx: &mut Tx<'_, D>, run: Key, (from, to): (u
     .map(drop)
 }
 
-/// Bytes of the texts and blobs of a step, in the order of their columns.
-#[derive(Default)]
-struct Scratch([Vec<u8>; 8]);
-
-fn read(one: &str, step: &mut StepInterval, scratch: &mut Scratch) -> Option<()> {
-    let mut columns = one.split(',');
-    step.step = columns.next()?.parse().ok()?;
-    let mut number = || columns.next()?.parse::<u64>().ok();
-    step.ok = number()?;
+/// Reads the step that comes next into one that is there: its histograms keep their memory.
+fn read(rest: &mut &[u8], step: &mut StepInterval) -> Option<()> {
+    step.step = u16::try_from(number(rest)?).ok()?;
+    step.ok = number(rest)?;
     step.phases = PhaseSums {
-        blocked_us: number()?,
-        dns_us: number()?,
-        connecting_us: number()?,
-        tls_us: number()?,
-        sending_us: number()?,
-        waiting_us: number()?,
-        receiving_us: number()?,
+        blocked_us: number(rest)?,
+        dns_us: number(rest)?,
+        connecting_us: number(rest)?,
+        tls_us: number(rest)?,
+        sending_us: number(rest)?,
+        waiting_us: number(rest)?,
+        receiving_us: number(rest)?,
     };
-    (step.bytes_sent, step.bytes_received, step.connections) = (number()?, number()?, number()?);
-    for bytes in &mut scratch.0 {
-        unhex(columns.next()?.as_bytes(), bytes)?;
+    (step.bytes_sent, step.bytes_received, step.connections) = (number(rest)?, number(rest)?, number(rest)?);
+    let mut lengths = [0; PARTS];
+    for length in &mut lengths {
+        *length = usize::try_from(number(rest)?).ok()?;
     }
-    let [failures, messages, checks, latencies @ ..] = &scratch.0;
+    let mut parts = [None; PARTS];
+    for (part, length) in parts.iter_mut().zip(lengths) {
+        let (mine, others) = rest.split_at_checked(length)?;
+        *rest = others;
+        *part = (length > 0).then_some(mine);
+    }
+    let [failures, messages, checks, latencies @ ..] = parts;
     step.failures = json(failures)?;
     step.messages = json(messages)?;
     step.checks.clear();
     let counts: Vec<(u64, u64)> = json(checks)?;
     step.checks.extend(counts.into_iter().map(|(passed, failed)| CheckCount { passed, failed }));
-    let packed = latencies.each_ref().map(|bytes| Some(bytes.as_slice()).filter(|bytes| !bytes.is_empty()));
-    latencies::unpack(packed, step).ok()
+    latencies::unpack(latencies, step).ok()
+}
+
+/// Digits up to a comma.
+fn number(rest: &mut &[u8]) -> Option<u64> {
+    let mut value = 0_u64;
+    for (at, byte) in rest.iter().enumerate() {
+        match byte {
+            b'0'..=b'9' => value = value.checked_mul(10)?.checked_add(u64::from(byte - b'0'))?,
+            b',' if at > 0 => {
+                *rest = &rest[at + 1..];
+                return Some(value);
+            }
+            _ => return None,
+        }
+    }
+    None
 }
 
 /// Nothing is what is empty.
-fn json<T: serde::de::DeserializeOwned + Default>(bytes: &[u8]) -> Option<T> {
-    if bytes.is_empty() { Some(T::default()) } else { serde_json::from_slice(bytes).ok() }
-}
-
-/// The value of each hexadecimal digit; 255 = none.
-const DIGITS: [u8; 256] = {
-    let mut digits = [255; 256];
-    let mut value = 0;
-    while value < 16 {
-        digits[b"0123456789abcdef"[value] as usize] = value as u8;
-        digits[b"0123456789ABCDEF"[value] as usize] = value as u8;
-        value += 1;
-    }
-    digits
-};
-
-fn unhex(text: &[u8], out: &mut Vec<u8>) -> Option<()> {
-    out.clear();
-    out.reserve(text.len() / 2);
-    let (pairs, rest) = text.as_chunks::<2>();
-    for [high, low] in pairs {
-        let (high, low) = (DIGITS[usize::from(*high)], DIGITS[usize::from(*low)]);
-        if high > 15 || low > 15 {
-            return None;
-        }
-        out.push(high << 4 | low);
-    }
-    rest.is_empty().then_some(())
+fn json<T: serde::de::DeserializeOwned + Default>(bytes: Option<&[u8]>) -> Option<T> {
+    bytes.map_or_else(|| Some(T::default()), |bytes| serde_json::from_slice(bytes).ok())
 }
 
 #[cfg(test)]
@@ -110,15 +113,24 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_step_is_read_from_its_text_or_refused() {
-        let (mut step, mut scratch) = (StepInterval::default(), Scratch::default());
-        let whole = "3,98,1,0,0,0,5,6,7,4000,0,2,,,5b5b312c325d5d,03,,01060F02,,";
-        assert_eq!(read(whole, &mut step, &mut scratch), Some(()));
+    fn steps_are_read_one_after_the_other_or_refused() {
+        let mut step = StepInterval::default();
+        let one = b"3,98,1,0,0,0,5,6,7,4000,0,2,0,0,7,1,0,4,0,0,[[1,2]]\x03\x01\x06\x0f\x02";
+        let both = [one.as_slice(), b"4,1,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,"].concat();
+        let mut rest = both.as_slice();
+        assert_eq!(read(&mut rest, &mut step), Some(()));
         assert_eq!((step.step, step.ok, step.phases.sending_us, step.bytes_sent, step.connections), (3, 98, 5, 4_000, 2));
         assert_eq!((step.checks[0].failed, step.response_ok.count()), (2, 3));
         assert_eq!(step.response_ok, step.service_ok);
-        for damaged in ["", "3", &whole.replace("98", "x"), &whole.replace("01060F02", "01060F0"), &whole.replace("01060F02", "zz")] {
-            assert_eq!(read(damaged, &mut step, &mut scratch), None, "{damaged}");
+        assert_eq!(read(&mut rest, &mut step), Some(()));
+        assert_eq!((step.step, step.checks.len(), step.service_ok.count(), rest.len()), (4, 0, 0, 0));
+        for length in 0..one.len() {
+            assert_eq!(read(&mut &one[..length], &mut step), None, "the first {length} bytes");
+        }
+        for (wrong, at) in [(b'x', 2), (b',', 0), (9, one.len() - 4), (b'8', 40), (b'}', 45)] {
+            let mut damaged = one.to_vec();
+            damaged[at] = wrong;
+            assert_eq!(read(&mut damaged.as_slice(), &mut step), None, "{wrong} at {at}");
         }
     }
 }

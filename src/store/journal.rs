@@ -6,7 +6,7 @@ use std::collections::BTreeSet;
 use super::dialect::{Columns, Dialect, Value, params};
 use super::runs::Key;
 use super::shared::{Tx, json, limit_or_default};
-use super::{StoreResult, sql};
+use super::{CHARGE, Owner, StoreResult, sql};
 use crate::model::alerting::Severity;
 use crate::model::control::Standstill;
 use crate::model::finding::Finding;
@@ -68,9 +68,12 @@ pub(super) async fn save_standstill<D: Dialect>(tx: &mut Tx<'_, D>, standstill: 
     }
 }
 
-/// Records what became of an instant; 0 when a run was started for it already, and this is not that run.
-pub(super) async fn save_tick<D: Dialect>(tx: &mut Tx<'_, D>, tick: &Tick) -> StoreResult<u64> {
-    let values = params![&tick.schedule, tick.due, &tick.profile, tick.decided, tick.outcome.as_str(), &tick.reason, &tick.run];
+/// Records what became of an instant; 0 when a run was started for it already, and this is not that run, or when somebody else, who is in
+/// charge by now, has recorded it.
+pub(super) async fn save_tick<D: Dialect>(tx: &mut Tx<'_, D>, tick: &Tick, owner: Option<&Owner>) -> StoreResult<u64> {
+    let owner = owner.map(|owner| owner.id.as_str());
+    let values =
+        params![&tick.schedule, tick.due, &tick.profile, tick.decided, tick.outcome.as_str(), &tick.reason, &tick.run, CHARGE, owner];
     tx.execute(sql::SAVE_TICK, values).await
 }
 

@@ -82,6 +82,9 @@ pub enum StoreError {
     /// Stored data cannot be understood.
     #[error("stored data is damaged: {0}")]
     Corrupt(String),
+    /// This process was in charge, and another one is by now: what it decides is not based on what happened since.
+    #[error("another daemon is in charge of the database by now")]
+    NotInCharge,
     /// Anything else.
     #[error("the database refused: {0}")]
     Other(String),
@@ -249,7 +252,7 @@ pub trait Store: Archive + Ownership + Telling {
     async fn capture(&self, run: &RunId, number: u32) -> StoreResult<Option<(Captured, Vec<u8>)>>;
 
     /// Adds the record of one instant of a schedule. The same schedule and instant again replaces it, unless it names the run that was
-    /// started for it.
+    /// started for it, or another process than this one is in charge.
     async fn record_tick(&self, tick: &Tick) -> StoreResult<()>;
     /// Records, newest first; of one schedule or of all.
     async fn ticks(&self, schedule: Option<&str>, limit: u32) -> StoreResult<Vec<Tick>>;

@@ -57,7 +57,8 @@ pub trait Ownership: Send + Sync {
     async fn resign(&self) -> StoreResult<()>;
     /// Takes a lease that nobody has, and says who has it now; `None` when this process has it.
     async fn hold(&self, lease: &str) -> StoreResult<Option<Owner>>;
-    /// Writes a run that begins and the record of its instant, or neither. `Duplicate` when a run was started for that instant.
+    /// Writes a run that begins and the record of its instant, or neither. `Duplicate` when a run was started for that instant,
+    /// `NotInCharge` when another process is in charge.
     async fn start_due(&self, run: &Run, tick: &Tick) -> StoreResult<()>;
     /// Replaces everything about a run but its id and its start, and its findings of these methods, of any version, and of the same
     /// methods: all or nothing.
@@ -132,9 +133,11 @@ impl<D: Dialect> Ownership for SqlStore<D> {
     }
 
     async fn start_due(&self, run: &Run, tick: &Tick) -> StoreResult<()> {
+        let owner = self.owner();
         let mut tx = self.writing().await?;
-        runs::start(&mut tx, run, self.owner().as_ref()).await?;
-        if journal::save_tick(&mut tx, tick).await? == 0 {
+        check_charge(&mut tx, owner.as_ref()).await?;
+        runs::start(&mut tx, run, owner.as_ref()).await?;
+        if journal::save_tick(&mut tx, tick, owner.as_ref()).await? == 0 {
             return Err(StoreError::Duplicate(format!("a run of schedule {} for {}", tick.schedule, tick.due)));
         }
         tx.commit().await
@@ -163,6 +166,6 @@ pub(super) async fn check_charge<D: Dialect>(tx: &mut Tx<'_, D>, owner: Option<&
     let Some(owner) = owner else { return Ok(()) };
     match tx.number(sql::HELD_BY_OTHERS, params![CHARGE, &owner.id]).await? {
         0 => Ok(()),
-        _ => Err(StoreError::Other("another daemon is in charge by now".into())),
+        _ => Err(StoreError::NotInCharge),
     }
 }

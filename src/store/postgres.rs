@@ -19,7 +19,7 @@ static MIGRATIONS: Migrator = sqlx::migrate!("migrations/postgres");
 const CONNECTIONS: u32 = 6;
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 /// Statements that wait for a lock, or run, for longer than this are cancelled by the server.
-const SESSION: &str = "SET lock_timeout = '5s'; SET statement_timeout = '30s'; SET idle_in_transaction_session_timeout = '60s'";
+const SESSION: &str = "SET lock_timeout = '5s'; SET statement_timeout = '30s'; SET idle_in_transaction_session_timeout = '10s'";
 const OLDEST_VERSION: i64 = 12;
 /// Parameters that an address may have; sqlx would only warn about others, and show their values.
 const PARAMETERS: &[&str] = &[

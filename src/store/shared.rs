@@ -353,7 +353,7 @@ impl<D: Dialect> Store for SqlStore<D> {
 
     async fn record_tick(&self, tick: &Tick) -> StoreResult<()> {
         let mut tx = self.writing().await?;
-        journal::save_tick(&mut tx, tick).await?;
+        journal::save_tick(&mut tx, tick, self.owner().as_ref()).await?;
         tx.commit().await
     }
 

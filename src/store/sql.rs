@@ -149,7 +149,8 @@ pub(super) const FINDINGS: &str = "SELECT r.id, f.kind, f.severity, f.title, f.e
 pub(super) const SAVE_TICK: &str = "INSERT INTO ticks (schedule, due, profile, decided, outcome, reason, run) \
     VALUES ($1, $2, $3, $4, $5, $6, $7) ON CONFLICT (schedule, due) DO UPDATE SET profile = excluded.profile, \
     decided = excluded.decided, outcome = excluded.outcome, reason = excluded.reason, run = excluded.run \
-    WHERE ticks.run IS NULL OR ticks.run = excluded.run";
+    WHERE (ticks.run IS NULL OR ticks.run = excluded.run) \
+    AND ($9 IS NULL OR NOT EXISTS (SELECT 1 FROM leases l WHERE l.name = $8 AND l.owner <> $9))";
 pub(super) const TICKS: &str = "SELECT schedule, profile, due, decided, outcome, reason, run FROM ticks \
     WHERE ($1 IS NULL OR schedule = $1) ORDER BY due DESC, schedule LIMIT $2";
 

@@ -20,6 +20,8 @@ const SAVE_SILENCE: &str = "INSERT INTO silences (id, matchers, author, comment,
     VALUES ($1, $2, $3, $4, $5, $6, $7, $8) ON CONFLICT (id) DO UPDATE SET ends_at = excluded.ends_at, ended_by = excluded.ended_by";
 const DUE_CHANNELS: &str = "SELECT DISTINCT channel FROM outbox WHERE state = 'waiting' AND not_before <= $1 ORDER BY channel";
 const REPLACE_MESSAGE: &str = "UPDATE outbox SET message = $2, leased_until = $3, owner = $4 WHERE id = $1 AND state = 'waiting'";
+const KEEP_LEASE: &str = "UPDATE outbox SET leased_until = $2 WHERE id = $1 AND state = 'waiting' AND leased_until IS NOT NULL \
+    AND ($3 IS NULL OR owner = $3)";
 const MERGE_MESSAGE: &str =
     "UPDATE outbox SET state = 'merged', leased_until = NULL, done_at = $2, detail = $3 WHERE id = $1 AND state = 'waiting'";
 
@@ -36,6 +38,8 @@ pub trait Telling: Send + Sync {
     async fn due_channels(&self, now: Timestamp) -> StoreResult<Vec<String>>;
     /// The same as `lease_messages`, of one channel.
     async fn lease_for(&self, channel: &str, now: Timestamp, lease: Duration, limit: u32) -> StoreResult<Vec<Outgoing>>;
+    /// Prolongs the lease of a message that waits; false when this process does not have it any more.
+    async fn keep_lease(&self, id: &str, now: Timestamp, lease: Duration) -> StoreResult<bool>;
     /// All messages of one incident and channel, in their order.
     async fn messages_of(&self, incident: &str, channel: &str) -> StoreResult<Vec<Outgoing>>;
     /// Gives a message that waits this text, leased to the caller, and marks those that it replaces as merged: all or nothing. False,
@@ -108,6 +112,15 @@ impl<D: Dialect> Telling for SqlStore<D> {
         let messages = alerts::lease(&mut tx, now, lease, limit, owner.as_ref().map(|owner| owner.id.as_str()), Some(channel)).await?;
         tx.commit().await?;
         Ok(messages)
+    }
+
+    async fn keep_lease(&self, id: &str, now: Timestamp, lease: Duration) -> StoreResult<bool> {
+        let mut tx = self.writing().await?;
+        let owner = self.owner();
+        let owner = owner.as_ref().map(|owner| owner.id.as_str());
+        let kept = tx.execute(KEEP_LEASE, params![id, now.plus(lease), owner]).await? > 0;
+        tx.commit().await?;
+        Ok(kept)
     }
 
     async fn messages_of(&self, incident: &str, channel: &str) -> StoreResult<Vec<Outgoing>> {

@@ -167,6 +167,54 @@ alerts:
     assert_eq!(store.owners().await.unwrap(), []);
 }
 
+/// True when the process is stopped (proc(5): the state stands behind the name).
+fn stands_still(process: u32) -> bool {
+    let stat = std::fs::read_to_string(format!("/proc/{process}/stat")).unwrap_or_default();
+    stat.rsplit_once(')').is_some_and(|(_, fields)| fields.trim_start().starts_with('T'))
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_daemon_that_was_held_up_and_goes_on_does_nothing_a_second_time() {
+    let mut bed = Bed::new().await;
+    bed.storage = Postgres::fresh_database().await;
+    let config = bed.configure(&format!(
+        r#"
+profiles:{}
+schedules: {{ often: {{ profile: short, cron: "*/2 * * * * *", timezone: UTC }} }}
+alerts:
+  channels: {{ box: {{ type: file, path: box.jsonl, format: json }} }}
+  routes: [{{ send: [box] }}]
+  rules: {{ some-load: {{ when: "http_reqs: rate > 0.1/s over 1s", severity: high }} }}
+"#,
+        profile("short", "shop", "1s")
+    ));
+    // The first stands still (SIGSTOP) with its first message in its hand: leased, not sent.
+    let mut command = plimsoll(&["serve", "--config", config.to_str().unwrap()]);
+    let first = Daemon::spawn(bed.folder.path(), command.env("PLIMSOLL_FAIL_POINT", "before-send:1:stop")).await;
+    wait_until("the first to stand still", LONG, async || stands_still(first.id()).then_some(())).await;
+    let store = bed.store().await;
+    let before = started(&*store).await;
+    assert!(before > 0 && told(&bed).is_empty(), "{before} runs, nothing told");
+    let second = another(&bed).await;
+    wait_until("the other to be in charge", LONG, async || is_in_charge(&second).await.then_some(())).await;
+    wait_until("runs by the other", LONG, async || (started(&*store).await > before + 1).then_some(())).await;
+    wait_until("the message by the other", LONG, async || (!told(&bed).is_empty()).then_some(())).await;
+
+    first.signal("CONT");
+    wait_until("the first to see whose message it is", LONG, async || first.output().contains("somebody else's by now").then_some(()))
+        .await;
+    wait_until("the first to stand by", LONG, async || (metric(&first, "plimsoll_in_charge").await == Some(0.0)).then_some(())).await;
+    let since = started(&*store).await;
+    wait_until("more runs by the other", LONG, async || (started(&*store).await > since + 2).then_some(())).await;
+    assert!(is_in_charge(&second).await);
+    assert_nothing_happened_twice(&bed, &*store).await;
+    for daemon in [first, second] {
+        daemon.signal("TERM");
+        assert_eq!(daemon.exit_code().await, Some(0));
+    }
+    assert_eq!(store.owners().await.unwrap(), []);
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_daemon_that_ends_in_order_is_followed_at_once() {
     let mut bed = Bed::new().await;

@@ -161,6 +161,8 @@ promises! {
     owners::an_instant_starts_one_run,
     owners::messages_of_a_process_that_is_gone_are_free_at_once,
     owners::who_is_not_in_charge_decides_nothing,
+    owners::who_is_not_in_charge_starts_nothing,
+    owners::a_lease_is_prolonged_only_by_who_has_it,
     owners::a_clock_that_goes_back_frees_and_loses_nothing,
     life::a_ping_writes,
     life::what_was_acknowledged_survives_without_a_close,

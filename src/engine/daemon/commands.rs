@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::sync::oneshot;
+use tokio::time::timeout;
 
 use super::super::admission::Waiting;
 use super::super::alerting::AlertWish;
@@ -21,9 +22,16 @@ use crate::model::control::{Action, ControlEntry, Standstill};
 use crate::model::retention::Pin;
 use crate::model::run::{EndedBy, RunId, Trigger};
 use crate::model::schedule::{Schedule, TickOutcome};
+use crate::store::{Store, StoreResult};
 
 /// Runs that are analysed again at one time.
 const MOST_CHORES: usize = 2;
+/// Things that people told and that are on their way to the database at one time.
+const MOST_WISHES: usize = 32;
+/// How long they wait for that.
+const WISH_PATIENCE: Duration = Duration::from_secs(15);
+/// How long the answer to a kill switch waits for its record: a database that hangs is given up for the spool sooner.
+const KEPT_WITHIN: Duration = Duration::from_secs(3);
 
 impl Daemon {
     pub(super) fn command(&mut self, command: Command) {
@@ -36,10 +44,12 @@ impl Daemon {
             }
             Command::Control(id, steer, answer) => self.control(&id, steer, answer),
             Command::StopAll(by, hold, answer) => {
-                let _ = answer.send(self.standing_by().map_or_else(|| Ok(self.stop_all(&by, hold)), Err));
+                let stopped = self.standing_by().map_or_else(|| Ok(self.stop_all(&by, hold)), Err);
+                self.answer_when_kept(answer, stopped);
             }
             Command::Resume(by, answer) => {
-                let _ = answer.send(self.standing_by().map_or_else(|| self.resume(&by), Err));
+                let resumed = self.standing_by().map_or_else(|| self.resume(&by), Err);
+                self.answer_when_kept(answer, resumed);
             }
             Command::Analyse(id, answer) => self.analyse(id, answer),
             Command::Rerun(profile, after, answer) => {
@@ -49,13 +59,18 @@ impl Daemon {
                 let _ = answer.send(self.run_suite(&suite, &trigger));
             }
             Command::Deploy(deploy, answer) => {
-                let known = self.setup.targets.contains_key(&deploy.target);
-                let refusal = Refusal::Unknown(format!("there is no target `{}`", deploy.target));
-                let _ = answer.send(if known { written(self.parts.writer.deploy(deploy)) } else { Err(refusal) });
+                if self.setup.targets.contains_key(&deploy.target) {
+                    self.store_wish("record_deploy", answer, move |store| async move { store.record_deploy(&deploy).await });
+                } else {
+                    let _ = answer.send(Err(Refusal::Unknown(format!("there is no target `{}`", deploy.target))));
+                }
             }
-            Command::Pin(profile, pinned, answer) => {
-                let _ = answer.send(written(self.parts.writer.pin(profile, pinned)));
-            }
+            Command::Pin(profile, pinned, answer) => self.store_wish("pin_baseline", answer, move |store| async move {
+                match &pinned {
+                    Some(pinned) => store.pin_baseline(pinned).await,
+                    None => store.unpin_baseline(&profile).await.map(drop),
+                }
+            }),
             Command::Keep(id, pin, answer) => self.keep(id, pin, answer),
             Command::Alerting(wish) => match self.standing_by() {
                 Some(refusal) => wish.refuse(refusal),
@@ -95,6 +110,49 @@ impl Daemon {
             };
             // Whoever asked may have gone; the deed is done all the same.
             let _ = answer.send(outcome);
+        });
+    }
+
+    /// Writes something that somebody told, beside everything else; they hear of it when it is in the database, or that it is not.
+    fn store_wish<F>(
+        &mut self,
+        operation: &'static str,
+        answer: oneshot::Sender<Result<(), Refusal>>,
+        write: impl FnOnce(Arc<dyn Store>) -> F,
+    ) where
+        F: Future<Output = StoreResult<()>> + Send + 'static,
+    {
+        if self.chores.len() >= MOST_WISHES {
+            let _ = answer.send(Err(Refusal::Storage("too much waits for the database; try again in a moment".into())));
+            return;
+        }
+        let (written, metrics) = (write(self.parts.store.clone()), self.parts.metrics.clone());
+        self.chores.spawn(async move {
+            let outcome = match timeout(WISH_PATIENCE, written).await {
+                Ok(Ok(())) => Ok(()),
+                Ok(Err(error)) if error.is_passing() => Err(Refusal::Storage(format!("nothing was stored, try again later: {error}"))),
+                Ok(Err(error)) => Err(Refusal::NotNow(format!("nothing was stored: {error}"))),
+                Err(_) => {
+                    Err(Refusal::Storage(format!("the database did not answer within {} s; try again later", WISH_PATIENCE.as_secs())))
+                }
+            };
+            if outcome.is_err() {
+                metrics.storage_error(operation);
+            }
+            // Whoever asked may have gone; the deed is done all the same.
+            let _ = answer.send(outcome);
+        });
+    }
+
+    /// Answers once what was done is in the database, or in the spool while that is away: a process that is killed then knows it again.
+    fn answer_when_kept<T: Send + 'static>(&mut self, answer: oneshot::Sender<Result<T, Refusal>>, done: Result<T, Refusal>) {
+        let writer = self.parts.writer.clone();
+        self.chores.spawn(async move {
+            if done.is_ok() && !writer.flush(KEPT_WITHIN).await {
+                tracing::error!("it is not stored yet whether all load stands still");
+            }
+            // Whoever asked may have gone; the deed is done all the same.
+            let _ = answer.send(done);
         });
     }
 
@@ -267,10 +325,6 @@ impl Daemon {
             }
         }
     }
-}
-
-fn written(taken: bool) -> Result<(), Refusal> {
-    if taken { Ok(()) } else { Err(Refusal::NotNow("the database is away for so long that nothing more can be kept".into())) }
 }
 
 fn not_going_on(id: &RunId) -> Refusal {

@@ -198,6 +198,12 @@ impl Backlog {
         if write.is_series() {
             self.lost.fetch_add(1, Ordering::Relaxed);
             self.metrics.intervals_lost(1);
+        } else {
+            self.metrics.record_lost(write.kind());
+            match write {
+                Write::Tick(tick) => tracing::error!(?tick, "what became of an instant could not be stored and is lost"),
+                other => tracing::error!(kind = other.kind(), "a record could not be stored and is lost"),
+            }
         }
     }
 

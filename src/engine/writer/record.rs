@@ -28,8 +28,9 @@ pub(super) enum Write {
     Tick(Box<Tick>),
     /// Whether all load stands still.
     Standstill(Option<Standstill>),
+    /// As earlier versions left it in a spool; now it is in the database before anybody is told so.
     Deploy(Box<Deploy>),
-    /// The run that a profile is compared with, or that it has none any more.
+    /// The same: the run that a profile is compared with, or that it has none any more.
     Pin(String, Option<Box<Pinned>>),
 }
 
@@ -58,6 +59,21 @@ impl Write {
     /// Part of a series: one of many, and the first to go when there is too much.
     pub(super) fn is_series(&self) -> bool {
         matches!(self, Self::Interval(..) | Self::Reading(..))
+    }
+
+    /// What it is, for figures; see `metrics::storage`.
+    pub(super) fn kind(&self) -> &'static str {
+        match self {
+            Self::Interval(..) => "interval",
+            Self::Reading(..) => "reading",
+            Self::RunEnd(..) => "run_end",
+            Self::Findings(..) => "findings",
+            Self::RunChange(_) => "run_change",
+            Self::Tick(_) => "tick",
+            Self::Standstill(_) => "standstill",
+            Self::Deploy(_) => "deploy",
+            Self::Pin(..) => "baseline",
+        }
     }
 
     /// Its form in the spool.

@@ -154,15 +154,18 @@ fn read_codes(mut rest: &[u8], out: &mut Vec<Bucket>) -> Option<()> {
     rest = tail;
     let mut index = u64::from(u32::try_from(read_leb128(&mut rest)?).ok()?);
     let mut bits = BitReader { bytes: rest, at: 0 };
+    if index > u64::from(highest) {
+        return None;
+    }
     out.reserve(buckets as usize);
-    for number in 0..buckets {
-        if number > 0 {
-            index = index.checked_add(bits.rice(distances)?)? + 1;
-        }
+    out.push((index as u32, bits.rice(counts)?.checked_add(1)?));
+    for _ in 1..buckets {
+        let (between, more) = bits.pair(distances, counts)?;
+        index = index.checked_add(between)?.checked_add(1)?;
         if index > u64::from(highest) {
             return None;
         }
-        out.push((index as u32, bits.rice(counts)?.checked_add(1)?));
+        out.push((index as u32, more.checked_add(1)?));
     }
     (bits.at.div_ceil(8) == rest.len()).then_some(())
 }
@@ -218,9 +221,35 @@ impl BitReader<'_> {
         let from = self.at / 8;
         let word = match self.bytes.get(from..).and_then(<[u8]>::first_chunk::<8>) {
             Some(whole) => u64::from_le_bytes(*whole),
-            None => self.bytes.iter().skip(from).rev().fold(0, |word, byte| (word << 8) | u64::from(*byte)),
+            None => {
+                let rest = self.bytes.get(from..).unwrap_or_default();
+                let mut last = [0; 8];
+                last[..rest.len()].copy_from_slice(rest);
+                u64::from_le_bytes(last)
+            }
         };
         word >> (self.at % 8)
+    }
+
+    /// The next two numbers. Nearly always both are in one look.
+    #[inline]
+    fn pair(&mut self, first: u32, second: u32) -> Option<(u64, u64)> {
+        let window = self.window();
+        let zeros = window.trailing_zeros();
+        let used = zeros + 1 + first;
+        if zeros < MOST_ZEROS && used < 32 {
+            let rest = window >> used;
+            let more_zeros = rest.trailing_zeros();
+            let all = used + more_zeros + 1 + second;
+            let end = self.at + all as usize;
+            if more_zeros < MOST_ZEROS && all <= 56 && end <= self.bytes.len() * 8 {
+                self.at = end;
+                let low = |bits: u64, count: u32| bits & ((1 << count) - 1);
+                let one = (u64::from(zeros) << first) | low(window >> (zeros + 1), first);
+                return Some((one, (u64::from(more_zeros) << second) | low(rest >> (more_zeros + 1), second)));
+            }
+        }
+        Some((self.rice(first)?, self.rice(second)?))
     }
 
     fn rice(&mut self, remainder: u32) -> Option<u64> {
@@ -275,6 +304,10 @@ fn shifts(buckets: &[Bucket], beside: &[Bucket]) -> Option<Vec<u8>> {
 }
 
 fn read_shifts(mut rest: &[u8], beside: &[Bucket], out: &mut Vec<Bucket>) -> Option<()> {
+    if rest.is_empty() {
+        out.extend_from_slice(beside);
+        return Some(());
+    }
     let highest = i64::from(index_of(HIGHEST_US));
     let mut shift = 0_i64;
     let mut next = |run: &mut u64| -> Option<i64> {

@@ -111,7 +111,7 @@ pub(super) async fn schedules(State(parts): State<Parts>) -> Result<Json<Value>,
         shown["ticks"] = json!(stored(parts.store.ticks(Some(&one.name), TICKS)).await?);
         all.push(shown);
     }
-    Ok(Json(json!({ "schedules": all, "queued": status.queued })))
+    Ok(Json(json!({ "schedules": all, "queued": status.queued, "lost_ticks": status.lost.ticks })))
 }
 
 #[cfg(test)]

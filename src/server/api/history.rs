@@ -68,7 +68,7 @@ pub(in super::super) async fn deploy(
     };
     let deploy = Deploy { target, version, at, by: format!("api token {token}") };
     parts.engine.deploy(deploy.clone()).await?;
-    Ok((StatusCode::ACCEPTED, Json(json!(deploy))))
+    Ok((StatusCode::CREATED, Json(json!(deploy))))
 }
 
 pub(in super::super) async fn deploys(State(parts): State<Parts>, Path(target): Path<String>) -> Result<Json<Value>, ApiError> {
@@ -87,7 +87,7 @@ pub(in super::super) async fn pin(
     Bearer(token): Bearer,
     Path(profile): Path<String>,
     request: Result<Json<PinRequest>, JsonRejection>,
-) -> Result<(StatusCode, Json<Value>), ApiError> {
+) -> Result<Json<Value>, ApiError> {
     let Json(request) = request.map_err(|rejection| ApiError::new(rejection.status(), "bad_request", rejection.body_text()))?;
     let run = stored(parts.store.run(&request.run)).await?.ok_or_else(|| ApiError::unknown_run(&request.run))?;
     if run.profile != profile {
@@ -95,16 +95,16 @@ pub(in super::super) async fn pin(
     }
     let pinned = Pinned { profile: profile.clone(), run: run.id, at: parts.clock.now(), by: format!("api token {token}") };
     parts.engine.pin(&profile, Some(pinned.clone())).await?;
-    Ok((StatusCode::ACCEPTED, Json(json!(pinned))))
+    Ok(Json(json!(pinned)))
 }
 
 pub(in super::super) async fn unpin(
     State(parts): State<Parts>,
     Bearer(_): Bearer,
     Path(profile): Path<String>,
-) -> Result<(StatusCode, Json<Value>), ApiError> {
+) -> Result<Json<Value>, ApiError> {
     parts.engine.pin(&profile, None).await?;
-    Ok((StatusCode::ACCEPTED, Json(json!({ "profile": profile, "run": null }))))
+    Ok(Json(json!({ "profile": profile, "run": null })))
 }
 
 pub(in super::super) async fn baseline(State(parts): State<Parts>, Path(profile): Path<String>) -> Result<Json<Value>, ApiError> {

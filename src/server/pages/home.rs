@@ -11,12 +11,17 @@ use super::{page, respond};
 use crate::engine::handle::EngineStatus;
 use crate::model::alerting::AlertState;
 use crate::model::run::RunLine;
+use crate::model::schedule::{Tick, TickOutcome};
 use crate::model::series::Reading;
 use crate::model::units::{Timestamp, format_percent};
 use crate::store::{ReadingFilter, RunFilter};
 
 /// Runs in the list.
 const RUNS: u32 = 20;
+/// Instants that are looked at of each schedule, and shown of all.
+const TICKS: u32 = 10;
+/// An instant that did not run is shown for so long.
+const NOT_RUN_FOR: std::time::Duration = std::time::Duration::from_secs(7 * 86_400);
 /// A reading older than this is not "now" any more.
 const FRESH: std::time::Duration = std::time::Duration::from_secs(120);
 
@@ -33,6 +38,7 @@ pub(in super::super) async fn home(State(parts): State<Parts>) -> Response {
         (alerts(&status, now))
         (running(&status))
         (next(&status, now))
+        (not_run(&not_run_of(&parts, &status, now).await))
         section {
             h2 { "Last runs" }
             @match &last {
@@ -57,6 +63,13 @@ fn banners(status: &EngineStatus, unreadable: bool) -> Markup {
         @if status.storage_error.is_some() || unreadable {
             div.banner { strong { "The database is not available." } " Runs go on in memory; what cannot be kept is counted as lost." }
         }
+        @if status.lost.all() > 0 {
+            div class="banner warn" {
+                strong { "Not everything could be stored" } " since this daemon started at " (time(status.started_at)) ": "
+                (status.lost.series) " seconds and readings, " (status.lost.ticks) " records of instants of schedules, "
+                (status.lost.records) " other records are lost. The log says why."
+            }
+        }
         @if let Some((at, Some(_))) = &status.last_reload {
             div class="banner warn" { strong { "The last reload failed" } " at " (time(*at)) "; the former configuration is in force. The log says why." }
         }
@@ -76,6 +89,36 @@ fn banners(status: &EngineStatus, unreadable: bool) -> Markup {
             }
         }
         @if status.stopping { div class="banner warn" { "Plimsoll is stopping." } }
+    }
+}
+
+/// The latest instants of schedules whose run did not happen though nobody wanted that, newest first.
+async fn not_run_of(parts: &Parts, status: &EngineStatus, now: Timestamp) -> Vec<Tick> {
+    let mut found = Vec::new();
+    for schedule in status.setup.schedules.keys() {
+        // Where the database cannot be read the page says so above.
+        found.extend(parts.store.ticks(Some(schedule), TICKS).await.unwrap_or_default());
+    }
+    found.retain(|tick| matches!(tick.outcome, TickOutcome::Missed | TickOutcome::Refused) && now.since(tick.due) < NOT_RUN_FOR);
+    found.sort_by_key(|tick| std::cmp::Reverse(tick.due));
+    found.truncate(TICKS as usize);
+    found
+}
+
+fn not_run(ticks: &[Tick]) -> Markup {
+    html! {
+        @if !ticks.is_empty() {
+            section {
+                h2 { "Instants that did not run" }
+                div.scroll { table {
+                    thead { tr { th { "Due" } th { "Schedule" } th { "Profile" } th { "" } th { "Why" } } }
+                    tbody { @for tick in ticks { tr {
+                        td.tight { (time(tick.due)) } td { (tick.schedule) } td { (tick.profile) }
+                        td { (badge(tick.outcome.as_str())) } td.wide { (tick.reason) }
+                    } } }
+                } }
+            }
+        }
     }
 }
 

@@ -6,7 +6,9 @@ use plimsoll::model::run::{EndedBy, Run, RunId, RunStatus, Verdict};
 use plimsoll::store::{self, Store};
 use sqlx::{AssertSqlSafe, Connection, Executor, SqliteConnection};
 
-use crate::servers::bed::{Bed, LONG, assert_nothing_is_lost, errors, finish, metric, profile, run_that_is, run_with_seconds, start_run};
+use crate::servers::bed::{
+    Bed, LONG, assert_nothing_is_lost, errors, finish, metric, profile, run_that_is, run_with_seconds, start_run, with_token,
+};
 use crate::servers::daemon::{Daemon, plimsoll};
 use crate::servers::postgres::Postgres;
 use crate::servers::{free_port, wait_until};
@@ -85,6 +87,71 @@ async fn a_run_that_cannot_be_stored_is_not_started_and_the_reason_is_kept() {
     assert_eq!(daemon.exit_code().await, Some(0));
 }
 
+/// What is told by the API is in the database when it is answered, and what cannot be there is refused.
+#[tokio::test(flavor = "multi_thread")]
+async fn deploys_and_baselines_are_stored_before_they_are_acknowledged() {
+    let cluster = Postgres::private().await;
+    let mut bed = Bed::new().await;
+    bed.storage = cluster.database().await;
+    bed.configure(&format!("profiles:{}", profile("short", "shop", "1s")));
+    let daemon = bed.serve().await;
+    let store = bed.store().await;
+    let id = start_run(&daemon, "short").await;
+    run_that_is(&*store, RunStatus::Finished).await;
+    let (deploys, baseline) = ("/api/v1/targets/shop/deploys", "/api/v1/profiles/short/baseline");
+    let run = format!("{{\"run\": \"{id}\"}}");
+    for (version, count) in [("1.5.0", 1), ("1.5.1", 2)] {
+        let answer = with_token(&daemon, "POST", deploys, &format!("{{\"version\": \"{version}\"}}")).await;
+        assert_eq!((answer.status, &answer.json()["version"]), (201, &version.into()), "{answer:?}");
+        let stored = store.deploys(Some("shop"), 0).await.unwrap();
+        assert_eq!((stored.len(), stored[0].version.as_str()), (count, version), "it is there at once");
+    }
+    assert_eq!(with_token(&daemon, "PUT", baseline, &run).await.status, 200);
+    assert_eq!(store.baseline("short").await.unwrap().unwrap().run, id);
+    assert_eq!(with_token(&daemon, "DELETE", baseline, "").await.status, 200);
+    assert_eq!(store.baseline("short").await.unwrap(), None);
+    assert_eq!(with_token(&daemon, "POST", "/api/v1/targets/nowhere/deploys", "{\"version\": \"1\"}").await.status, 404);
+
+    cluster.stop();
+    for (method, path, body) in [("POST", deploys, "{\"version\": \"1.6.0\"}"), ("DELETE", baseline, "")] {
+        let answer = with_token(&daemon, method, path, body).await;
+        assert_eq!((answer.status, &answer.json()["error"]["code"]), (503, &"storage_unavailable".into()), "{answer:?}");
+        assert!(answer.body.contains("nothing was stored") || answer.body.contains("did not answer"), "{answer:?}");
+        assert!(!answer.body.contains(Postgres::PASSWORD), "{answer:?}");
+    }
+    cluster.start().await;
+    wait_until("the deploy to be taken", LONG, async || {
+        let answer = with_token(&daemon, "POST", deploys, "{\"version\": \"1.7.0\"}").await;
+        (answer.status == 201).then_some(())
+    })
+    .await;
+    let versions: Vec<String> = store.deploys(Some("shop"), 0).await.unwrap().into_iter().map(|deploy| deploy.version).collect();
+    assert_eq!(versions, ["1.7.0", "1.5.1", "1.5.0"], "what was refused is not written later");
+    daemon.signal("TERM");
+    assert_eq!(daemon.exit_code().await, Some(0));
+}
+
+/// Everything is stopped and held while the database is away, and the daemon is killed at once: the next one knows it.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_standstill_that_was_acknowledged_survives_a_kill() {
+    let cluster = Postgres::private().await;
+    let mut bed = Bed::new().await;
+    bed.storage = cluster.database().await;
+    bed.configure(&format!("profiles:{}", profile("short", "shop", "1s")));
+    let daemon = bed.serve().await;
+    cluster.stop();
+    let answer = with_token(&daemon, "POST", "/api/v1/stop", "{\"hold\": true}").await;
+    assert_eq!(answer.status, 200, "{answer:?}");
+    daemon.kill().await;
+    cluster.start().await;
+    let daemon = bed.serve().await;
+    let refused = with_token(&daemon, "POST", "/api/v1/runs", "{\"profile\": \"short\"}").await;
+    assert_eq!(refused.status, 409, "{refused:?}");
+    assert!(bed.store().await.standstill().await.unwrap().is_some());
+    daemon.signal("TERM");
+    assert_eq!(daemon.exit_code().await, Some(0));
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_file_that_somebody_else_locks_loses_nothing() {
     let bed = Bed::new().await;
@@ -130,19 +197,25 @@ async fn a_disk_that_takes_no_more_stops_nothing_and_loses_nothing_once_there_is
     assert_recovers(daemon, &*store, &run).await;
 }
 
-/// What makes a process see mounts of its own; `None` where the kernel lets nobody here do so (a container without that right): the limit
-/// on the size of files has to do there.
-fn apart() -> Option<&'static [&'static str]> {
-    let ways: [&[&str]; 2] = [&["-m"], &["-Urm"]];
-    ways.into_iter().find(|way| {
-        let probe = Command::new("unshare").args(*way).args(["mount", "-t", "tmpfs", "tmpfs", "/mnt"]).output();
-        probe.is_ok_and(|output| output.status.success())
-    })
+/// What makes a process see mounts of its own. A small file system cannot be had without: where the kernel lets nobody here mount one, the
+/// test fails and says what it needs.
+fn apart() -> &'static [&'static str] {
+    let mut why = String::new();
+    for way in [["-m"].as_slice(), &["-Urm"]] {
+        match Command::new("unshare").args(way).args(["mount", "-t", "tmpfs", "tmpfs", "/mnt"]).output() {
+            Ok(output) if output.status.success() => return way,
+            Ok(output) => why = errors(&output),
+            Err(error) => why = error.to_string(),
+        }
+    }
+    panic!(
+        "a full disk is tested on a small tmpfs of the test's own: run it as root, or where `unshare -Urm` (package util-linux) may mount: {why}"
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_full_file_system_stops_nothing_and_loses_nothing_once_there_is_room() {
-    let Some(way) = apart() else { return };
+    let way = apart();
     let mut bed = Bed::new().await;
     let small = bed.folder.path().join("small");
     std::fs::create_dir(&small).unwrap();

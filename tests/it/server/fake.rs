@@ -77,6 +77,9 @@ impl Telling for FakeStore {
     async fn lease_for(&self, _channel: &str, _now: Timestamp, _lease: Duration, _limit: u32) -> StoreResult<Vec<Outgoing>> {
         unreachable!("the server sends nothing")
     }
+    async fn keep_lease(&self, _id: &str, _now: Timestamp, _lease: Duration) -> StoreResult<bool> {
+        unreachable!("the server sends nothing")
+    }
     async fn messages_of(&self, _incident: &str, _channel: &str) -> StoreResult<Vec<Outgoing>> {
         unreachable!("the server sends nothing")
     }
@@ -413,6 +416,7 @@ pub(crate) fn busy() -> EngineStatus {
         stopping: false,
         standstill: None,
         standing_by: None,
+        lost: plimsoll::model::storage::Lost::default(),
     }
 }
 

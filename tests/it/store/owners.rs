@@ -2,10 +2,10 @@
 
 use std::time::Duration;
 
-use plimsoll::model::alerting::{AlertState, Outgoing};
+use plimsoll::model::alerting::{AlertState, OutboxState, Outgoing};
 use plimsoll::model::run::{RunId, RunStatus};
 use plimsoll::model::schedule::{Tick, TickOutcome};
-use plimsoll::store::{AlertChange, CHARGE, Owner, SeriesBatch, Store, StoreError};
+use plimsoll::store::{AlertChange, CHARGE, Owner, SeriesBatch, Settlement, Store, StoreError};
 
 use super::Bed;
 use super::samples::{at, ended, finding, message, run, tick, transition};
@@ -131,6 +131,40 @@ pub(super) async fn who_is_not_in_charge_decides_nothing(bed: Bed) {
     let error = two.commit_alerts(&decision(2)).await.unwrap_err();
     assert!(error.to_string().contains("another daemon is in charge") && !error.is_passing(), "{error}");
     assert_eq!(bed.store.transitions(None, 9).await.unwrap().len(), 1);
+}
+
+pub(super) async fn who_is_not_in_charge_starts_nothing(bed: Bed) {
+    let (held_up, other) = (process(&bed, "held up").await, process(&bed, "other").await);
+    assert_eq!(other.hold(CHARGE).await.unwrap(), None);
+    let missed = tick("nightly", at(60), TickOutcome::Missed);
+    other.record_tick(&missed).await.unwrap();
+    let error = held_up.start_due(&run("a", at(61)), &started("a")).await.unwrap_err();
+    assert!(matches!(error, StoreError::NotInCharge) && !error.is_passing(), "{error}");
+    assert_eq!(held_up.run("a").await.unwrap(), None, "neither the run nor the record");
+    held_up.record_tick(&tick("nightly", at(60), TickOutcome::Skipped)).await.unwrap();
+    assert_eq!(bed.store.ticks(None, 9).await.unwrap(), [missed], "what is recorded by who is in charge stays");
+    let earlier = tick("nightly", at(30), TickOutcome::Refused);
+    held_up.record_tick(&earlier).await.unwrap();
+    other.start_due(&run("b", at(61)), &started("b")).await.unwrap();
+    assert_eq!(bed.store.ticks(None, 9).await.unwrap(), [started("b"), earlier]);
+}
+
+pub(super) async fn a_lease_is_prolonged_only_by_who_has_it(bed: Bed) {
+    let (one, two) = (process(&bed, "one").await, process(&bed, "two").await);
+    one.commit_alerts(&AlertChange { messages: vec![message("x-1", 1, "mail", at(1))], ..AlertChange::default() }).await.unwrap();
+    let lease = Duration::from_secs(90);
+    let id = one.lease_messages(at(2), lease, 9).await.unwrap().remove(0).id;
+    assert!(one.keep_lease(&id, at(50), lease).await.unwrap());
+    assert!(!two.keep_lease(&id, at(50), lease).await.unwrap());
+    assert_eq!(two.lease_messages(at(100), lease, 9).await.unwrap().len(), 0, "it was prolonged");
+    dismiss(&*two, "one").await;
+    assert!(!one.keep_lease(&id, at(101), lease).await.unwrap(), "free, though nobody has it yet");
+    assert_eq!(two.lease_messages(at(101), lease, 9).await.unwrap().len(), 1);
+    assert!(!one.keep_lease(&id, at(102), lease).await.unwrap());
+    assert!(two.keep_lease(&id, at(102), lease).await.unwrap());
+    let sent = Settlement { id: id.clone(), state: OutboxState::Sent, not_before: at(103), at: at(103), detail: "there".into() };
+    two.settle_message(&sent).await.unwrap();
+    assert!(!two.keep_lease(&id, at(104), lease).await.unwrap());
 }
 
 pub(super) async fn a_clock_that_goes_back_frees_and_loses_nothing(bed: Bed) {
