@@ -123,6 +123,7 @@ fn without(probe: &str, why: String) -> DatabaseWork {
         statements: Vec::new(),
         tables: Vec::new(),
         blocked: Vec::new(),
+        locks: None,
         incomplete: vec![why],
     }
 }

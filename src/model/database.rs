@@ -1,11 +1,15 @@
-//! What a database did during a run: two snapshots of its counters and their difference, per statement and per table. Pure. Statements
+//! What a database did during a run: two snapshots of its counters and their difference, per statement, table and lock. Pure. Statements
 //! that were forgotten meanwhile make the difference incomplete, and it says so.
+
+mod locks;
 
 use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
 use super::units::Timestamp;
+
+pub use locks::{LockCounts, LockHeld, LockWait, LockWork, WaitCounts};
 
 /// Which statement: role, database and the server's own number for its text.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -82,6 +86,8 @@ pub struct DatabaseSnapshot {
     pub began: String,
     /// Who waits for whom now.
     pub blocked: Vec<BlockedSession>,
+    /// Locks.
+    pub locks: LockCounts,
 }
 
 /// What one statement did.
@@ -137,6 +143,9 @@ pub struct DatabaseWork {
     pub tables: Vec<TableWork>,
     /// Who waited for whom when the run ended.
     pub blocked: Vec<BlockedSession>,
+    /// What happened to its locks; `None`: not measured (as by earlier versions).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub locks: Option<LockWork>,
     /// What is missing, one sentence each; empty: nothing.
     pub incomplete: Vec<String>,
 }
@@ -196,6 +205,7 @@ pub fn difference(probe: &str, before: &DatabaseSnapshot, after: &DatabaseSnapsh
         statements: grown.iter().take(MOST_KEPT).map(|(key, growth)| work(text(key), growth)).collect(),
         tables: tables(before, after),
         blocked: after.blocked.clone(),
+        locks: Some(locks::difference(&before.locks, &after.locks)),
         incomplete: missing(before, after),
     }
 }
@@ -238,7 +248,7 @@ fn missing(before: &DatabaseSnapshot, after: &DatabaseSnapshot) -> Vec<String> {
         }
     }
     if after.began != before.began {
-        missing.push("the statistics of the database were reset meanwhile: tables show what came since".into());
+        missing.push("the statistics of the database were reset meanwhile: tables and deadlocks show what came since".into());
     }
     missing
 }
@@ -263,6 +273,7 @@ mod tests {
             tables: BTreeMap::new(),
             began: "monday".into(),
             blocked: Vec::new(),
+            locks: LockCounts::default(),
         }
     }
 

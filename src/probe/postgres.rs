@@ -5,6 +5,7 @@
 mod reading;
 pub(in crate::probe) mod simple;
 mod snapshot;
+mod waits;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -125,7 +126,10 @@ impl Probe for PostgresProbe {
 
     async fn snapshot(&mut self, before: Option<Arc<DatabaseSnapshot>>) -> Result<Option<DatabaseSnapshot>, ProbeError> {
         match self.line.ask(Question::Snapshot(self.clock.now(), before)).await? {
-            Answer::Snapshot(snapshot) => Ok(Some(*snapshot)),
+            Answer::Snapshot(mut snapshot) => {
+                snapshot.locks.waits = self.figures.waits();
+                Ok(Some(*snapshot))
+            }
             Answer::Rows(_) | Answer::Full => {
                 Err(ProbeError { reason: "connect", detail: "the server has no connection left for us".into() })
             }

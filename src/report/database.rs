@@ -1,8 +1,8 @@
-//! What the databases of a target did during a run: statements by their time, per request where there were requests, and tables. The
+//! What the databases of a target did during a run: statements by their time, per request where there were requests, tables and locks. The
 //! same rows for the terminal and the page.
 
 use super::text::{count, decimal, plain, row, table};
-use crate::model::database::{DatabaseWork, StatementWork};
+use crate::model::database::{DatabaseWork, LockHeld, LockWait, LockWork, StatementWork};
 use crate::model::units::format_percent;
 
 /// Statements that are shown.
@@ -61,13 +61,45 @@ pub fn tables(work: &DatabaseWork, requests: u64) -> Shown {
     Shown { titles, rows: work.tables.iter().take(TABLES).map(cells).collect(), left: 1 }
 }
 
-/// Who waited for whom when the run ended, and what is missing: one sentence each.
+/// Locks that were waited for.
+pub fn locks(work: &DatabaseWork, requests: u64) -> Shown {
+    let titles = row(["lock", "wanted", "waited together", "per request", "sessions seen waiting"]);
+    let cells = |one: &LockWait| {
+        let per_request = (requests > 0).then(|| one.seconds / requests as f64 * 1000.0);
+        vec![
+            plain(&one.what, 60),
+            plain(&one.mode, 40),
+            format!("{} s", decimal(Some(one.seconds), 1)),
+            per_request.map_or_else(|| super::ABSENT.to_owned(), |each| format!("{} ms", decimal(Some(each), 3))),
+            count(one.seen as u64),
+        ]
+    };
+    let waits = work.locks.as_ref().map_or(&[][..], |locks| &locks.waits);
+    Shown { titles, rows: waits.iter().map(cells).collect(), left: 2 }
+}
+
+/// Deadlocks, and locks that were held at one end of the run and not at the other.
+fn of_locks(locks: &LockWork) -> Vec<String> {
+    let number = |value: f64| decimal(Some(value), 0);
+    let dead = locks.deadlocks.filter(|dead| *dead > 0.0).map(|dead| match dead {
+        1.0 => "1 deadlock".to_owned(),
+        dead => format!("{} deadlocks", number(dead)),
+    });
+    let other = |one: &&LockHeld| (one.before - one.after).abs() > 0.5;
+    let held =
+        locks.held.iter().filter(other).map(|one| format!("{} {} before, {} after", one.mode, number(one.before), number(one.after)));
+    let held: Vec<String> = held.collect();
+    dead.into_iter().chain((!held.is_empty()).then(|| format!("locks held: {}", plain(&held.join("; "), 200)))).collect()
+}
+
+/// Deadlocks and held locks, who waited for whom when the run ended, and what is missing: one sentence each.
 pub fn notes(work: &DatabaseWork) -> Vec<String> {
     let blocked = work.blocked.iter().map(|one| {
         let by = if one.by.is_empty() { "somebody" } else { &one.by };
         format!("{} had waited {} s for {by}: {}", one.who.trim(), decimal(Some(one.seconds), 1), plain(&one.statement, 80))
     });
-    work.incomplete.iter().map(|why| plain(why, 300)).chain(blocked).collect()
+    let locks = work.locks.iter().flat_map(of_locks);
+    work.incomplete.iter().map(|why| plain(why, 300)).chain(locks).chain(blocked).collect()
 }
 
 /// The section of a run's text.
@@ -76,7 +108,7 @@ pub(super) fn databases(works: &[DatabaseWork], requests: u64) -> String {
     for work in works {
         let name = if work.database.is_empty() { String::new() } else { format!(" ({})", plain(&work.database, 40)) };
         text.push_str(&format!("  {}{name}\n", plain(&work.probe, 40)));
-        for shown in [statements(work, requests), tables(work, requests)] {
+        for shown in [statements(work, requests), tables(work, requests), locks(work, requests)] {
             if !shown.rows.is_empty() {
                 let rows: Vec<Vec<String>> = [vec![shown.titles], shown.rows].concat();
                 text.push_str(&table(&rows, shown.left));
@@ -112,6 +144,14 @@ mod tests {
             statements: vec![one("SELECT * FROM orders WHERE id = $1", 300.0, 3.0), one("", 100.0, 1.0)],
             tables: Vec::new(),
             blocked: Vec::new(),
+            locks: Some(LockWork {
+                deadlocks: Some(1.0),
+                waits: vec![LockWait { what: "orders".into(), mode: "row".into(), seen: 12.0, seconds: 12.5 }],
+                held: vec![
+                    LockHeld { mode: "AccessShareLock".into(), before: 1.0, after: 1.0 },
+                    LockHeld { mode: "ExclusiveLock".into(), before: 0.0, after: 2.0 },
+                ],
+            }),
             incomplete: vec!["the server forgot rare statements 3 times meanwhile".into()],
         };
         insta::assert_snapshot!(databases(&[work], 100), @r"
@@ -120,7 +160,11 @@ mod tests {
           SELECT * FROM orders WHERE id = $1    300            3                 9                      0.5  10 ms         75 %
           (text not known)                      100            1                 3                      0.5  10 ms         25 %
           all statements                        400            4                12                      0.5  10 ms        100 %
+          lock    wanted  waited together  per request  sessions seen waiting
+          orders  row              12.5 s       125 ms                     12
           note: the server forgot rare statements 3 times meanwhile
+          note: 1 deadlock
+          note: locks held: ExclusiveLock 0 before, 2 after
         ");
         let nothing = DatabaseWork {
             probe: "database".into(),
@@ -130,6 +174,7 @@ mod tests {
             statements: Vec::new(),
             tables: Vec::new(),
             blocked: Vec::new(),
+            locks: None,
             incomplete: vec!["no snapshot could be taken before the run: timeout".into()],
         };
         insta::assert_snapshot!(databases(&[nothing], 0), @r"

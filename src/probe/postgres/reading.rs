@@ -6,6 +6,8 @@ use std::collections::BTreeMap;
 use tokio::time::Instant;
 
 use super::simple::Row;
+use super::waits::{WAITS, Waits};
+use crate::model::database::WaitCounts;
 use crate::model::series::Point;
 use crate::probe::rates::{Rates, push};
 
@@ -67,7 +69,7 @@ impl Server {
         );
         let wal = if self.is(14) { WAL } else { "SELECT NULL::bigint AS wal_bytes" };
         let checkpoints = if self.is(17) { CHECKPOINTS_17 } else { CHECKPOINTS };
-        [CAPACITY, STATES, CLIENTS, BLOCKERS, &database, wal, checkpoints].join("; ")
+        [CAPACITY, STATES, CLIENTS, BLOCKERS, &database, wal, checkpoints, WAITS].join("; ")
     }
 }
 
@@ -76,6 +78,7 @@ impl Server {
 pub(super) struct Figures {
     rates: Rates,
     limit: Option<f64>,
+    waits: Waits,
 }
 
 impl Figures {
@@ -106,7 +109,13 @@ impl Figures {
             }
             push(&mut points, "pg_checkpoint_blocks", self.rates.rate("blocks", at, row.number("blocks")));
         }
+        self.waits.add(rows(7), at);
         points
+    }
+
+    /// Waits for locks that readings have seen so far.
+    pub(super) fn waits(&self) -> BTreeMap<(String, String), WaitCounts> {
+        self.waits.so_far()
     }
 
     /// The server as a pool: every session takes one of its places, idle or not.

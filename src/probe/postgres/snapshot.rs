@@ -6,11 +6,11 @@ use std::sync::Arc;
 
 use super::Session;
 use super::simple::{self, Row};
-use crate::model::database::{BlockedSession, DatabaseSnapshot, MOST_KEPT, StatementCounts, StatementKey, TableCounts, grown};
+use crate::model::database::{BlockedSession, DatabaseSnapshot, LockCounts, MOST_KEPT, StatementCounts, StatementKey, TableCounts, grown};
 use crate::model::units::Timestamp;
 use crate::probe::one_connection::Failed;
 
-const DATABASE: &str = "SELECT current_database() AS database, COALESCE(stats_reset::text, '') AS began FROM pg_stat_database \
+const DATABASE: &str = "SELECT current_database() AS database, COALESCE(stats_reset::text, '') AS began, deadlocks FROM pg_stat_database \
      WHERE datname = current_database()";
 const EXTENSION: &str = "SELECT quote_ident(n.nspname) AS schema, extversion AS version FROM pg_extension e \
      JOIN pg_namespace n ON n.oid = e.extnamespace WHERE extname = 'pg_stat_statements'";
@@ -22,6 +22,9 @@ const BLOCKED: &str = "WITH waiting AS MATERIALIZED (SELECT pid, usename, applic
      SELECT w.usename || ' ' || w.application_name AS who, EXTRACT(EPOCH FROM clock_timestamp() - w.state_change) AS seconds, w.query, \
      (SELECT string_agg(DISTINCT b.usename || ' ' || b.application_name, ', ') FROM pg_stat_activity b WHERE b.pid = ANY(pg_blocking_pids(w.pid))) \
      AS by FROM waiting w";
+/// Locks that others hold in this database; every lock of the server is looked at, once before and once after a run.
+const HELD: &str = "SELECT mode, count(*) AS held FROM pg_locks WHERE granted AND pid <> pg_backend_pid() \
+     AND database = (SELECT oid FROM pg_database WHERE datname = current_database()) GROUP BY 1";
 /// Statements of this database; those of the probe's own role are not the load's.
 const OURS_NOT: &str = "dbid = (SELECT oid FROM pg_database WHERE datname = current_database()) \
      AND userid <> (SELECT oid FROM pg_roles WHERE rolname = current_user)";
@@ -29,7 +32,7 @@ const OURS_NOT: &str = "dbid = (SELECT oid FROM pg_database WHERE datname = curr
 /// Takes one. With the snapshot from before, the texts of the statements that did most since are fetched too.
 pub(super) async fn take(session: &mut Session, at: Timestamp, before: Option<Arc<DatabaseSnapshot>>) -> Result<DatabaseSnapshot, Failed> {
     let connection = &mut session.connection;
-    let answers = simple::ask(connection, [DATABASE, EXTENSION, TABLES, BLOCKED].join("; ")).await?;
+    let answers = simple::ask(connection, [DATABASE, EXTENSION, TABLES, BLOCKED, HELD].join("; ")).await?;
     let rows = |statement: usize| answers.get(statement).map_or(&[][..], Vec::as_slice);
     let text = |row: Option<&Row>, column: &str| row.and_then(|row| row.text(column)).unwrap_or_default();
     let mut snapshot = DatabaseSnapshot {
@@ -41,6 +44,12 @@ pub(super) async fn take(session: &mut Session, at: Timestamp, before: Option<Ar
         tables: rows(2).iter().filter_map(|row| Some((row.text("name")?, table(row)))).collect(),
         began: text(rows(0).first(), "began"),
         blocked: rows(3).iter().map(blocked).collect(),
+        locks: LockCounts {
+            held: rows(4).iter().filter_map(|row| Some((row.text("mode")?, row.number("held")?))).collect(),
+            deadlocks: rows(0).first().and_then(|row| row.number("deadlocks")),
+            // The probe adds what its readings saw.
+            waits: BTreeMap::new(),
+        },
     };
     let Some(extension) = rows(1).first() else { return Ok(snapshot) };
     let (schema, version) = (text(Some(extension), "schema"), version_of(&text(Some(extension), "version")));

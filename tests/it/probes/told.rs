@@ -13,7 +13,7 @@ use sqlx::{Connection, Executor, PgConnection};
 use super::{PageServer, open, target};
 use crate::servers::daemon::plimsoll;
 use crate::servers::postgres::Postgres;
-use crate::servers::temp_dir;
+use crate::servers::{PATIENCE, temp_dir, wait_until};
 
 async fn call(arguments: &[&str]) -> (Option<i32>, String, String) {
     let mut command = plimsoll(arguments);
@@ -62,6 +62,57 @@ async fn statements_are_the_difference_of_two_snapshots() {
     admin.execute("SELECT pg_stat_statements_reset()").await.unwrap();
     let later = probe.snapshot(Some(before.clone())).await.unwrap().unwrap();
     assert!(difference("database", &before, &later).incomplete[0].contains("were reset"));
+}
+
+/// Two wait for a row, two who wait for each other are parted by the server, and somebody keeps a lock.
+#[tokio::test]
+async fn locks_are_told_by_what_was_waited_for_and_what_is_held() {
+    let (cluster, url) = cluster().await;
+    let shop = cluster.url("shop");
+    let mut probe = open(&json!({"type": "postgres", "url": url}));
+    probe.read().await.unwrap();
+    let before = Arc::new(probe.snapshot(None).await.unwrap().expect("a snapshot"));
+    let connect = async || PgConnection::connect(&shop).await.unwrap();
+    let mut holder = connect().await;
+    holder.execute("BEGIN; UPDATE orders SET note = 'held' WHERE id = 1").await.unwrap();
+    let mut waiting = tokio::task::JoinSet::new();
+    for _ in 0..2 {
+        let mut other = connect().await;
+        waiting.spawn(async move { other.execute("UPDATE orders SET note = 'waited' WHERE id = 1").await.is_ok() });
+    }
+    let mut seen = 0;
+    wait_until("three readings that saw two sessions wait", PATIENCE, async || {
+        let points = probe.read().await.ok()?;
+        seen += u32::from(points.iter().any(|point| point.metric == "pg_lock_waiting" && point.value > 1.5));
+        (seen >= 3).then_some(())
+    })
+    .await;
+    holder.execute("COMMIT").await.unwrap();
+    assert!(waiting.join_all().await.iter().all(|done| *done));
+    // A deadlock: the server ends one of the two after a second.
+    let (mut one, mut two) = (connect().await, connect().await);
+    one.execute("BEGIN; UPDATE orders SET note = 'a' WHERE id = 11").await.unwrap();
+    two.execute("BEGIN; UPDATE orders SET note = 'b' WHERE id = 12").await.unwrap();
+    let ended =
+        tokio::join!(one.execute("UPDATE orders SET note = 'a' WHERE id = 12"), two.execute("UPDATE orders SET note = 'b' WHERE id = 11"));
+    assert!(ended.0.is_err() != ended.1.is_err(), "{ended:?}");
+    one.execute("ROLLBACK").await.unwrap();
+    two.execute("ROLLBACK").await.unwrap();
+    holder.execute("BEGIN; LOCK TABLE orders IN EXCLUSIVE MODE").await.unwrap();
+    // Servers tell their statistics a moment later.
+    let work = wait_until("the deadlock in the statistics", PATIENCE, async || {
+        let after = probe.snapshot(Some(before.clone())).await.unwrap().unwrap();
+        let work = difference("database", &before, &after);
+        work.locks.as_ref().is_some_and(|locks| locks.deadlocks.is_some_and(|dead| dead > 0.5)).then_some(work)
+    })
+    .await;
+    let locks = work.locks.as_ref().unwrap();
+    let row = locks.waits.iter().find(|wait| wait.what == "orders" && wait.mode == "row").unwrap_or_else(|| panic!("{locks:#?}"));
+    assert!(row.seen > 3.5 && row.seconds > 0.0, "{locks:#?}");
+    let held = locks.held.iter().find(|held| held.mode == "ExclusiveLock").unwrap_or_else(|| panic!("{locks:#?}"));
+    assert!(held.before < 0.5 && held.after > 0.5, "{locks:#?}");
+    let notes = plimsoll::report::database::notes(&work).join("\n");
+    assert!(notes.contains("1 deadlock") && notes.contains("ExclusiveLock 0 before, 1 after"), "{notes}");
 }
 
 #[tokio::test]
