@@ -8,6 +8,7 @@ use tokio::sync::oneshot;
 use super::catalog::catalog_of;
 use super::ground::{Laid, lay};
 use super::handle::Refusal;
+use super::history::compare::run_before;
 use super::runner::{Order, RunNews, RunnerParts, TickNews, execute};
 use crate::model::profile::{Profile, Target};
 use crate::model::run::{Run, RunId, RunStatus, Trigger};
@@ -133,6 +134,7 @@ impl Launch {
             }
             return None;
         }
+        order.before = run_before(&*self.store, &order.run).await;
         let laid = self.lay(&mut order).await;
         Some(execute(order, laid, self.runner).await)
     }

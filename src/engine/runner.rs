@@ -135,6 +135,8 @@ pub struct Order {
     pub readings: mpsc::Receiver<Arc<Reading>>,
     /// What is captured of the target meanwhile.
     pub captures: Captures,
+    /// The run before, against which this one is held.
+    pub before: Option<Run>,
     /// Called with offset 0 once the load begins.
     pub began: Box<dyn FnOnce(Instant) + Send>,
 }
@@ -168,6 +170,7 @@ pub async fn execute(order: Order, laid: Result<Laid, String>, parts: RunnerPart
         notes: Vec::new(),
         databases: Vec::new(),
         captures: order.captures,
+        before: order.before,
     };
     match laid {
         Ok(laid) => {
@@ -244,6 +247,8 @@ struct Going {
     notes: Vec<String>,
     /// What the databases of the target did.
     databases: Vec<DatabaseWork>,
+    /// The run before.
+    before: Option<Run>,
 }
 
 impl Going {

@@ -1,4 +1,4 @@
-//! A comparison as text and JSON: what it comes to first, then what speaks against it, then the figures that changed, then all.
+//! A comparison as text and JSON: what it comes to first, then what speaks against it, then the figures, then what changed inside.
 
 use serde_json::{Value, json};
 
@@ -111,6 +111,14 @@ pub fn comparison_text(comparison: &Comparison) -> String {
             ]);
         }
         text.push_str(&format!("\nFailures\n{}", table(&rows, 2)));
+    }
+    if let Some(changes) = &comparison.changes {
+        for (title, shown) in super::changes::tables(changes) {
+            text.push_str(&format!("\n{title}\n{}", table(&[vec![shown.titles], shown.rows].concat(), shown.left)));
+        }
+        for note in &changes.notes {
+            text.push_str(&format!("  note: {}\n", plain(note, 300)));
+        }
     }
     text.push_str(&format!("\n{}\n", comparison.doubt));
     text

@@ -2,6 +2,7 @@
 //! A number that was not measured is shown as `-`, never as 0. Reads no clock, does no I/O.
 
 mod captures;
+pub mod changes;
 pub mod chart;
 pub mod comparison;
 pub mod database;

@@ -13,7 +13,7 @@ use crate::choice;
 use crate::model::failure::Reason;
 
 /// Failures of a reason that would have had to be expected for their absence to mean something.
-const EXPECTED: f64 = 3.0;
+pub(super) const EXPECTED: f64 = 3.0;
 
 choice! {
     /// What became of a reason.

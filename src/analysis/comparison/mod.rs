@@ -3,11 +3,15 @@
 //! within each run, drawn again and again, and the scatter between runs of the same thing, without which two runs of the same build
 //! differ "significantly" in every second case (docs/analysis-over-time.md). Needs 5 blocks on each side.
 
+mod changes;
+#[cfg(test)]
+mod changes_tests;
 mod draw;
 mod estimate;
 mod failures;
 mod rows;
 mod side;
+pub mod since;
 #[cfg(test)]
 mod tests;
 mod warnings;
@@ -20,6 +24,7 @@ use crate::choice;
 use crate::model::run::RunId;
 use crate::model::threshold::Unit;
 
+pub use changes::{Changes, LockFigure, LockRow, MessageRow, PerRequest, PoolRow, PoolSeen, StatementRow, changes};
 pub use estimate::{Estimate, SAME};
 pub use failures::{Fate, ReasonRow};
 pub use side::{Block, NoSuchPart, Part, SeriesKey, Side, Steps};
@@ -133,6 +138,8 @@ pub struct Comparison {
     pub rows: Vec<Row>,
     /// Failure reasons.
     pub reasons: Vec<ReasonRow>,
+    /// What changed inside of the target; `None` when not two whole runs are compared.
+    pub changes: Option<Changes>,
     /// Where the doubt comes from, one sentence.
     pub doubt: String,
     /// Name and version of the method.
@@ -164,7 +171,18 @@ pub fn compare(first: &Side, second: &Side, scatter: Option<&Scatter>) -> Compar
     let outcome = overall(&rows, &reasons, grave);
     let sentence = sentence(&rows, &reasons, outcome, grave);
     let doubt = doubt(first, second, &context);
-    Comparison { first: first.named(), second: second.named(), outcome, sentence, warnings, rows, reasons, doubt, method: METHOD }
+    Comparison {
+        first: first.named(),
+        second: second.named(),
+        outcome,
+        sentence,
+        warnings,
+        rows,
+        reasons,
+        changes: None,
+        doubt,
+        method: METHOD,
+    }
 }
 
 /// The worst that any figure comes to.

@@ -1,9 +1,9 @@
 //! What a run is compared with when no other run is named: the pinned run of its profile, its last runs, or those of the version before.
 //! Against several runs the error bar is the scatter between them, and nothing within the runs is read.
 
-use super::compare::{CannotCompare, SideName, ended_run, read_side};
+use super::compare::{CannotCompare, SideName, compared, ended_run};
 use super::nights::past_as_stored;
-use crate::analysis::comparison::{Comparison, Estimate, METHOD, Named, Outcome, Row, Scatter, Warning, compare, overall, sentence};
+use crate::analysis::comparison::{Comparison, Estimate, METHOD, Named, Outcome, Row, Scatter, Warning, overall, sentence};
 use crate::analysis::regression::baseline::{Against, Baseline, Compared, against};
 use crate::analysis::regression::comparable::Night;
 use crate::analysis::regression::metric;
@@ -74,8 +74,7 @@ async fn with_scatter(store: &dyn Store, first: &SideName, second: &SideName) ->
         }
         Scatter { runs, relative }
     });
-    let (a, b) = (read_side(store, &a, first.part.as_deref()).await?, read_side(store, &b, second.part.as_deref()).await?);
-    Ok(compare(&a, &b, known.as_ref()))
+    compared(store, (&a, first), (&b, second), known.as_ref()).await
 }
 
 async fn against_nights(store: &dyn Store, run: &Run, baseline: &Baseline) -> Result<Comparison, CannotCompare> {
@@ -130,7 +129,7 @@ async fn against_nights(store: &dyn Store, run: &Run, baseline: &Baseline) -> Re
     };
     let doubt = format!("Intervals of 95 % from the scatter between {nights} runs; one run that lies apart is no proof of a change.");
     let sentence = sentence(&rows, &[], outcome, false);
-    Ok(Comparison { first, second, outcome, sentence, warnings, rows, reasons: Vec::new(), doubt, method: METHOD })
+    Ok(Comparison { first, second, outcome, sentence, warnings, rows, reasons: Vec::new(), changes: None, doubt, method: METHOD })
 }
 
 fn row(subject: Option<String>, metric: &metric::Metric, told: &Against) -> Row {

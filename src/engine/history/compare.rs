@@ -1,14 +1,20 @@
 //! Reads what two sides of a comparison are made of from the store, and compares them.
 
 use std::str::FromStr;
+use std::time::Duration;
 
-use crate::analysis::comparison::{Comparison, NoSuchPart, Part, Side, compare};
+use crate::analysis::comparison::since::is_comparable;
+use crate::analysis::comparison::{Comparison, NoSuchPart, Part, Scatter, Side, changes, compare};
 use crate::model::run::{Run, RunStatus};
 use crate::model::units::Timestamp;
-use crate::store::{ReadingFilter, Store, StoreError};
+use crate::store::{ReadingFilter, RunFilter, Store, StoreError};
 
 /// Seconds read at a time.
 const PIECE: u32 = 300;
+
+/// Runs among which the one before is looked for, and how long a run that begins waits for it.
+const BEFORE: u32 = 5;
+const PATIENCE: Duration = Duration::from_secs(3);
 
 /// A side as people write it: `RUN`, or `RUN:PHASE`.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -81,7 +87,7 @@ pub async fn read_side(store: &dyn Store, run: &Run, part: Option<&str>) -> Resu
         for interval in store.intervals(&run.id, start, end).await? {
             side.interval(&run.catalog, &interval);
         }
-        let moment = |second: u32| run.started_at.plus(std::time::Duration::from_secs(second.into()));
+        let moment = |second: u32| run.started_at.plus(Duration::from_secs(second.into()));
         let span: (Timestamp, Timestamp) = (moment(start), moment(end));
         let filter = ReadingFilter { run: Some(run.id.clone()), from: Some(span.0), to: Some(span.1), ..ReadingFilter::default() };
         for reading in store.readings(&filter).await? {
@@ -102,8 +108,46 @@ fn last_second(run: &Run) -> u32 {
 /// Compares `second` with `first`.
 pub async fn compare_runs(store: &dyn Store, first: &SideName, second: &SideName) -> Result<Comparison, CannotCompare> {
     let (a, b) = (ended_run(store, &first.run).await?, ended_run(store, &second.run).await?);
-    let (a, b) = (read_side(store, &a, first.part.as_deref()).await?, read_side(store, &b, second.part.as_deref()).await?);
-    Ok(compare(&a, &b, None))
+    compared(store, (&a, first), (&b, second), None).await
+}
+
+/// Compares two runs that have been read; with what changed inside of the target when both are whole.
+pub(super) async fn compared(
+    store: &dyn Store,
+    (a, first): (&Run, &SideName),
+    (b, second): (&Run, &SideName),
+    scatter: Option<&Scatter>,
+) -> Result<Comparison, CannotCompare> {
+    let sides = (read_side(store, a, first.part.as_deref()).await?, read_side(store, b, second.part.as_deref()).await?);
+    let mut comparison = compare(&sides.0, &sides.1, scatter);
+    if first.part.is_none() && second.part.is_none() {
+        comparison.changes = changes(a, b);
+    }
+    Ok(comparison)
+}
+
+/// The run of the same profile on the same target before `run` that it can be held against; `None` when there is none, or the store does
+/// not answer in time.
+pub async fn run_before(store: &dyn Store, run: &Run) -> Option<Run> {
+    let filter = RunFilter {
+        profile: Some(run.profile.clone()),
+        target: Some(run.target.clone()),
+        status: Some(RunStatus::Finished),
+        before: Some(run.started_at),
+        limit: BEFORE,
+        ..RunFilter::default()
+    };
+    match tokio::time::timeout(PATIENCE, store.runs(&filter)).await {
+        Ok(Ok(runs)) => runs.into_iter().find(|other| other.id != run.id && is_comparable(other)),
+        Ok(Err(error)) => {
+            tracing::warn!(run_id = %run.id, %error, "it is not known what changed since the run before");
+            None
+        }
+        Err(_) => {
+            tracing::warn!(run_id = %run.id, "it is not known what changed since the run before: the store took too long");
+            None
+        }
+    }
 }
 
 #[cfg(test)]

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use super::super::findings::{Looked, Observed};
 use super::{Going, RunNews, send_news};
+use crate::analysis::comparison::since::since;
 use crate::model::run::Run;
 
 impl Going {
@@ -20,13 +21,16 @@ impl Going {
         send_news(&self.parts, RunNews::Looked(self.run.clone(), Arc::new(analysed.trends))).await;
     }
 
-    /// What analysis says of the run.
+    /// What analysis says of the run; at its end also what changed since the run before.
     pub(super) async fn looked(&self, run: &Run, meanwhile: bool) -> Looked {
         let at = self.parts.clock.now();
         let (observed, asked, run) = (self.observed.clone(), self.asked.clone(), run.clone());
+        let before = self.before.clone().filter(|_| !meanwhile);
         let look = move || {
             let look = if meanwhile { Observed::look_meanwhile } else { Observed::look };
-            look(&observed, &run, &asked, at)
+            let mut looked = look(&observed, &run, &asked, at);
+            looked.findings.extend(before.and_then(|before| since(&before, &run, at)));
+            looked
         };
         tokio::task::spawn_blocking(look).await.unwrap_or_else(|error| {
             tracing::error!(run_id = %self.run.id, %error, "analysis broke off; this is a bug in Plimsoll");

@@ -11,8 +11,9 @@ use super::super::error::ApiError;
 use super::super::{Parts, stored};
 use super::parts::{badge, run_path};
 use super::{failed, page, respond};
-use crate::analysis::comparison::{Comparison, Outcome, Row};
+use crate::analysis::comparison::{Changes, Comparison, Outcome, Row};
 use crate::model::run::{RunLine, RunStatus};
+use crate::report::changes::tables;
 use crate::report::comparison::{change_words, fate_word, outcome_word, side_words, value_words};
 use crate::report::count;
 use crate::store::RunFilter;
@@ -79,7 +80,16 @@ fn told(comparison: &Comparison) -> Markup {
                 td { (fate_word(row.fate)) }
             } } }
         } } } }
+        @if let Some(changes) = &comparison.changes { (inside(changes)) }
         section { h2 { "All figures" } (table(&comparison.rows.iter().collect::<Vec<_>>())) p.muted { (comparison.doubt) } }
+    }
+}
+
+/// What changed inside of the target: pools, messages, statements, locks.
+fn inside(changes: &Changes) -> Markup {
+    html! {
+        @for (title, shown) in tables(changes) { section { h2 { (title) } (super::database::table(&shown)) } }
+        @if !changes.notes.is_empty() { section { h2 { "Not the whole truth" } ul { @for note in &changes.notes { li { (note) } } } } }
     }
 }
 
