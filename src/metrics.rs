@@ -378,6 +378,8 @@ const READINGS: &[(&str, Definition)] = &[
     ),
     ("probe_time", shown("plimsoll_probe_reading_seconds", PROCESS, "How long the reading took: what the probe costs the target at most.")),
     ("headroom", shown("plimsoll_headroom_ratio", HEADROOM, "Share of a target's safe capacity that production leaves free.")),
+    ("headroom_capacity", shown("plimsoll_headroom_capacity_requests_per_second", HEADROOM, "The safe capacity that was measured last.")),
+    ("headroom_load", shown("plimsoll_headroom_load_requests_per_second", HEADROOM, "The load of production at its peak.")),
     ("headroom_time", shown("plimsoll_headroom_exhausted_seconds", HEADROOM, "Seconds until it is used up at the present growth.")),
     ("headroom_time_low", shown("plimsoll_headroom_exhausted_low_seconds", HEADROOM, "Lower end of the interval of that time.")),
     ("headroom_time_high", shown("plimsoll_headroom_exhausted_high_seconds", HEADROOM, "Upper end of the interval of that time.")),

@@ -161,6 +161,8 @@ fn points(capacity: &CapacityFound, days: &[Day], target: &str) -> Vec<Point> {
             points.push(Point::new(metric, value).with("resource", resource).with("target", target).with("probe", PROBE));
         };
         add("headroom", found.free);
+        add("headroom_capacity", capacity);
+        add("headroom_load", found.load);
         if let Some((left, span)) = found.days {
             let seconds = |days: f64| days * 86_400.0;
             add("headroom_time", seconds(left));
@@ -246,6 +248,7 @@ mod tests {
         };
         assert!((of("headroom", "safe load") - 0.31).abs() < 1e-9 && (of("headroom", "pool main") - 0.655).abs() < 1e-9);
         assert!((of("headroom_time", "safe load") / 86_400.0 - 31.0).abs() < 0.5);
+        assert!((of("headroom_capacity", "safe load") - 200.0).abs() < 1e-9 && (of("headroom_load", "safe load") - 138.0).abs() < 1e-9);
         assert!(of("headroom_time_low", "safe load") < of("headroom_time", "safe load"));
     }
 }

@@ -196,6 +196,8 @@ const GENERAL: &[Metric] = &[
     metric("process_threads", MetricKind::Gauge, Unit::Count, Source::Probe, "Threads of the process."),
     metric("probe_up", MetricKind::Gauge, Unit::Count, Source::Probe, "1 when the probe could be read, 0 when not."),
     metric("headroom", MetricKind::Gauge, Unit::Ratio, Source::Probe, "Share of a target's safe capacity that production leaves free."),
+    metric("headroom_capacity", MetricKind::Gauge, Unit::Count, Source::Probe, "That capacity, in requests a second."),
+    metric("headroom_load", MetricKind::Gauge, Unit::Count, Source::Probe, "Load of production at its peak, in requests a second."),
     metric("headroom_time", MetricKind::Gauge, Unit::Time, Source::Probe, "Time until it is used up at the present growth."),
     metric("headroom_time_low", MetricKind::Gauge, Unit::Time, Source::Probe, "Lower end of the interval of that time."),
     metric(

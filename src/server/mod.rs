@@ -5,6 +5,7 @@
 mod api;
 mod auth;
 mod error;
+mod headroom;
 mod health;
 mod load;
 mod pages;

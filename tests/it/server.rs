@@ -6,6 +6,7 @@ extern crate plimsoll;
 
 mod browser;
 pub(crate) mod fake;
+mod inside;
 pub(crate) mod sample;
 
 use std::sync::Arc;
@@ -49,6 +50,7 @@ const ROUTES: &[&str] = &[
     "/api/v1/profiles/checkout/baseline",
     "/api/v1/targets/shop/deploys",
     "/api/v1/gates",
+    "/api/v1/headroom",
     "/itself",
     "/api/v1/itself",
     "/api/v1/runs/last/pin",

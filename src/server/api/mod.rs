@@ -5,6 +5,7 @@ mod captures;
 pub(super) mod compare;
 mod configuration;
 pub(super) mod control;
+mod headroom;
 pub(super) mod history;
 pub(super) mod itself;
 pub(super) mod muting;
@@ -47,6 +48,7 @@ pub(super) fn router() -> Router<Parts> {
         .route("/targets/{name}/deploys", get(history::deploys).post(history::deploy))
         .route("/suites/{name}", get(history::suite))
         .route("/suites/{name}/runs", post(history::run_suite))
+        .route("/headroom", get(headroom::show))
         .route("/gates", get(history::gates))
         .route("/alerts", get(alerts::alerts))
         .route("/silences", get(muting::list).post(muting::add))

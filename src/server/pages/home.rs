@@ -5,7 +5,9 @@ use axum::http::StatusCode;
 use axum::response::Response;
 use maud::{Markup, html};
 
+use super::super::headroom::left;
 use super::super::{Parts, stored};
+use super::headroom::headroom;
 use super::parts::{alert_labels, badge, progress, run_path, runs, steering, time, until, whole};
 use super::{page, respond};
 use crate::engine::handle::EngineStatus;
@@ -32,10 +34,12 @@ pub(in super::super) async fn home(State(parts): State<Parts>) -> Response {
     let last = stored(parts.store.run_lines(&filter)).await;
     let filter = ReadingFilter { metric: Some("pool_utilization".into()), from: Some(now.minus(FRESH)), ..ReadingFilter::default() };
     let pools = stored(parts.store.readings(&filter)).await.unwrap_or_default();
+    let left = left(&parts).await;
     let body = html! {
         h1 { "Overview" a.button.danger.right href="/stop" { "Stop everything" } }
         (banners(&status, last.is_err()))
         (alerts(&status, now))
+        (headroom(&status, &left))
         (running(&status))
         (next(&status, now))
         (not_run(&not_run_of(&parts, &status, now).await))

@@ -5,6 +5,7 @@ pub(super) mod compare;
 pub(super) mod control;
 mod database;
 mod failures;
+mod headroom;
 pub(super) mod history;
 mod home;
 pub(super) mod itself;

@@ -7,7 +7,7 @@ use std::time::Duration;
 use super::fake::Served;
 
 /// The document after Chromium built it; with `screenshot`, also a picture.
-async fn dump(address: &str, screenshot: Option<&std::path::Path>, dark: bool) -> String {
+pub(super) async fn dump(address: &str, screenshot: Option<&std::path::Path>, dark: bool) -> String {
     let profile = tempfile::tempdir().unwrap();
     let mut chromium = tokio::process::Command::new("chromium");
     chromium.args([

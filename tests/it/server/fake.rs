@@ -51,6 +51,8 @@ pub(crate) struct FakeStore {
     pub(crate) runs: Mutex<Vec<Run>>,
     pub(crate) gone: AtomicBool,
     pub(crate) filters: Mutex<Vec<RunFilter>>,
+    /// Readings besides those of the sample run.
+    pub(crate) extra: Mutex<Vec<Reading>>,
 }
 
 impl FakeStore {
@@ -216,6 +218,7 @@ impl Store for FakeStore {
     }
     async fn readings(&self, filter: &ReadingFilter) -> StoreResult<Vec<Reading>> {
         let mut all: Vec<Reading> = (0..sample::SECONDS).flat_map(sample::readings).collect();
+        all.extend(self.extra.lock().unwrap().iter().cloned());
         for reading in &mut all {
             if let (Some(metric), Ok(points)) = (&filter.metric, &mut reading.points) {
                 points.retain(|point| point.metric == *metric);
