@@ -6,6 +6,7 @@ mod local;
 mod postgres;
 mod servers;
 mod told;
+mod versions;
 
 use std::collections::BTreeMap;
 use std::process::Command;

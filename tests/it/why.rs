@@ -1,7 +1,11 @@
 //! The reason why, on real parts: an HTTP and gRPC service with two pools on a real PostgreSQL that allows fewer connections than both
 //! want. Its pools open connections as they need them and keep few, as those of many libraries do; what the server answers is what the
-//! caller hears. The run must name the server, the second, the share, the message and the size; on a larger server it is clean.
+//! caller hears. The run must name the server, the second, the share, the message and the size; when the server allows more, the rerun is
+//! clean and says what changed.
 #![expect(clippy::unwrap_used, reason = "a helper that fails is a test that failed")]
+
+mod counter;
+mod pprof;
 
 use std::collections::VecDeque;
 use std::fmt::Write as _;
@@ -27,9 +31,10 @@ use sqlx::{Connection, Executor, PgConnection};
 use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
 
+use crate::servers::bed::{errors, finish};
 use crate::servers::daemon::plimsoll;
 use crate::servers::postgres::Postgres;
-use crate::servers::temp_dir;
+use crate::servers::{temp_dir, wait_until};
 
 /// Connections that each pool may open, and keeps open without use.
 const POOL: usize = 12;
@@ -45,14 +50,12 @@ struct Pool {
     idle: Mutex<VecDeque<PgConnection>>,
     in_use: AtomicU64,
     waiting: AtomicU64,
-    /// Connections from when they are asked for until they are closed.
-    open: AtomicU64,
 }
 
 impl Pool {
     fn new(name: &'static str, url: Arc<Mutex<String>>) -> Self {
         let (permits, idle) = (Semaphore::new(POOL), Mutex::default());
-        Self { name, url, permits, idle, in_use: AtomicU64::new(0), waiting: AtomicU64::new(0), open: AtomicU64::new(0) }
+        Self { name, url, permits, idle, in_use: AtomicU64::new(0), waiting: AtomicU64::new(0) }
     }
 
     /// One request: a connection, a query on it, and the connection back.
@@ -67,20 +70,13 @@ impl Pool {
             Some(connection) => connection,
             None => {
                 let url = self.url.lock().unwrap().clone();
-                self.open.fetch_add(1, Ordering::SeqCst);
-                PgConnection::connect(&url).await.map_err(|error| {
-                    self.open.fetch_sub(1, Ordering::SeqCst);
-                    told(error)
-                })?
+                PgConnection::connect(&url).await.map_err(told)?
             }
         };
         self.in_use.fetch_add(1, Ordering::SeqCst);
         let query = format!("SELECT pg_sleep({})", HOLD.as_secs_f64());
         let asked = connection.execute(sqlx::AssertSqlSafe(query)).await;
         self.in_use.fetch_sub(1, Ordering::SeqCst);
-        if asked.is_err() {
-            self.open.fetch_sub(1, Ordering::SeqCst);
-        }
         asked.map_err(told)?;
         let surplus = {
             let mut idle = self.idle.lock().unwrap();
@@ -94,7 +90,6 @@ impl Pool {
         if let Some(connection) = surplus {
             // Closed, whatever the server says to that.
             let _ = connection.close().await;
-            self.open.fetch_sub(1, Ordering::SeqCst);
         }
         Ok(())
     }
@@ -105,14 +100,13 @@ struct Service {
     url: Arc<Mutex<String>>,
     sessions: Pool,
     events: Pool,
-    allowed: AtomicU64,
 }
 
 impl Service {
     async fn start(tasks: &mut JoinSet<()>) -> (Arc<Self>, SocketAddr) {
         let url = Arc::new(Mutex::new(String::new()));
         let pools = (Pool::new("sessions", url.clone()), Pool::new("events", url.clone()));
-        let service = Arc::new(Self { url, sessions: pools.0, events: pools.1, allowed: AtomicU64::new(0) });
+        let service = Arc::new(Self { url, sessions: pools.0, events: pools.1 });
         let router = Router::new()
             .route("/session", get(session))
             .route("/events.v1.Events/Record", post(record))
@@ -125,14 +119,11 @@ impl Service {
         (service, address)
     }
 
-    /// From now on it works with this server, which allows so many connections.
-    fn use_server(&self, url: String, allowed: u64) {
+    /// From now on it works with this server, or with what became of it.
+    fn use_server(&self, url: String) {
         *self.url.lock().unwrap() = url;
-        self.allowed.store(allowed, Ordering::SeqCst);
         for pool in [&self.sessions, &self.events] {
-            let mut idle = pool.idle.lock().unwrap();
-            pool.open.fetch_sub(idle.len() as u64, Ordering::SeqCst);
-            idle.clear();
+            pool.idle.lock().unwrap().clear();
         }
     }
 }
@@ -158,7 +149,7 @@ async fn record(State(service): State<Arc<Service>>) -> Response {
     ([("content-type", "application/grpc")], body).into_response()
 }
 
-/// The pools, and what the server allows.
+/// The pools.
 async fn metrics(State(service): State<Arc<Service>>) -> String {
     let mut text = String::new();
     for pool in [&service.sessions, &service.events] {
@@ -167,13 +158,10 @@ async fn metrics(State(service): State<Arc<Service>>) -> String {
         writeln!(text, "app_pool_waiting{{pool=\"{}\"}} {waiting}", pool.name).unwrap();
         writeln!(text, "app_pool_limit{{pool=\"{}\"}} {POOL}", pool.name).unwrap();
     }
-    let open = service.sessions.open.load(Ordering::SeqCst) + service.events.open.load(Ordering::SeqCst);
-    let allowed = service.allowed.load(Ordering::SeqCst);
-    writeln!(text, "server_connections {}\nserver_connections_allowed {allowed}", open.min(allowed)).unwrap();
     text
 }
 
-fn configuration(address: SocketAddr, database: &str, port: u16) -> String {
+fn configuration(address: SocketAddr, database: &str, watcher: &str, port: u16) -> String {
     format!(
         r#"
 storage: {{ url: "sqlite://plimsoll.db" }}
@@ -189,7 +177,7 @@ targets:
         pools:
           - {{ name: sessions, in_use: 'app_pool_in_use{{pool="sessions"}}', waiting: 'app_pool_waiting{{pool="sessions"}}', limit: 'app_pool_limit{{pool="sessions"}}' }}
           - {{ name: events, in_use: 'app_pool_in_use{{pool="events"}}', waiting: 'app_pool_waiting{{pool="events"}}', limit: 'app_pool_limit{{pool="events"}}' }}
-          - {{ name: server, in_use: server_connections, limit: server_connections_allowed }}
+      database: {{ type: postgres, url: "{watcher}" }}
 profiles:
   rush:
     target: game
@@ -227,26 +215,48 @@ async fn rush(folder: &std::path::Path, store: &dyn Store) -> Run {
     let mut command = plimsoll(&["run", "rush", "--config", config.to_str().unwrap()]);
     let command = command.current_dir(folder);
     let mut child = crate::servers::Child::spawn("rush", folder, command);
-    child.wait().await;
+    wait_until("the end of the run", Duration::from_secs(300), async || child.status()).await;
     let run = store.run("last").await.unwrap();
     run.unwrap_or_else(|| panic!("{}", child.output()))
 }
 
+/// A server that counts statements, with the role `watcher` for the probe. The probe's own connection takes one of its places, too.
+async fn server(allows: u32) -> (Postgres, String) {
+    let server = Postgres::with(&options(allows)).await;
+    server.admin("CREATE ROLE watcher LOGIN PASSWORD 'geheim'; GRANT pg_monitor TO watcher; CREATE EXTENSION pg_stat_statements").await;
+    let url = format!("postgres://watcher:geheim@127.0.0.1:{}/postgres", server.port());
+    (server, url)
+}
+
+fn options(allows: u32) -> String {
+    format!("-c max_connections={allows} -c superuser_reserved_connections=0 -c shared_preload_libraries=pg_stat_statements")
+}
+
+/// What the program prints.
+async fn printed(folder: &std::path::Path, arguments: &[&str]) -> String {
+    let mut command = plimsoll(arguments);
+    command.args(["--config", "plimsoll.yaml"]).current_dir(folder);
+    let output = finish(command).await;
+    assert!(output.status.success(), "{arguments:?}: {}", errors(&output));
+    String::from_utf8_lossy(&output.stdout).into_owned()
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn the_report_names_the_server_that_was_full_and_a_larger_one_is_clean() {
-    let (small, large) = (Postgres::that_allows(17).await, Postgres::that_allows(60).await);
+    let (mut database, watcher) = server(17).await;
     let mut tasks = JoinSet::new();
     let (service, address) = Service::start(&mut tasks).await;
     let folder = temp_dir();
     std::fs::copy("config/examples/challenge/events.proto", folder.path().join("events.proto")).unwrap();
-    std::fs::write(folder.path().join("plimsoll.yaml"), configuration(address, &small.admin_url("postgres"), small.port())).unwrap();
+    let text = configuration(address, &database.admin_url("postgres"), &watcher, database.port());
+    std::fs::write(folder.path().join("plimsoll.yaml"), text).unwrap();
     let store = store::open(&format!("sqlite://{}/plimsoll.db", folder.path().display())).await.unwrap();
 
-    service.use_server(small.url("postgres"), 17);
+    service.use_server(database.url("postgres"));
     let run = rush(folder.path(), &*store).await;
     let summary = run.summary.as_ref().unwrap();
     let findings = store.findings(Some(&run.id), 50).await.unwrap();
-    let all = format!("{:#?}\n{findings:#?}\n{:#?}", run.reasons, summary.analysed);
+    let all = format!("{:#?}\n{findings:#?}\n{:#?}\n{:#?}", run.reasons, summary.analysed, summary.series);
     // Every failure is told of, and most of them in the server's words.
     let total = &summary.total;
     assert_eq!(run.verdict, Some(Verdict::Fail), "{all}");
@@ -254,25 +264,67 @@ async fn the_report_names_the_server_that_was_full_and_a_larger_one_is_clean() {
     assert!(run.reasons.iter().any(|reason| reason.contains("sorry, too many clients already")), "{all}");
     // What was full, since when, how much of it that explains, and what would be enough.
     // On a machine that has much else to do, the service's own pools may fill up too.
-    let of_server = |finding: &&Finding| finding.kind == "pool_exhausted" && finding.title.contains("pool `server` was full");
+    let of_server = |finding: &&Finding| finding.kind == "pool_exhausted" && finding.title.contains("pool `postgres` was full");
     let found = findings.iter().find(of_server).unwrap_or_else(|| panic!("{all}"));
-    assert!(found.title.contains("pool `server` was full (17 of 17"), "{all}");
+    assert!(found.title.contains("pool `postgres` was full (17 of 17"), "{all}");
     assert!(found.title.contains("'sorry, too many clients already'") && found.title.contains("Needed at this load: about "), "{all}");
-    let by_server = |cause: &&CauseFound| cause.harm == "failures" && cause.resource.as_deref() == Some("pool `server`");
+    let by_server = |cause: &&CauseFound| cause.harm == "failures" && cause.resource.as_deref() == Some("pool `postgres`");
     let cause = summary.analysed.causes.iter().find(by_server).unwrap_or_else(|| panic!("{all}"));
     assert!(cause.share.unwrap() > 0.8, "{all}");
     assert!(cause.full_from_s.is_some_and(|from| (11..=17).contains(&from)), "{all}");
-    let need = summary.analysed.needs.iter().find(|need| need.pool == "server").unwrap_or_else(|| panic!("{all}"));
+    let need = summary.analysed.needs.iter().find(|need| need.pool == "postgres").unwrap_or_else(|| panic!("{all}"));
     assert!(need.connections.value > 17.0 && need.connections.value < 60.0 && need.rule_of_thumb.is_some(), "{all}");
+    assert!(!findings.iter().any(|finding| finding.kind == "changed_since"), "there is no run before: {all}");
     captured(&*store, &run).await;
 
-    // The same on a server with room.
-    service.use_server(large.url("postgres"), 60);
+    // The same with room.
+    database.stop();
+    database.set_options(&options(60));
+    database.start().await;
+    service.use_server(database.url("postgres"));
     let again = rush(folder.path(), &*store).await;
     let findings = store.findings(Some(&again.id), 50).await.unwrap();
     assert_eq!(again.summary.as_ref().unwrap().total.failed, 0, "{:#?}\n{findings:#?}", again.reasons);
     assert!(!findings.iter().any(|finding| of_server(&finding)), "{findings:#?}");
+    what_changed(folder.path(), (&run, &again), &findings).await;
     tasks.shutdown().await;
+}
+
+/// The clean run says what changed, and so does the comparison.
+async fn what_changed(folder: &std::path::Path, (before, after): (&Run, &Run), findings: &[Finding]) {
+    let failed = before.summary.as_ref().unwrap().total.failed;
+    let changed = findings.iter().find(|finding| finding.kind == "changed_since").unwrap_or_else(|| panic!("{findings:#?}"));
+    assert!(changed.title.starts_with(&format!("Since the run before ({}, fail): requests failed: 0 of ", before.id)), "{changed:#?}");
+    let told = |name: &str| {
+        let found = changed.evidence.iter().find(|one| one.name == name);
+        found.unwrap_or_else(|| panic!("{name}: {changed:#?}")).value.clone()
+    };
+    let gone = told("failures 'sorry, too many clients already'");
+    assert!(gone.starts_with("gone (0, before "), "{changed:#?}");
+    let pool = told("pool `postgres`");
+    assert!(pool.starts_with("60 connections, full in 0 of ") && pool.contains("(before 17, full in "), "{changed:#?}");
+    for arguments in [&["show", "last"][..], &["show", &after.id.0]] {
+        let shown = printed(folder, arguments).await;
+        assert!(shown.contains("Since the run before (") && shown.contains("pool `postgres`: 60 connections"), "{shown}");
+    }
+    let text = printed(folder, &["compare", &before.id.0, &after.id.0]).await;
+    for part in ["\nPools\n", "larger", "\nWhat was said of failures\n", "gone", "\nStatements, per request\n", "SELECT pg_sleep($1)"] {
+        assert!(text.contains(part), "{part} is not in\n{text}");
+    }
+    let json: serde_json::Value = serde_json::from_str(&printed(folder, &["compare", &before.id.0, &after.id.0, "--json"]).await).unwrap();
+    let changes = &json["changes"];
+    let of = |list: &str, key: &str, value: &str| {
+        let found = changes[list].as_array().unwrap().iter().find(|one| one[key] == value);
+        found.unwrap_or_else(|| panic!("{list} {value}: {changes:#}")).clone()
+    };
+    let pool = of("pools", "pool", "postgres");
+    assert_eq!((pool["first"]["limit"].as_f64(), pool["second"]["limit"].as_f64()), (Some(17.0), Some(60.0)), "{changes:#}");
+    let said = of("messages", "fate", "gone");
+    assert!(said["first"].as_u64().is_some_and(|first| first <= failed) && said["second"] == 0, "{changes:#}");
+    // Each request that is served runs it once: of those that fail none does.
+    let sleep = of("statements", "statement", "SELECT pg_sleep($1)");
+    let calls = ["first", "second"].map(|side| sleep[side]["calls"].as_f64().unwrap());
+    assert!(calls[0] < 0.95 && (0.9..1.1).contains(&calls[1]), "{changes:#}");
 }
 
 /// What was asked for is attached, and what could not be had says why.

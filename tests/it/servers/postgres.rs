@@ -40,6 +40,8 @@ pub(crate) struct Postgres {
     folder: PathBuf,
     port: u16,
     options: String,
+    /// Where its programs are; `None`: where Debian puts them.
+    programs: Option<PathBuf>,
     server: Mutex<Option<Child>>,
 }
 
@@ -62,16 +64,28 @@ impl Postgres {
         Self::with("").await
     }
 
-    /// A cluster of one's own that allows so many connections, whoever asks.
-    pub(crate) async fn that_allows(connections: u32) -> Self {
-        Self::with(&format!("-c max_connections={connections} -c superuser_reserved_connections=0")).await
-    }
-
     /// A cluster of one's own with further options: `-c max_connections=20`.
     pub(crate) async fn with(options: &str) -> Self {
-        let folder = initialised();
+        Self::begin(options, None).await
+    }
+
+    /// A cluster of another version than Debian's: one of those that `scripts/test-tools` fetches.
+    pub(crate) async fn of_version(major: u32, options: &str) -> Self {
+        let fetched = other_versions().join(major.to_string());
+        assert!(fetched.join("bin/postgres").is_file(), "{} is missing; scripts/test-tools fetches it", fetched.display());
+        // The user of the server need not be able to read the folder that it was fetched into.
+        let programs = tempfile::Builder::new().prefix("plimsoll-postgres-programs-").tempdir().expect("a temporary folder").keep();
+        fs::set_permissions(&programs, std::os::unix::fs::PermissionsExt::from_mode(0o755)).expect("its permissions");
+        let copied = Command::new("cp").arg("-a").arg(fetched.join(".")).arg(&programs).status().expect("cp");
+        assert!(copied.success(), "the programs of PostgreSQL {major} cannot be copied");
+        Self::begin(options, Some(programs)).await
+    }
+
+    async fn begin(options: &str, programs: Option<PathBuf>) -> Self {
+        let folder = initialised(programs.as_deref());
         for _ in 0..5 {
-            let cluster = Self { folder: folder.clone(), port: free_port(), options: options.into(), server: Mutex::new(None) };
+            let (folder, programs) = (folder.clone(), programs.clone());
+            let cluster = Self { folder, port: free_port(), options: options.into(), programs, server: Mutex::new(None) };
             if cluster.started().await {
                 cluster.admin(&format!("CREATE ROLE plimsoll LOGIN PASSWORD '{}'", Self::PASSWORD)).await;
                 return cluster;
@@ -122,6 +136,11 @@ impl Postgres {
         self.end();
     }
 
+    /// Options for the next start.
+    pub(crate) fn set_options(&mut self, options: &str) {
+        options.clone_into(&mut self.options);
+    }
+
     /// Starts the server again on the same port.
     pub(crate) async fn start(&self) {
         assert!(self.started().await, "PostgreSQL does not start again:\n{}", self.log());
@@ -143,7 +162,12 @@ impl Postgres {
     async fn started(&self) -> bool {
         let _ = fs::remove_file(self.folder.join("log"));
         let mut command = unprivileged("sh");
-        command.args(["-c", WATCHDOG, "sh"]).arg(binary("postgres")).arg(&self.folder).arg(self.port.to_string()).arg(&self.options);
+        command
+            .args(["-c", WATCHDOG, "sh"])
+            .arg(binary("postgres", self.programs.as_deref()))
+            .arg(&self.folder)
+            .arg(self.port.to_string())
+            .arg(&self.options);
         // A group of its own, so that Ctrl-C ends only us, and the watchdog then ends the server.
         command.stdin(Stdio::piped()).stdout(Stdio::null()).stderr(Stdio::null()).current_dir("/").process_group(0);
         *self.server.lock().expect("not poisoned") = Some(command.spawn().expect("start PostgreSQL"));
@@ -169,11 +193,21 @@ impl Postgres {
 impl Drop for Postgres {
     fn drop(&mut self) {
         self.end();
+        if let Some(programs) = &self.programs {
+            let _ = fs::remove_dir_all(programs);
+        }
     }
 }
 
+/// Where `scripts/test-tools` puts other versions: `PLIMSOLL_TEST_POSTGRES`, or the target folder.
+fn other_versions() -> PathBuf {
+    let named = std::env::var_os("PLIMSOLL_TEST_POSTGRES").map(PathBuf::from);
+    let target = Path::new(env!("CARGO_BIN_EXE_plimsoll")).ancestors().nth(2).expect("the target folder");
+    named.unwrap_or_else(|| target.join("test-postgres"))
+}
+
 /// A folder with a fresh cluster in `data`, owned by the user that will run it.
-fn initialised() -> PathBuf {
+fn initialised(programs: Option<&Path>) -> PathBuf {
     let folder = tempfile::Builder::new().prefix("plimsoll-postgres-").tempdir().expect("a temporary folder").keep();
     let password = folder.join("password");
     fs::write(&password, Postgres::PASSWORD).expect("write the superuser's password");
@@ -182,7 +216,7 @@ fn initialised() -> PathBuf {
             chown(path, Some(uid), Some(gid)).expect("give the folder to the user of the server");
         }
     }
-    let mut command = unprivileged(&binary("initdb").display().to_string());
+    let mut command = unprivileged(&binary("initdb", programs).display().to_string());
     command.args(["--no-sync", "--username=postgres", "--auth=scram-sha-256", "--encoding=UTF8", "--locale=C"]);
     command.arg("--pwfile").arg(&password).arg("-D").arg(folder.join("data")).current_dir("/").stdin(Stdio::null());
     let output = command.output().expect("run initdb");
@@ -194,8 +228,11 @@ fn free_port() -> u16 {
     TcpListener::bind("127.0.0.1:0").and_then(|listener| listener.local_addr()).expect("a free port").port()
 }
 
-/// A program of PostgreSQL: from PATH, else the newest under /usr/lib/postgresql.
-fn binary(name: &str) -> PathBuf {
+/// A program of PostgreSQL: of these, else from PATH, else the newest under /usr/lib/postgresql.
+fn binary(name: &str, programs: Option<&Path>) -> PathBuf {
+    if let Some(programs) = programs {
+        return programs.join("bin").join(name);
+    }
     let on_path = std::env::var_os("PATH").into_iter().flat_map(|path| std::env::split_paths(&path).collect::<Vec<_>>());
     let mut versions: Vec<(u32, PathBuf)> = fs::read_dir("/usr/lib/postgresql")
         .into_iter()
