@@ -1,6 +1,7 @@
 //! The composition root: puts concrete parts together and starts them in the right order; stops them in the reverse one.
 //! The only file that knows every part.
 
+mod names;
 mod surroundings;
 
 use std::future::IntoFuture;
@@ -102,12 +103,13 @@ pub fn install_crypto() {
     let _ = rustls::crypto::ring::default_provider().install_default();
 }
 
-/// HTTP client for probes, webhooks and version questions: bounded in time, no redirects, public roots.
+/// HTTP client for probes, webhooks and version questions: bounded in time, no redirects, no way to metadata services, public roots.
 pub fn http_client() -> anyhow::Result<reqwest::Client> {
     install_crypto();
     reqwest::Client::builder()
         .tls_backend_preconfigured(rustls::ClientConfig::clone(&default_tls()))
         .redirect(reqwest::redirect::Policy::none())
+        .dns_resolver(Arc::new(names::Names::default()))
         .connect_timeout(Duration::from_secs(5))
         .timeout(Duration::from_secs(15))
         .pool_idle_timeout(Duration::from_secs(30))

@@ -16,6 +16,7 @@ pub mod history;
 pub mod measure;
 pub mod message;
 pub mod muting;
+pub mod network;
 pub mod profile;
 pub mod progress;
 pub mod random;

@@ -1,7 +1,9 @@
 //! Which hosts load may reach. Asked when a connection is opened, with the resolved address, so that neither a redirect nor a
 //! changed DNS entry leads the load elsewhere. Deny by default; cloud metadata addresses are denied always.
 
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::net::IpAddr;
+
+use crate::model::network::is_metadata_service;
 
 /// The allow list of one target.
 #[derive(Debug, Clone, Default)]
@@ -9,10 +11,6 @@ pub struct Guard {
     /// `host` in lower case and port.
     allowed: Vec<(String, u16)>,
 }
-
-/// Cloud metadata services: 169.254.169.254 and fd00:ec2::254.
-const METADATA: [IpAddr; 2] =
-    [IpAddr::V4(Ipv4Addr::new(169, 254, 169, 254)), IpAddr::V6(Ipv6Addr::new(0xfd00, 0xec2, 0, 0, 0, 0, 0, 0x254))];
 
 impl Guard {
     /// From `host:port` texts and the base address of a target; texts without a port are left out (configuration refuses them).
@@ -38,7 +36,7 @@ impl Guard {
 
     /// Whether a connection may go to this resolved address.
     pub fn allows_address(&self, address: IpAddr) -> bool {
-        !METADATA.contains(&address.to_canonical())
+        !is_metadata_service(address)
     }
 }
 

@@ -8,6 +8,7 @@ use serde_json::{Value as Json, json};
 
 use super::diagnostic::{Diagnostics, suggest};
 use super::node::{Named, Node, Secret, Span, Spanned, Value};
+use crate::model::network::names_metadata_service;
 use crate::model::units::{Rate, UnitError, format_duration, parse_bytes, parse_duration, parse_percent, parse_rate, trim_decimal};
 
 /// What decoding needs of the world outside the file.
@@ -287,6 +288,11 @@ impl Decode for WebUrl {
     fn decode(node: &Node, cx: &mut Context<'_>) -> Option<Self> {
         let text = String::decode(node, cx)?;
         match url::Url::parse(&text) {
+            Ok(url) if url.host_str().is_some_and(names_metadata_service) => {
+                let message = "this is a cloud metadata service, which is never asked";
+                cx.diagnostics.push("host-not-allowed", node.span, message, "name the service that is meant");
+                None
+            }
             Ok(url) if matches!(url.scheme(), "http" | "https") && url.has_host() => Some(Self(url)),
             _ => {
                 cx.diagnostics.push(

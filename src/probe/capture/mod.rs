@@ -102,7 +102,10 @@ impl CaptureSpec {
     pub fn exclusive(&self) -> Option<String> {
         match &self.source {
             Source::Pprof { base, profile: Profile::Cpu, .. } => {
-                Some(format!("{}:{}", base.host_str().unwrap_or_default(), base.port_or_known_default().unwrap_or(0)))
+                // The names of this machine for itself are one process.
+                let host = base.host_str().unwrap_or_default().trim_matches(['[', ']']);
+                let own = host == "localhost" || host.parse::<std::net::IpAddr>().is_ok_and(|ip| ip.to_canonical().is_loopback());
+                Some(format!("{}:{}", if own { "localhost" } else { host }, base.port_or_known_default().unwrap_or(0)))
             }
             Source::Pprof { .. } | Source::Url(_) | Source::Postgres(_) | Source::Command(_) => None,
         }
