@@ -57,6 +57,7 @@ fn of_one(told: &Told, told_alert: &ToldAlert, links: Links<'_>) -> Message {
         ended_at,
         link: links(alert),
         runbook: told_alert.rule.as_ref().and_then(|rule| rule.runbook.clone()),
+        run: alert.run.clone(),
         alerts: Vec::new(),
     }
 }
@@ -89,6 +90,7 @@ fn of_group(told: &Told, labels: &Labels, links: Links<'_>) -> Message {
         ended_at: is_over.then_some(told.at),
         link: alerts.iter().find_map(|alert| alert.link.clone()),
         runbook: runbook.clone().filter(|_| told.alerts.iter().all(same_runbook)),
+        run: None,
         alerts,
     }
 }
@@ -106,6 +108,7 @@ fn member(told: &ToldAlert, at: Timestamp, links: Links<'_>) -> MessageAlert {
         started_at: alert.opened_at.unwrap_or(at),
         ended_at: told.ended_at,
         link: links(alert),
+        run: alert.run.clone(),
     }
 }
 
@@ -204,6 +207,7 @@ pub fn test_message(channel: &str, at: Timestamp) -> Message {
         ended_at: None,
         link: None,
         runbook: None,
+        run: None,
         alerts: Vec::new(),
     }
 }

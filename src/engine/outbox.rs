@@ -1,6 +1,7 @@
 //! Sends what the store says is to be sent: leases, sends, settles. At least once: after a crash, a lease runs out and the message
 //! goes again under the same id. Each channel has its own queue, its own places and its own pace, so that none ever blocks another.
 
+mod chart;
 mod health;
 
 use std::collections::BTreeMap;
@@ -23,7 +24,7 @@ use crate::clock::SharedClock;
 use crate::metrics::Metrics;
 use crate::model::alerting::{MessageKind, OutboxState, Outgoing};
 use crate::model::channel::ChannelHealth;
-use crate::notify::{Bucket, Delivery, Notifier, NotifyParts, Rate, retry};
+use crate::notify::{Bucket, Chart, Delivery, Extras, Notifier, NotifyParts, Rate, retry};
 use crate::store::{OutboxStats, Settlement, Store, StoreResult};
 
 /// How long a message is leased; longer than the longest attempt. When its sender is gone, it is free as soon as that is noticed.
@@ -222,14 +223,7 @@ impl Outbox {
                 return Ended { channel: message.channel, delivery: None, dropped: false };
             }
             let delivery = match notifier {
-                Some(Ok(notifier)) => match timeout(LONGEST_ATTEMPT, notifier.send(&message)).await {
-                    Ok(delivery) => delivery,
-                    Err(_) => Delivery::Retry {
-                        class: "timeout",
-                        reason: format!("no answer within {} s", LONGEST_ATTEMPT.as_secs()),
-                        after: None,
-                    },
-                },
+                Some(Ok(notifier)) => attempt(&parts, notifier.as_ref(), &message).await,
                 Some(Err(reason)) => Delivery::Retry { class: "client_error", reason, after: None },
                 None => Delivery::GiveUp { class: "client_error", reason: "the channel is no longer configured".into() },
             };
@@ -257,6 +251,16 @@ async fn is_still_ours(parts: &OutboxParts, message: &Outgoing) -> bool {
             parts.metrics.storage_error("keep_lease");
             false
         }
+    }
+}
+
+/// One attempt, with what goes along.
+async fn attempt(parts: &OutboxParts, notifier: &dyn Notifier, message: &Outgoing) -> Delivery {
+    let setup = parts.setup.borrow().clone();
+    let chart = if notifier.takes_charts() { chart::of(&parts.store, &setup, &message.message).await } else { Chart::None };
+    match timeout(LONGEST_ATTEMPT, notifier.send_with(message, &Extras { chart })).await {
+        Ok(delivery) => delivery,
+        Err(_) => Delivery::Retry { class: "timeout", reason: format!("no answer within {} s", LONGEST_ATTEMPT.as_secs()), after: None },
     }
 }
 

@@ -193,6 +193,9 @@ pub struct Message {
     pub link: Option<String>,
     /// Where to read what to do.
     pub runbook: Option<String>,
+    /// Run that was going on when it fired.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub run: Option<RunId>,
     /// Of a group: what became of each of its alerts, those that changed first. Empty when the message is about one incident.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub alerts: Vec<MessageAlert>,
@@ -221,6 +224,9 @@ pub struct MessageAlert {
     pub ended_at: Option<Timestamp>,
     /// Its page.
     pub link: Option<String>,
+    /// Run that was going on when it fired.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub run: Option<RunId>,
 }
 
 choice! {

@@ -283,6 +283,7 @@ mod tests {
                 started_at: one.started_at,
                 ended_at: one.ended_at,
                 link: None,
+                run: None,
             }
         };
         message.alerts = vec![member(MessageKind::Resolved, "a"), member(MessageKind::Reminder, "b")];

@@ -9,14 +9,14 @@ use std::time::Duration;
 use async_trait::async_trait;
 use lettre::Address;
 use lettre::message::header::{HeaderName, HeaderValue};
-use lettre::message::{Body, Mailbox, Mailboxes, MultiPart, SinglePart, header};
+use lettre::message::{Attachment, Body, Mailbox, Mailboxes, MultiPart, SinglePart, header};
 use lettre::transport::smtp::authentication::{Credentials, DEFAULT_MECHANISMS};
 use lettre::transport::smtp::client::{AsyncSmtpConnection, Certificate, TlsParameters};
 use lettre::transport::smtp::commands::{Data, Mail, Rcpt};
 use lettre::transport::smtp::extension::ClientId;
 
-use super::render::{document, one_line, state, text};
-use super::{ChannelSettings, Delivery, Notifier, NotifyParts};
+use super::render::{Shown, document, one_line, state, text};
+use super::{ChannelSettings, Chart, Delivery, Extras, Notifier, NotifyParts};
 use crate::choice;
 use crate::model::alerting::{Message, MessageKind, Outgoing};
 use crate::model::units::format_duration;
@@ -219,8 +219,16 @@ struct EmailNotifier {
 #[async_trait]
 impl Notifier for EmailNotifier {
     async fn send(&self, outgoing: &Outgoing) -> Delivery {
+        self.send_with(outgoing, &Extras::default()).await
+    }
+
+    fn takes_charts(&self) -> bool {
+        true
+    }
+
+    async fn send_with(&self, outgoing: &Outgoing, extras: &Extras) -> Delivery {
         let (place, patience) = (self.settings.smtp.place(), self.settings.smtp.timeout);
-        match tokio::time::timeout(patience, self.attempt(outgoing)).await {
+        match tokio::time::timeout(patience, self.attempt(outgoing, &extras.chart)).await {
             Ok(Ok(delivery) | Err(delivery)) => delivery,
             Err(_) => {
                 let reason = format!("the mail server {place} did not take the message within {}", format_duration(patience));
@@ -231,8 +239,8 @@ impl Notifier for EmailNotifier {
 }
 
 impl EmailNotifier {
-    async fn attempt(&self, outgoing: &Outgoing) -> Result<Delivery, Delivery> {
-        let mail = compose(outgoing, &self.from, &self.settings.to, &self.hostname)
+    async fn attempt(&self, outgoing: &Outgoing, chart: &Chart) -> Result<Delivery, Delivery> {
+        let mail = compose(outgoing, chart, &self.from, &self.settings.to, &self.hostname)
             .map_err(|error| Delivery::GiveUp { class: "client_error", reason: format!("the mail cannot be written: {error}") })?;
         let mut connection = self.connect().await?;
         let done = self.reached_by(&outgoing.id);
@@ -337,8 +345,8 @@ impl EmailNotifier {
     }
 }
 
-/// The mail as bytes, the same in every attempt.
-fn compose(outgoing: &Outgoing, from: &Mailbox, to: &Recipients, hostname: &str) -> Result<Vec<u8>, lettre::error::Error> {
+/// The mail as bytes, the same in every attempt that has the same chart.
+fn compose(outgoing: &Outgoing, chart: &Chart, from: &Mailbox, to: &Recipients, hostname: &str) -> Result<Vec<u8>, lettre::error::Error> {
     let message = &outgoing.message;
     let follows = message.seq > 1 && !matches!(message.kind, MessageKind::Test | MessageKind::FiredAndResolved);
     let subject = one_line(&message.subject);
@@ -355,16 +363,33 @@ fn compose(outgoing: &Outgoing, from: &Mailbox, to: &Recipients, hostname: &str)
     for (name, value) in headers(message, hostname) {
         builder = builder.raw_header(HeaderValue::new(HeaderName::new_from_ascii_str(name), one_line(&value)));
     }
+    Ok(builder.multipart(body(outgoing, chart, hostname)?)?.formatted())
+}
+
+/// Plain text, and HTML with the chart beside it: RFC 2046 (5.1.4), RFC 2387, and RFC 2392 for the `cid:` by which one names the other.
+fn body(outgoing: &Outgoing, chart: &Chart, hostname: &str) -> Result<MultiPart, lettre::error::Error> {
+    let message = &outgoing.message;
     let part = |content_type, content: String| {
         let encoding = header::ContentTransferEncoding::QuotedPrintable;
         let body = Body::new_with_encoding(content, encoding).unwrap_or_else(Body::new);
         SinglePart::builder().header(content_type).body(body)
     };
-    // A boundary of our own keeps the bytes the same in every attempt.
-    let parts = MultiPart::alternative().boundary(format!("plimsoll-{}", safe(&outgoing.id).chars().take(50).collect::<String>()));
-    let parts = parts.singlepart(part(header::ContentType::TEXT_PLAIN, text(message)));
-    let parts = parts.singlepart(part(header::ContentType::TEXT_HTML, document(message)));
-    Ok(builder.multipart(parts)?.formatted())
+    // Boundaries of our own keep the bytes the same in every attempt.
+    let id: String = safe(&outgoing.id).chars().take(50).collect();
+    let missing = if let Chart::Missing(why) = chart { Some(why.as_str()) } else { None };
+    let parts = MultiPart::alternative().boundary(format!("plimsoll-{id}"));
+    let parts = parts.singlepart(part(header::ContentType::TEXT_PLAIN, text(message, missing)));
+    let Chart::Drawn(image) = chart else {
+        let shown = missing.map_or(Shown::Nothing, Shown::Missing);
+        return Ok(parts.singlepart(part(header::ContentType::TEXT_HTML, document(message, &shown))));
+    };
+    let name = format!("chart-{}@{hostname}", safe(&outgoing.id));
+    let html = document(message, &Shown::Image { source: &format!("cid:{name}"), alt: &image.alt });
+    let picture = Attachment::new_inline_with_name(name, "chart.png".into());
+    let related = MultiPart::related().boundary(format!("plimsoll-chart-{id}"));
+    let related = related.singlepart(part(header::ContentType::TEXT_HTML, html));
+    let picture = picture.body(image.png.clone(), header::ContentType::parse("image/png").unwrap_or(header::ContentType::TEXT_PLAIN));
+    Ok(parts.multipart(related.singlepart(picture)))
 }
 
 /// Headers that say what this is to machines.

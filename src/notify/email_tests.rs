@@ -1,12 +1,17 @@
 //! The mail itself, byte for byte; sending is tested against a real server in tests/it/notify.rs.
 
+use super::super::Image;
 use super::super::render::tests::sample;
 use super::*;
 
 fn written(outgoing: &Outgoing) -> String {
+    written_with(outgoing, &Chart::None)
+}
+
+fn written_with(outgoing: &Outgoing, chart: &Chart) -> String {
     let from = "Plimsoll <plimsoll@plimsoll.test>".parse().unwrap();
     let to = Recipients(["ops@example.org", "Boss <boss@example.org>"].map(|text| MailAddress(text.parse().unwrap())).into());
-    String::from_utf8(compose(outgoing, &from, &to, "plimsoll.test").unwrap()).unwrap()
+    String::from_utf8(compose(outgoing, chart, &from, &to, "plimsoll.test").unwrap()).unwrap()
 }
 
 fn head(mail: &str) -> String {
@@ -49,4 +54,26 @@ fn no_value_can_add_a_header() {
         .map(|line| line.split(':').next().unwrap().to_owned())
         .collect();
     assert_eq!(names, clean);
+}
+
+#[test]
+fn a_chart_stands_beside_the_html_under_its_own_id() {
+    let image = Image { png: vec![0x89, b'P', b'N', b'G', 0, 255], alt: "Chart of <pool> \"main\"".into() };
+    let mail = written_with(&sample(MessageKind::Fired), &Chart::Drawn(Arc::new(image)));
+    let id = "chart-20261121T020312-pool-nearly-full-3f9a-1-ops@plimsoll.test";
+    assert!(mail.contains(&format!("Content-ID: <{id}>")) && mail.contains("Content-Disposition: inline"), "{mail}");
+    let flat = mail.replace("=\r\n", "");
+    assert!(flat.contains(&format!("src=3D\"cid:{id}\" alt=3D\"Chart of &lt;pool&gt; &quot;main&quot;\"")), "{flat}");
+    // Plain text first, then HTML together with its picture.
+    let order: Vec<usize> =
+        ["multipart/alternative", "text/plain", "multipart/related", "text/html", "image/png"].map(|part| mail.find(part).unwrap()).into();
+    assert!(order.is_sorted(), "{order:?}");
+    assert!(mail.contains("iVBORwD/"), "the picture in base64: {mail}");
+}
+
+#[test]
+fn a_chart_that_cannot_be_drawn_is_missed_in_words() {
+    let mail = written_with(&sample(MessageKind::Fired), &Chart::Missing("nothing was measured in that time".into())).replace("=\r\n", "");
+    assert_eq!(mail.matches("There is no chart: nothing was measured in that time").count(), 2, "{mail}");
+    assert!(!mail.contains("image/png"));
 }

@@ -216,7 +216,7 @@ fn input(outgoing: &Outgoing) -> Json {
         "channel": outgoing.channel,
         "state": state(outgoing.message.kind),
         "message": outgoing.message,
-        "text": text(&outgoing.message),
+        "text": text(&outgoing.message, None),
     })
 }
 

@@ -128,7 +128,7 @@ fn mail(outgoing: &Outgoing, hostname: &str) -> String {
         one_line(&outgoing.id),
         one_line(hostname),
         state(message.kind),
-        text(message),
+        text(message, None),
     )
 }
 

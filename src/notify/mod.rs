@@ -5,6 +5,7 @@ pub mod alertmanager;
 mod bucket;
 pub mod email;
 pub mod exec;
+mod extras;
 pub mod file;
 mod http;
 pub mod pagerduty;
@@ -21,6 +22,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 pub use bucket::{Bucket, Rate};
+pub use extras::{Chart, Extras, Image};
 
 use crate::clock::SharedClock;
 use crate::model::alerting::Outgoing;
@@ -58,6 +60,16 @@ pub enum Delivery {
 pub trait Notifier: Send + Sync {
     /// Makes one attempt, bounded in time.
     async fn send(&self, outgoing: &Outgoing) -> Delivery;
+
+    /// The same with what goes along; a channel without a place for it leaves it out.
+    async fn send_with(&self, outgoing: &Outgoing, _extras: &Extras) -> Delivery {
+        self.send(outgoing).await
+    }
+
+    /// Whether it has a place for charts.
+    fn takes_charts(&self) -> bool {
+        false
+    }
 }
 
 /// What notifiers need of the program.

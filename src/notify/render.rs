@@ -31,20 +31,34 @@ pub(super) fn facts(message: &Message) -> Vec<(&str, &str)> {
     lines.take(10).chain(links.into_iter().filter_map(|(key, url)| url.map(|url| (key, url)))).collect()
 }
 
-/// The message as plain text; its first line has the state.
-pub(super) fn text(message: &Message) -> String {
+/// What a document shows beside the words.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(super) enum Shown<'a> {
+    /// Nothing.
+    Nothing,
+    /// A chart, by its address.
+    Image { source: &'a str, alt: &'a str },
+    /// No chart, and why.
+    Missing(&'a str),
+}
+
+/// The message as plain text; its first line has the state. `missing`: why its chart could not be drawn.
+pub(super) fn text(message: &Message, missing: Option<&str>) -> String {
     let facts = facts(message);
     let width = facts.iter().map(|(key, _)| key.chars().count()).max().unwrap_or(0) + 1;
     let mut text = format!("{}\n\n", one_line(&message.headline));
     for (key, value) in facts {
         text.push_str(&format!("{:<width$} {}\n", format!("{key}:"), one_line(value)));
     }
+    if let Some(why) = missing {
+        text.push_str(&format!("\nThere is no chart: {}\n", one_line(why)));
+    }
     text.push_str(&format!("\n-- \nPlimsoll, incident {}, message {}\n", message.incident, message.seq));
     text
 }
 
 /// The message as an HTML document.
-pub(super) fn document(message: &Message) -> String {
+pub(super) fn document(message: &Message, shown: &Shown<'_>) -> String {
     let state = state(message.kind);
     let bar = format!("border-left:6px solid {};padding:12px 16px", colour(message));
     let badge = format!(
@@ -75,6 +89,15 @@ pub(super) fn document(message: &Message) -> String {
                                         } @else { (value) }
                                     }
                                 }
+                            }
+                        }
+                        @match shown {
+                            Shown::Nothing => {}
+                            Shown::Image { source, alt } => {
+                                img src=(source) alt=(alt) width="600" style="display:block;width:100%;max-width:600px;height:auto;margin:14px 0 0;border:0";
+                            }
+                            Shown::Missing(why) => {
+                                p style="margin:12px 0 0;color:#616061" { "There is no chart: " (why) }
                             }
                         }
                     } }
@@ -137,6 +160,7 @@ pub(super) mod tests {
             ended_at: resolved.then_some(at),
             link: Some("http://127.0.0.1:9611/runs/r1?a=1&b=2".into()),
             runbook: Some("https://wiki/pools".into()),
+            run: None,
             alerts: Vec::new(),
         };
         Outgoing {
@@ -157,17 +181,17 @@ pub(super) mod tests {
     fn every_kind_renders() {
         for kind in MessageKind::ALL {
             let outgoing = sample(*kind);
-            assert!(text(&outgoing.message).starts_with(kind.as_str()));
-            assert!(document(&outgoing.message).contains("&amp; &lt;more&gt;"), "{kind}");
+            assert!(text(&outgoing.message, None).starts_with(kind.as_str()));
+            assert!(document(&outgoing.message, &Shown::Nothing).contains("&amp; &lt;more&gt;"), "{kind}");
         }
-        insta::assert_snapshot!(text(&sample(MessageKind::Fired).message));
-        insta::assert_snapshot!(document(&sample(MessageKind::Resolved).message).replace("><", ">\n<"));
+        insta::assert_snapshot!(text(&sample(MessageKind::Fired).message, None));
+        insta::assert_snapshot!(document(&sample(MessageKind::Resolved).message, &Shown::Nothing).replace("><", ">\n<"));
     }
 
     #[test]
     fn a_value_cannot_break_out_of_its_line() {
         let mut message = sample(MessageKind::Fired).message;
         message.lines = vec![("Value".into(), "x\nRunbook: http://evil".into())];
-        assert_eq!(text(&message).lines().filter(|line| line.starts_with("Runbook")).count(), 1);
+        assert_eq!(text(&message, None).lines().filter(|line| line.starts_with("Runbook")).count(), 1);
     }
 }

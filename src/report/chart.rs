@@ -182,7 +182,7 @@ impl Axis {
 }
 
 /// 1, 2, 2.5 or 5 times a power of ten (a power of two for bytes), at least `rough`.
-fn nice_step(rough: f64, scale: Scale) -> f64 {
+pub(super) fn nice_step(rough: f64, scale: Scale) -> f64 {
     if scale == Scale::Unit(Unit::Bytes) {
         return 2_f64.powf(rough.max(1.0).log2().ceil());
     }
@@ -191,7 +191,7 @@ fn nice_step(rough: f64, scale: Scale) -> f64 {
     factor * power
 }
 
-fn shown(scale: Scale, value: f64) -> String {
+pub(super) fn shown(scale: Scale, value: f64) -> String {
     match scale {
         Scale::Unit(unit) => show_unit(unit, value),
         Scale::PerSecond => format!("{}/s", trim_decimal(value, 2)),

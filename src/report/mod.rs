@@ -1,6 +1,7 @@
 //! One run as text, JSON and pictures: pure rendering, the same numbers for terminal, page and mail.
 //! A number that was not measured is shown as `-`, never as 0. Reads no clock, does no I/O.
 
+mod canvas;
 mod captures;
 pub mod changes;
 pub mod chart;
@@ -9,6 +10,7 @@ pub mod database;
 pub mod history;
 mod lines;
 mod load_line;
+pub mod picture;
 pub mod series;
 mod summary;
 mod text;

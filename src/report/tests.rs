@@ -97,6 +97,7 @@ fn messages_say_what_happened() {
         ended_at: None,
         link: Some("http://127.0.0.1:9611/runs/20261121-020000-checkout-7k3f".into()),
         runbook: None,
+        run: None,
         alerts: Vec::new(),
     };
     let fired = message_text(&message);

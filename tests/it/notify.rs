@@ -2,6 +2,8 @@
 //! judged by the receivers' own libraries.
 #![expect(clippy::unwrap_used, reason = "a helper that fails is a test that failed")]
 
+mod chart;
+
 use std::io::Write as _;
 use std::net::TcpListener;
 use std::path::Path;

@@ -47,6 +47,15 @@ def store(name, content):
     os.rename(path + ".new", path)
 
 
+def content(part):
+    """Words as they are; of a picture, how it stands there."""
+    found = part.get_content()
+    if isinstance(found, str):
+        return found
+    place = {name: str(part.get(name, "")) for name in ("Content-ID", "Content-Disposition")}
+    return {"begins": found[:8].hex(), "bytes": len(found), **place}
+
+
 class Mailbox:
     def __init__(self):
         self.messages = len([name for name in os.listdir(options.mailbox) if name.endswith(".json")])
@@ -73,7 +82,7 @@ class Mailbox:
             "tls": session.ssl is not None or options.implicit_tls,
             "user": session.auth_data.login.decode() if session.auth_data else None,
             "headers": {name: str(value) for name, value in message.items()},
-            "parts": {part.get_content_type(): part.get_content() for part in parts},
+            "parts": {part.get_content_type(): content(part) for part in parts},
             "defects": [repr(defect) for part in message.walk() for defect in part.defects],
         }
         self.messages += 1

@@ -274,6 +274,7 @@ pub(super) fn message(incident: &str, seq: u32, channel: &str, created_at: Times
         ended_at: None,
         link: Some("http://127.0.0.1:9611/runs/1".into()),
         runbook: None,
+        run: None,
         alerts: Vec::new(),
     };
     Outgoing {
