@@ -3,6 +3,7 @@
 
 mod chart;
 mod health;
+mod memory;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -15,6 +16,7 @@ use tokio::time::{Instant, MissedTickBehavior, interval, timeout};
 use tokio_util::sync::CancellationToken;
 
 use self::health::Health;
+use self::memory::Remembered;
 use super::duty::Duty;
 use super::fail_point::FailPoint;
 use super::handle::Event;
@@ -258,7 +260,14 @@ async fn is_still_ours(parts: &OutboxParts, message: &Outgoing) -> bool {
 async fn attempt(parts: &OutboxParts, notifier: &dyn Notifier, message: &Outgoing) -> Delivery {
     let setup = parts.setup.borrow().clone();
     let chart = if notifier.takes_charts() { chart::of(&parts.store, &setup, &message.message).await } else { Chart::None };
-    match timeout(LONGEST_ATTEMPT, notifier.send_with(message, &Extras { chart })).await {
+    let memory = Arc::new(Remembered {
+        store: parts.store.clone(),
+        clock: parts.clock.clone(),
+        channel: message.channel.clone(),
+        incident: message.message.incident.clone(),
+    });
+    let extras = Extras { chart, memory: Some(memory) };
+    match timeout(LONGEST_ATTEMPT, notifier.send_with(message, &extras)).await {
         Ok(delivery) => delivery,
         Err(_) => Delivery::Retry { class: "timeout", reason: format!("no answer within {} s", LONGEST_ATTEMPT.as_secs()), after: None },
     }

@@ -363,11 +363,11 @@ fn compose(outgoing: &Outgoing, chart: &Chart, from: &Mailbox, to: &Recipients, 
     for (name, value) in headers(message, hostname) {
         builder = builder.raw_header(HeaderValue::new(HeaderName::new_from_ascii_str(name), one_line(&value)));
     }
-    Ok(builder.multipart(body(outgoing, chart, hostname)?)?.formatted())
+    Ok(builder.multipart(body(outgoing, chart, hostname))?.formatted())
 }
 
 /// Plain text, and HTML with the chart beside it: RFC 2046 (5.1.4), RFC 2387, and RFC 2392 for the `cid:` by which one names the other.
-fn body(outgoing: &Outgoing, chart: &Chart, hostname: &str) -> Result<MultiPart, lettre::error::Error> {
+fn body(outgoing: &Outgoing, chart: &Chart, hostname: &str) -> MultiPart {
     let message = &outgoing.message;
     let part = |content_type, content: String| {
         let encoding = header::ContentTransferEncoding::QuotedPrintable;
@@ -381,7 +381,7 @@ fn body(outgoing: &Outgoing, chart: &Chart, hostname: &str) -> Result<MultiPart,
     let parts = parts.singlepart(part(header::ContentType::TEXT_PLAIN, text(message, missing)));
     let Chart::Drawn(image) = chart else {
         let shown = missing.map_or(Shown::Nothing, Shown::Missing);
-        return Ok(parts.singlepart(part(header::ContentType::TEXT_HTML, document(message, &shown))));
+        return parts.singlepart(part(header::ContentType::TEXT_HTML, document(message, &shown)));
     };
     let name = format!("chart-{}@{hostname}", safe(&outgoing.id));
     let html = document(message, &Shown::Image { source: &format!("cid:{name}"), alt: &image.alt });
@@ -389,7 +389,7 @@ fn body(outgoing: &Outgoing, chart: &Chart, hostname: &str) -> Result<MultiPart,
     let related = MultiPart::related().boundary(format!("plimsoll-chart-{id}"));
     let related = related.singlepart(part(header::ContentType::TEXT_HTML, html));
     let picture = picture.body(image.png.clone(), header::ContentType::parse("image/png").unwrap_or(header::ContentType::TEXT_PLAIN));
-    Ok(parts.multipart(related.singlepart(picture)))
+    parts.multipart(related.singlepart(picture))
 }
 
 /// Headers that say what this is to machines.

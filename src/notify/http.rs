@@ -13,6 +13,8 @@ use crate::registry::{Context, Node, Secret};
 
 /// Most bytes of an answer that are read.
 const ANSWER_BYTES: usize = 4096;
+/// Most bytes of an answer that says what became of a message.
+const ANSWER_IN_FULL: usize = 1 << 20;
 /// A value in the query of an address that is as long counts as a secret.
 const SECRET_BYTES: usize = 16;
 /// Most characters of an answer that are shown.
@@ -85,6 +87,57 @@ impl Post<'_> {
                 }
             }
         }
+    }
+}
+
+/// A question whose answer is read: for receivers that say in it what became of a message.
+pub(super) struct Ask<'a> {
+    pub(super) client: &'a reqwest::Client,
+    pub(super) url: &'a Url,
+    pub(super) headers: HeaderMap,
+    pub(super) body: Vec<u8>,
+    /// What a receiver must not be quoted with, besides the address.
+    pub(super) secrets: Vec<&'a str>,
+}
+
+/// An answer of success.
+#[derive(Debug)]
+pub(super) struct Said {
+    /// What stands in it, so many bytes at most.
+    pub(super) body: Vec<u8>,
+    /// Its Retry-After.
+    pub(super) after: Option<Duration>,
+}
+
+impl Ask<'_> {
+    /// Asks once; `what` names the receiver in errors, `now` is for Retry-After dates. The caller limits the time.
+    pub(super) async fn send(self, what: &str, now: Timestamp) -> Result<Said, Delivery> {
+        let place = format!("{what} at {}", place(self.url));
+        let request = self.client.post(self.url.clone()).headers(self.headers).body(self.body);
+        let mut answer = request.send().await.map_err(|error| {
+            let class = if error.is_timeout() { "timeout" } else { "network" };
+            let why = hide(&chain(&error.without_url()), self.url, &self.secrets);
+            Delivery::Retry { class, reason: format!("{place} cannot be reached: {why}"), after: None }
+        })?;
+        let status = answer.status();
+        let after = answer.headers().get(http::header::RETRY_AFTER).and_then(|value| value.to_str().ok());
+        let after = after.and_then(|text| retry_after(text, now));
+        if !status.is_success() {
+            let body = cut(&hide(&read(&mut answer).await, self.url, &self.secrets), ANSWER_CHARS);
+            return Err(classify(status, after, &body, &place));
+        }
+        let mut body = Vec::new();
+        loop {
+            match answer.chunk().await {
+                Ok(Some(chunk)) if body.len() + chunk.len() <= ANSWER_IN_FULL => body.extend_from_slice(&chunk),
+                Ok(Some(_) | None) => break,
+                Err(error) => {
+                    let why = hide(&chain(&error.without_url()), self.url, &self.secrets);
+                    return Err(Delivery::Retry { class: "network", reason: format!("{place} broke off its answer: {why}"), after });
+                }
+            }
+        }
+        Ok(Said { body, after })
     }
 }
 

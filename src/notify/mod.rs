@@ -12,6 +12,7 @@ pub mod pagerduty;
 mod render;
 pub mod retry;
 pub mod slack;
+mod slack_api;
 pub mod teams;
 pub mod webhook;
 
@@ -22,7 +23,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 pub use bucket::{Bucket, Rate};
-pub use extras::{Chart, Extras, Image};
+pub use extras::{Chart, Extras, Image, Memory};
 
 use crate::clock::SharedClock;
 use crate::model::alerting::Outgoing;

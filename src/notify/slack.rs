@@ -1,7 +1,7 @@
-//! Slack through an incoming webhook: one attachment in the colour of the state, blocks inside, and a top-level text for
+//! Slack through an incoming webhook, or by the token of a bot (`slack_api`): one attachment in the colour of the state, blocks inside, and a top-level text for
 //! notifications and screen readers. Limits of Block Kit are kept by cutting at characters; method: docs/alerting.md.
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -11,6 +11,7 @@ use url::Url;
 
 use super::http::{Post, decode_url, place};
 use super::render::{colour, cut, facts, one_line};
+use super::slack_api::SlackBot;
 use super::{ChannelSettings, Delivery, Notifier, NotifyParts, Rate};
 use crate::clock::SharedClock;
 use crate::model::alerting::{Message, Outgoing};
@@ -29,13 +30,19 @@ const LINK_CHARS: usize = 1000;
 
 /// The line in the table of kinds.
 pub(super) const KIND: Kind<dyn ChannelSettings> =
-    Kind { name: "slack", summary: "Slack, through an incoming webhook.", decode, keys: SlackSettings::keys };
+    Kind { name: "slack", summary: "Slack, through an incoming webhook or as a bot.", decode, keys: SlackSettings::keys };
 
 crate::settings! {
-    /// Slack, through an incoming webhook.
+    /// Slack, through an incoming webhook or as a bot.
     pub struct SlackSettings titled "the Slack channel" {
         /// Address of the incoming webhook. Whoever has it can post: keep it in a file.
         webhook_url: secret Secret,
+        /// Token of a bot (`xoxb-…`), instead of a webhook: one message an incident, what follows in its thread, charts as files.
+        token: secret Secret,
+        /// With a token: name (`#ops`) or id of the conversation.
+        channel: optional String,
+        /// With a token: where the Web API is.
+        api_url: default String = "https://slack.com/api/".into(),
         /// Whether resolves are sent too.
         send_resolved: default bool = true,
         /// Longest time for one attempt.
@@ -51,19 +58,69 @@ struct Slack {
 
 fn decode(node: &Node, cx: &mut Context<'_>) -> Option<Arc<dyn ChannelSettings>> {
     let settings = SlackSettings::decode(node, cx)?;
-    let url = decode_url(node, "webhook_url", settings.webhook_url.as_ref(), "the Slack channel", cx)?;
-    Some(Arc::new(Slack { settings, host: place(&url) }))
+    let given = |key: &str| node.get(key).or_else(|| node.get(&format!("{key}_file")));
+    let Some(token) = given("token") else {
+        if let Some(stray) = node.get("channel") {
+            let hint = "a webhook leads to one channel by itself; with `token:` the channel can be chosen";
+            cx.diagnostics.push("conflicting-keys", stray.span, "`channel` goes with `token`, not with a webhook", hint);
+            return None;
+        }
+        let url = decode_url(node, "webhook_url", settings.webhook_url.as_ref(), "the Slack channel", cx)?;
+        return Some(Arc::new(Slack { settings, host: place(&url) }));
+    };
+    if given("webhook_url").is_some() {
+        let hint = "keep `webhook_url`, or `token` with `channel`";
+        cx.diagnostics.push("conflicting-keys", token.span, "a Slack channel has a webhook or a token, not both", hint);
+        return None;
+    }
+    if settings.channel.as_ref().is_none_or(|channel| channel.trim().is_empty()) {
+        let hint = "add `channel: \"#ops\"`, or the channel's id";
+        cx.diagnostics.push("missing-key", node.span, "the Slack channel has a `token` but no `channel`", hint);
+        return None;
+    }
+    let fits = |token: &Secret| token.expose().trim().starts_with("xox") && token.expose().trim().chars().all(|c| c.is_ascii_graphic());
+    if !settings.token.as_ref().is_some_and(fits) {
+        let hint = "it is the \"Bot User OAuth Token\" of the app and begins with `xoxb-`";
+        cx.diagnostics.push("bad-secret", token.span, "this is not a token of Slack", hint);
+        return None;
+    }
+    let Some(api) = api_of(&settings) else {
+        let span = node.get("api_url").map_or(node.span, |url| url.span);
+        cx.diagnostics.push("bad-url", span, "`api_url` is not an http or https address", "write it whole: `https://slack.com/api/`");
+        return None;
+    };
+    Some(Arc::new(Slack { settings, host: place(&api) }))
+}
+
+/// The address of the Web API, with a slash at its end.
+fn api_of(settings: &SlackSettings) -> Option<Url> {
+    let url = Url::parse(&format!("{}/", settings.api_url.trim().trim_end_matches('/'))).ok()?;
+    (matches!(url.scheme(), "http" | "https") && url.has_host()).then_some(url)
 }
 
 impl ChannelSettings for Slack {
     fn connect(&self, parts: &NotifyParts) -> Result<Arc<dyn Notifier>, String> {
+        if let (Some(token), Some(channel)) = (&self.settings.token, &self.settings.channel) {
+            return Ok(Arc::new(SlackBot {
+                api: api_of(&self.settings).ok_or("the address of the Slack API is unusable")?,
+                token: token.expose().trim().to_owned(),
+                conversation: channel.trim().to_owned(),
+                client: parts.http.clone(),
+                clock: parts.clock.clone(),
+                timeout: self.settings.timeout,
+                posted: Mutex::default(),
+            }));
+        }
         let url = self.settings.webhook_url.as_ref().and_then(|url| Url::parse(url.expose().trim()).ok());
         let url = url.ok_or("the address of the Slack webhook is unusable")?;
         Ok(Arc::new(SlackNotifier { url, client: parts.http.clone(), clock: parts.clock.clone(), timeout: self.settings.timeout }))
     }
 
     fn describe(&self) -> String {
-        format!("Slack webhook at {}", self.host)
+        match &self.settings.channel {
+            Some(channel) => format!("Slack {channel} at {}", self.host),
+            None => format!("Slack webhook at {}", self.host),
+        }
     }
 
     fn send_resolved(&self) -> bool {
@@ -93,8 +150,8 @@ impl Notifier for SlackNotifier {
     }
 }
 
-/// The payload of an incoming webhook.
-fn payload(message: &Message) -> Json {
+/// The words of a message: the payload of an incoming webhook, and of `chat.postMessage` but for where it goes.
+pub(super) fn payload(message: &Message) -> Json {
     let headline = mrkdwn(&message.headline, SECTION_CHARS - 2);
     let mut blocks = vec![
         json!({"type": "header", "text": {"type": "plain_text", "text": cut(&one_line(&message.subject), HEADER_CHARS), "emoji": false}}),
@@ -215,6 +272,9 @@ mod tests {
     fn the_address_is_not_shown() {
         let settings = SlackSettings {
             webhook_url: Some(Secret::new("https://hooks.slack.com/services/T0/B0/xyz")),
+            token: None,
+            channel: None,
+            api_url: String::new(),
             send_resolved: true,
             timeout: Duration::from_secs(1),
         };

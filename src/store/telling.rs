@@ -22,6 +22,14 @@ const DUE_CHANNELS: &str = "SELECT DISTINCT channel FROM outbox WHERE state = 'w
 const REPLACE_MESSAGE: &str = "UPDATE outbox SET message = $2, leased_until = $3, owner = $4 WHERE id = $1 AND state = 'waiting'";
 const KEEP_LEASE: &str = "UPDATE outbox SET leased_until = $2 WHERE id = $1 AND state = 'waiting' AND leased_until IS NOT NULL \
     AND ($3 IS NULL OR owner = $3)";
+const POSTED: &str = "SELECT kept FROM posted WHERE channel = $1 AND incident = $2";
+const KEEP_POSTED: &str = "INSERT INTO posted (channel, incident, kept, at) VALUES ($1, $2, $3, $4) \
+    ON CONFLICT (channel, incident) DO UPDATE SET kept = excluded.kept, at = excluded.at";
+/// What was not touched for so long, of incidents that are over.
+const FORGET_POSTED: &str = "DELETE FROM posted WHERE at < $1 AND NOT EXISTS \
+    (SELECT 1 FROM alert_instances a WHERE a.incident = posted.incident)";
+/// How long what a channel remembers of an incident is kept.
+const POSTED_KEPT: Duration = Duration::from_secs(90 * 24 * 3600);
 const MERGE_MESSAGE: &str =
     "UPDATE outbox SET state = 'merged', leased_until = NULL, done_at = $2, detail = $3 WHERE id = $1 AND state = 'waiting'";
 
@@ -45,6 +53,10 @@ pub trait Telling: Send + Sync {
     /// Gives a message that waits this text, leased to the caller, and marks those that it replaces as merged: all or nothing. False,
     /// and nothing is changed, when one of them does not wait any more.
     async fn merge_messages(&self, whole: &Outgoing, replaced: &[String], now: Timestamp, lease: Duration) -> StoreResult<bool>;
+    /// What a channel remembers of an incident.
+    async fn posted(&self, channel: &str, incident: &str) -> StoreResult<Option<String>>;
+    /// Keeps this instead; what was not touched for a season, of incidents that are over, is forgotten.
+    async fn keep_posted(&self, channel: &str, incident: &str, kept: &str, now: Timestamp) -> StoreResult<()>;
 }
 
 /// Writes the threads of a decision.
@@ -142,5 +154,18 @@ impl<D: Dialect> Telling for SqlStore<D> {
         }
         tx.commit().await?;
         Ok(true)
+    }
+
+    async fn posted(&self, channel: &str, incident: &str) -> StoreResult<Option<String>> {
+        #[expect(clippy::redundant_closure_for_method_calls, reason = "the bare method is not general over the row's lifetime")]
+        let kept = self.reading().await?.first(POSTED, params![channel, incident], |row| row.string()).await?;
+        Ok(kept)
+    }
+
+    async fn keep_posted(&self, channel: &str, incident: &str, kept: &str, now: Timestamp) -> StoreResult<()> {
+        let mut tx = self.writing().await?;
+        tx.execute(FORGET_POSTED, params![now.minus(POSTED_KEPT)]).await?;
+        tx.execute(KEEP_POSTED, params![channel, incident, kept, now]).await?;
+        tx.commit().await
     }
 }

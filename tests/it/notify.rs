@@ -3,6 +3,7 @@
 #![expect(clippy::unwrap_used, reason = "a helper that fails is a test that failed")]
 
 mod chart;
+mod slack;
 
 use std::io::Write as _;
 use std::net::TcpListener;

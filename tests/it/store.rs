@@ -140,6 +140,7 @@ promises! {
     telling::silences_are_kept_until_they_are_over,
     telling::each_channel_has_its_own_queue,
     telling::messages_become_one_or_stay_as_they_are,
+    telling::what_was_posted_is_remembered_by_channel_and_incident,
     rollups::percentiles_and_counts_of_roll_ups_are_those_of_the_seconds,
     rollups::a_run_that_goes_on_is_rolled_up_behind_it_and_answers_to_its_end,
     rollups::what_comes_late_is_rolled_up_again,

@@ -34,7 +34,7 @@ struct Subject<'a> {
     labels: &'a Labels,
     run: Option<&'a RunId>,
     /// Rule and place.
-    subject: &'a str,
+    named: &'a str,
     started_at: Timestamp,
     from: Timestamp,
     to: Timestamp,
@@ -82,7 +82,7 @@ fn subject_of<'a>(setup: &'a Setup, message: &'a Message) -> Option<Subject<'a>>
         series,
         labels,
         run: first.map_or(message.run.as_ref(), |alert| alert.run.as_ref()),
-        subject: first.map_or(&message.subject, |alert| &alert.subject),
+        named: first.map_or(&message.subject, |alert| &alert.subject),
         started_at,
         from: started_at.minus(LEAD.max(asked * 2)).max(to.minus(MOST)),
         to,
@@ -188,7 +188,7 @@ fn picture(subject: &Subject<'_>, values: Values) -> Picture {
     let bound = series.bound;
     Picture {
         title: format!("{} {}", series.metric.name, series.aggregation.text()),
-        place: subject.subject.split_once(": ").map_or(subject.subject, |(_, place)| place).to_owned(),
+        place: subject.named.split_once(": ").map_or(subject.named, |(_, place)| place).to_owned(),
         scale: if per_second { Scale::PerSecond } else { Scale::Unit(series.metric.unit) },
         from: values.first().map_or(subject.from, |(at, _)| subject.from.max(*at)),
         to: subject.to,
@@ -236,7 +236,7 @@ mod tests {
             series: &series,
             labels: &labels,
             run: None,
-            subject: "r: pool `main`",
+            named: "r: pool `main`",
             started_at: at(30),
             from: at(0),
             to: at(60),

@@ -11,7 +11,7 @@ async fn a_chart_comes_with_the_mail_and_the_html_shows_it() {
     assert!(mail.takes_charts());
     let [fire, _] = incident();
     let image = Image { png: b"\x89PNG\r\n\x1a\nand so on".to_vec(), alt: "Chart of pool_utilization max".into() };
-    let extras = Extras { chart: Chart::Drawn(Arc::new(image)) };
+    let extras = Extras { chart: Chart::Drawn(Arc::new(image)), ..Extras::default() };
     assert_eq!(class(&mail.send_with(&fire, &extras).await), "delivered");
     let mails = sink.wait_for(1).await;
     let parts = &mails[0]["parts"];

@@ -85,6 +85,12 @@ impl Telling for FakeStore {
     async fn messages_of(&self, _incident: &str, _channel: &str) -> StoreResult<Vec<Outgoing>> {
         unreachable!("the server sends nothing")
     }
+    async fn posted(&self, _channel: &str, _incident: &str) -> StoreResult<Option<String>> {
+        unreachable!("the server sends nothing")
+    }
+    async fn keep_posted(&self, _channel: &str, _incident: &str, _kept: &str, _now: Timestamp) -> StoreResult<()> {
+        unreachable!("the server sends nothing")
+    }
     async fn merge_messages(&self, _whole: &Outgoing, _replaced: &[String], _now: Timestamp, _lease: Duration) -> StoreResult<bool> {
         unreachable!("the server sends nothing")
     }

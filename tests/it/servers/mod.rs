@@ -8,6 +8,7 @@ pub(crate) mod hook;
 pub(crate) mod http;
 pub(crate) mod postgres;
 pub(crate) mod prometheus;
+pub(crate) mod slack;
 pub(crate) mod smtp;
 pub(crate) mod tls;
 pub(crate) mod websocket;

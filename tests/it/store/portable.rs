@@ -44,6 +44,7 @@ async fn fill(bed: &Bed) {
     };
     store.save_silence(&super::telling::silence("one", 10)).await.unwrap();
     store.commit_alerts(&change).await.unwrap();
+    store.keep_posted("slack", "a-1", "{\"ts\":\"1.2\"}", at(3)).await.unwrap();
 }
 
 async fn exported(url: &str) -> String {

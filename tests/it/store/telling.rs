@@ -114,3 +114,24 @@ pub(super) async fn messages_become_one_or_stay_as_they_are(bed: Bed) {
     assert!(!bed.store.merge_messages(&whole, &replaced, at(7), LEASE).await.unwrap());
     assert_eq!(waiting_of("slow").await.len(), 1);
 }
+
+pub(super) async fn what_was_posted_is_remembered_by_channel_and_incident(bed: Bed) {
+    let store = &bed.store;
+    assert_eq!(store.posted("slack", "a-1").await.unwrap(), None);
+    let change = AlertChange { instances: vec![alert("a", AlertState::Firing)], ..AlertChange::default() };
+    store.commit_alerts(&change).await.unwrap();
+    let open = alert("a", AlertState::Firing).incident.unwrap();
+    for (channel, incident, kept) in
+        [("slack", "a-1", "one"), ("slack", open.as_str(), "open"), ("other", "a-1", "two"), ("slack", "a-1", "three")]
+    {
+        store.keep_posted(channel, incident, kept, at(1)).await.unwrap();
+    }
+    let again = bed.opened_again().await;
+    assert_eq!(again.posted("slack", "a-1").await.unwrap().as_deref(), Some("three"));
+    assert_eq!(again.posted("other", "a-1").await.unwrap().as_deref(), Some("two"));
+    assert_eq!(again.posted("other", "b-1").await.unwrap(), None);
+    // After a season only what is open still, and what is new, is left.
+    again.keep_posted("slack", "c-1", "new", at(100 * 24 * 3600)).await.unwrap();
+    assert_eq!(again.posted("slack", "a-1").await.unwrap(), None);
+    assert_eq!(again.posted("slack", &open).await.unwrap().as_deref(), Some("open"));
+}
