@@ -5,7 +5,7 @@ use super::alerts::head_of;
 use super::fingerprint::group_labels;
 use super::reason::plain_time;
 use super::spoken::spoken;
-use super::{RuleNote, Told, ToldAlert};
+use super::{Told, ToldAlert};
 use crate::model::Labels;
 use crate::model::alerting::{AlertInstance, AlertState, Message, MessageAlert, MessageKind, Severity};
 use crate::model::units::Timestamp;
@@ -15,6 +15,9 @@ pub type Links<'a> = &'a dyn Fn(&AlertInstance) -> Option<String>;
 
 /// Longest subject in characters; mail programs and Slack cut what is longer.
 const SUBJECT_CHARS: usize = 140;
+/// Keys of lines that can be left out.
+const WHERE: &str = "Where";
+const RUN: &str = "Run";
 /// Most lines of a message; page and runbook come after them.
 const LINES: usize = 8;
 
@@ -50,7 +53,7 @@ fn of_one(told: &Told, told_alert: &ToldAlert, links: Links<'_>) -> Message {
         rule: alert.rule.clone(),
         subject: subject(&alert.rule, &group_labels(&alert.fingerprint, &alert.rule)),
         headline,
-        lines: lines(alert, told_alert.rule.as_ref(), started_at, ended_at),
+        lines: lines(told_alert, started_at),
         labels: alert.labels.clone(),
         started_at,
         at,
@@ -242,8 +245,9 @@ fn place(labels: &Labels) -> String {
     parts.into_iter().flatten().collect::<Vec<_>>().join(" ")
 }
 
-/// Value, limit, since, until, rule, place, run: eight at most, so that page and runbook still fit into ten.
-fn lines(alert: &AlertInstance, rule: Option<&RuleNote>, started_at: Timestamp, ended_at: Option<Timestamp>) -> Vec<(String, String)> {
+/// How bad, against which limit, since when, why, what changed, where: eight at most, so that page and runbook still fit into ten.
+fn lines(told: &ToldAlert, started_at: Timestamp) -> Vec<(String, String)> {
+    let (alert, rule, ended_at) = (&told.instance, told.rule.as_ref(), told.ended_at);
     let value = match (alert.state, alert.value) {
         (AlertState::NoData, Some(_)) => format!("no data (the last was {})", alert.shown),
         (AlertState::NoData, None) => "no data".into(),
@@ -257,16 +261,24 @@ fn lines(alert: &AlertInstance, rule: Option<&RuleNote>, started_at: Timestamp, 
     if let Some(ended_at) = ended_at {
         lines.push(("Until", format!("{} ({})", show_time(ended_at), plain_time(ended_at.since(started_at)))));
     }
-    lines.push(("Where", place(&group_labels(&alert.fingerprint, &alert.rule))));
+    lines.extend(told.beside.iter().map(|(key, value)| (key.as_str(), value.clone())));
+    lines.push((WHERE, place(&group_labels(&alert.fingerprint, &alert.rule))));
     let severity = alert.labels.get("severity").map(|word| format!(" ({word})")).unwrap_or_default();
     lines.push(("Rule", format!("{}{severity}", alert.rule)));
     if let Some(run) = &alert.run {
-        lines.push(("Run", run.0.clone()));
+        lines.push((RUN, run.0.clone()));
     }
     if let Some(ack) = &alert.acked {
         lines.push(("Taken by", format!("{} at {}", ack.by, show_time(ack.at))));
     }
-    lines.into_iter().filter(|(_, value)| !value.is_empty()).map(|(key, value)| (key.to_owned(), value)).collect()
+    lines.retain(|(_, value)| !value.is_empty());
+    // What is said elsewhere goes first: the place stands in the subject, the run in the link.
+    for said_elsewhere in [WHERE, RUN] {
+        if lines.len() > LINES {
+            lines.retain(|(key, _)| *key != said_elsewhere);
+        }
+    }
+    lines.into_iter().take(LINES).map(|(key, value)| (key.to_owned(), value)).collect()
 }
 
 /// `2026-11-21 02:03:12 UTC`.

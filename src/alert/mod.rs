@@ -130,6 +130,8 @@ pub struct ToldAlert {
     pub rule: Option<RuleNote>,
     /// The limit of the pool that the alert speaks of, by its latest reading.
     pub capacity: Option<f64>,
+    /// What others know of it, as lines of the message: the likely cause, what changed before.
+    pub beside: Vec<(String, String)>,
 }
 
 /// What a message says about its rule.

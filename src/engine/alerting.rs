@@ -1,6 +1,7 @@
 //! The task that judges alert rules: hears runs and readings, decides once a second, and stores each decision with its messages in
 //! one transaction before anyone is told. A decision that the store does not take is kept and written first when it does.
 
+mod beside;
 mod wishes;
 
 use std::collections::VecDeque;
@@ -249,8 +250,9 @@ impl Alerting {
         self.tidy_silences();
         let setup = self.parts.setup.borrow().clone();
         self.alerts.keep_quiet(quiet(&setup, &self.silences, now));
-        let decision = self.alerts.judge(now);
+        let mut decision = self.alerts.judge(now);
         if !decision.is_empty() {
+            beside::add(&self.parts.store, &setup, &mut decision.messages, now).await;
             let base = self.parts.link_base.borrow().clone();
             let link = |instance: &AlertInstance| link_to(base.as_deref(), instance);
             let messages = outgoing(&decision, now, &link);

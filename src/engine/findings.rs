@@ -18,7 +18,7 @@ mod timeline;
 mod tracks;
 mod trends;
 
-pub use again::{NotAnalysed, analyse};
+pub use again::{NotAnalysed, analyse, causes};
 pub use asked::Asked;
 pub use own::{WINDOWS as OWN_WINDOWS, own_trends};
 
@@ -101,6 +101,11 @@ impl Observed {
         // What matters first.
         findings.sort_by_key(|finding| std::cmp::Reverse(finding.severity));
         Looked { findings, analysed: Analysed { trends, capacity, recoveries, causes: told.causes, needs: told.needs } }
+    }
+
+    /// Why requests failed or were slow, so far.
+    pub fn causes(&self, run: &Run, at: Timestamp) -> Vec<Finding> {
+        self.reasons.told(&run.id, at, &self.pools).findings
     }
 
     /// What it says of leaks while the run goes on.

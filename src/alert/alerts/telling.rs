@@ -185,7 +185,16 @@ impl Alerts {
             let instance = live.unwrap_or(of.member.instance);
             let capacity = self.capacities.get(&place_of(&group_labels(&instance.fingerprint, &instance.rule))).copied();
             let rule = self.rules.get(&instance.rule).map(|rule| RuleNote::of(rule));
-            ToldAlert { kind: of.kind, reason, after: of.member.owed, ended_at: of.member.ended_at, rule, capacity, instance }
+            ToldAlert {
+                kind: of.kind,
+                reason,
+                after: of.member.owed,
+                ended_at: of.member.ended_at,
+                rule,
+                capacity,
+                instance,
+                beside: Vec::new(),
+            }
         });
         self.decision.messages.push(Told {
             incident: said.incident,

@@ -4,12 +4,17 @@
 use std::time::Duration;
 
 use super::{Asked, Looked, METHODS, Observed};
+use crate::analysis::attribution;
+use crate::model::finding::Finding;
 use crate::model::run::{Run, RunStatus};
 use crate::model::units::Timestamp;
 use crate::store::{ReadingFilter, Store, StoreError};
 
 /// Seconds that are read at once.
 const PAGE: u32 = 600;
+
+/// Last seconds of a run that goes on in which causes are looked for.
+const RECENT: u32 = 1_800;
 
 /// Why a run could not be analysed again.
 #[derive(Debug, thiserror::Error)]
@@ -30,7 +35,7 @@ pub async fn analyse(store: &dyn Store, run: &Run, at: Timestamp) -> Result<(Run
     if run.status == RunStatus::Running {
         return Err(NotAnalysed::GoingOn(run.id.0.clone()));
     }
-    let observed = observe(store, run).await?;
+    let observed = observe(store, run, all_of(run)).await?;
     let asked = Asked::of_run(run);
     let looking = run.clone();
     let looked = tokio::task::spawn_blocking(move || observed.look(&looking, &asked, at)).await;
@@ -44,15 +49,34 @@ pub async fn analyse(store: &dyn Store, run: &Run, at: Timestamp) -> Result<(Run
     Ok((run, looked))
 }
 
-/// Everything that was seen of a run, in the order in which it was.
-async fn observe(store: &dyn Store, run: &Run) -> Result<Observed, NotAnalysed> {
-    let mut observed = Observed::default();
-    let mut seen = 0;
+/// Why requests of a run failed or were slow up to a moment, by what is stored of it: also of one that goes on. Of a long run only the
+/// last half hour is looked at. Stores nothing.
+pub async fn causes(store: &dyn Store, run: &Run, until: Timestamp) -> Result<Vec<Finding>, NotAnalysed> {
+    if run.status != RunStatus::Running {
+        let mut findings = store.findings(Some(&run.id), 0).await?;
+        findings.retain(|finding| finding.method == attribution::METHOD);
+        return Ok(findings);
+    }
+    let end = until.since(run.started_at).as_secs() as u32;
+    let observed = observe(store, run, (end.saturating_sub(RECENT), end)).await?;
+    let looking = run.clone();
+    let found = tokio::task::spawn_blocking(move || observed.causes(&looking, until)).await;
+    found.map_err(|error| StoreError::Other(format!("analysis broke off; this is a bug in Plimsoll: {error}")).into())
+}
+
+/// The seconds of a run that may hold something.
+fn all_of(run: &Run) -> (u32, u32) {
     let end = run.catalog.scenarios.iter().map(|scenario| scenario.start + scenario.duration).max().unwrap_or_default().as_secs() as u32;
     let measured = run.summary.as_ref().map_or(0, |summary| summary.seconds.ceil() as u32);
-    let mut from = 0;
     // Requests may end after the regular end.
-    while from <= end.max(measured) + PAGE {
+    (0, end.max(measured) + PAGE)
+}
+
+/// Everything that was seen of a run in these seconds, in the order in which it was.
+async fn observe(store: &dyn Store, run: &Run, (mut from, end): (u32, u32)) -> Result<Observed, NotAnalysed> {
+    let mut observed = Observed::default();
+    let mut seen = 0;
+    while from <= end {
         let [begin, until] = [from, from + PAGE].map(|second| run.started_at.plus(Duration::from_secs(second.into())));
         let filter = ReadingFilter { run: Some(run.id.clone()), from: Some(begin), to: Some(until), ..ReadingFilter::default() };
         for reading in &store.readings(&filter).await? {
