@@ -47,9 +47,9 @@ pub struct FullPool {
     pub seconds: usize,
     /// Number of readings.
     pub readings: usize,
-    /// Highest number checked out.
+    /// Highest number checked out in those seconds.
     pub in_use: Option<f64>,
-    /// Configured maximum.
+    /// Configured maximum in those seconds.
     pub limit: Option<f64>,
     /// Most callers waiting at one time.
     pub waiting: Option<f64>,
@@ -68,7 +68,9 @@ pub fn full_pool(readings: &[PoolSecond], failures: &[(u32, u64)]) -> Option<Ful
     if full.len() < LEAST_FULL {
         return None;
     }
-    let most = |value: fn(&PoolSecond) -> Option<f64>| readings.iter().filter_map(value).reduce(f64::max);
+    // Of the exhausted seconds: the size may have been another one before and after.
+    let exhausted = || readings.iter().filter(|reading| full.contains(&reading.second));
+    let most = |value: fn(&PoolSecond) -> Option<f64>| exhausted().filter_map(value).reduce(f64::max);
     let total: u64 = failures.iter().map(|(_, failed)| failed).sum();
     // A request that waited in vain fails after its wait: the second after a full one counts too.
     let within = |second: u32| full.contains(&second) || second > 0 && full.contains(&(second - 1));

@@ -99,6 +99,7 @@ pub const PRESETS: &[Preset] = &[
         waits: "go_sql_stats_connections_waited_for",
         wait_seconds: "go_sql_stats_connections_blocked_seconds",
         labels: &["db_name"],
+        checked: Checked::Source,
         ..NONE
     },
     Preset {
@@ -110,6 +111,7 @@ pub const PRESETS: &[Preset] = &[
         waits: "gorm_dbstats_wait_count",
         wait_seconds: "gorm_dbstats_wait_duration / 1e9",
         labels: &["db_name"],
+        checked: Checked::Source,
         ..NONE
     },
     Preset {
@@ -159,6 +161,7 @@ pub const PRESETS: &[Preset] = &[
         labels: &["name"],
         // Spring shows HikariCP under these names too; it would be counted twice.
         auto: false,
+        checked: Checked::Source,
         ..NONE
     },
     Preset {
@@ -169,6 +172,7 @@ pub const PRESETS: &[Preset] = &[
         limit: "r2dbc_pool_max_allocated_connections",
         waiting: "r2dbc_pool_pending_connections",
         labels: &["name"],
+        checked: Checked::Source,
         ..NONE
     },
     Preset {
@@ -180,6 +184,7 @@ pub const PRESETS: &[Preset] = &[
         wait_seconds: "agroal_blocking_time_total_milliseconds / 1000",
         acquires: "agroal_acquire_count_total",
         labels: &["datasource"],
+        checked: Checked::Source,
         ..NONE
     },
     Preset {
@@ -218,6 +223,7 @@ pub const PRESETS: &[Preset] = &[
         acquires: "db_client_connections_wait_time_milliseconds_count",
         timeouts: "db_client_connections_timeouts_total",
         labels: &["pool_name"],
+        checked: Checked::Source,
         ..NONE
     },
     Preset {
@@ -249,6 +255,7 @@ pub const PRESETS: &[Preset] = &[
         waiting: "prisma_client_queries_wait",
         wait_seconds: "prisma_client_queries_wait_histogram_ms_sum / 1000",
         acquires: "prisma_client_queries_wait_histogram_ms_count",
+        checked: Checked::Source,
         ..NONE
     },
     Preset {
@@ -339,6 +346,7 @@ pub const PRESETS: &[Preset] = &[
         limit: "tomcat_threads_config_max_threads",
         labels: &["name"],
         auto: false,
+        checked: Checked::Source,
         ..NONE
     },
 ];

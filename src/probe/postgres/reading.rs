@@ -20,8 +20,12 @@ pub(super) struct Server {
     version: u32,
 }
 
+/// A session that is being opened has its place already, and is not in `pg_stat_activity` before it is let in (until version 18); what it holds
+/// is the lock on its own transaction. All locks are looked at for that, but only once half of the places are taken.
 const CAPACITY: &str = "SELECT current_setting('max_connections') AS most, current_setting('superuser_reserved_connections') AS superuser, \
-     COALESCE(NULLIF(current_setting('reserved_connections', true), ''), '0') AS reserved, count(*) AS backends \
+     COALESCE(NULLIF(current_setting('reserved_connections', true), ''), '0') AS reserved, count(*) AS backends, \
+     CASE WHEN count(*) * 2 >= current_setting('max_connections')::int THEN (SELECT count(DISTINCT l.pid) FROM pg_locks l \
+     WHERE l.locktype = 'virtualxid' AND NOT EXISTS (SELECT FROM pg_stat_activity a WHERE a.pid = l.pid)) ELSE 0 END AS opening \
      FROM pg_stat_activity WHERE backend_type = 'client backend'";
 
 const STATES: &str = "SELECT COALESCE(state, 'unknown') AS state, count(*) AS sessions, \
@@ -122,7 +126,7 @@ impl Figures {
     fn capacity(&mut self, row: &Row, points: &mut Vec<Point>) {
         let kept_back = row.number("superuser").zip(row.number("reserved")).map(|(superuser, reserved)| superuser + reserved);
         self.limit = row.number("most").zip(kept_back).map(|(most, kept_back)| most - kept_back).filter(|limit| *limit > 0.0);
-        let in_use = row.number("backends");
+        let in_use = row.number("backends").map(|backends| backends + row.number("opening").unwrap_or(0.0));
         let mut add =
             |metric: &str, value: Option<f64>| points.extend(value.map(|value| Point::new(metric, value).with("pool", "postgres")));
         add("pool_utilization", in_use.zip(self.limit).map(|(in_use, limit)| in_use / limit));

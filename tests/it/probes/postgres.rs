@@ -130,6 +130,43 @@ async fn a_full_server_is_a_reading_of_1_whether_we_were_in_before_or_not() {
     assert!(after["pool_utilization"] < 1.0, "{after:?}");
 }
 
+/// A connection that has told who it is, and is asked for its password for ever.
+async fn half_open(port: u16) -> tokio::net::TcpStream {
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    let mut stream = tokio::net::TcpStream::connect(("127.0.0.1", port)).await.unwrap();
+    let parameters = b"user\0plimsoll\0database\0postgres\0\0";
+    let mut startup = (parameters.len() as u32 + 8).to_be_bytes().to_vec();
+    startup.extend(196_608_u32.to_be_bytes());
+    startup.extend(parameters);
+    stream.write_all(&startup).await.unwrap();
+    assert_eq!(stream.read_u8().await.unwrap(), b'R', "the server asks for the password");
+    stream
+}
+
+#[tokio::test]
+async fn sessions_that_are_still_being_opened_have_their_place() {
+    let cluster = cluster("-c max_connections=12 -c superuser_reserved_connections=0 -c authentication_timeout=600").await;
+    let mut probe = probe(&cluster.url("postgres"));
+    is(&figures(&probe.read().await.unwrap()), "pool_in_use", 1.0);
+    let mut taken = Vec::new();
+    for _ in 0..6 {
+        taken.push(PgConnection::connect(&cluster.url("postgres")).await.unwrap());
+    }
+    let mut opening = Vec::new();
+    for _ in 0..5 {
+        opening.push(half_open(cluster.port()).await);
+    }
+    assert!(PgConnection::connect(&cluster.url("postgres")).await.unwrap_err().to_string().contains("too many clients"));
+    let full = figures(&probe.read().await.unwrap());
+    is(&full, "pool_in_use", 12.0);
+    is(&full, "pool_utilization", 1.0);
+    drop(opening);
+    wait_until("the places that were given up", PATIENCE, async || {
+        (figures(&probe.read().await.unwrap())["pool_in_use"] < 7.5).then_some(())
+    })
+    .await;
+}
+
 #[tokio::test]
 async fn a_role_limit_is_ours_alone_and_not_a_full_server() {
     let cluster = cluster("").await;
