@@ -38,7 +38,7 @@ use crate::model::series::Reading;
 use crate::model::units::Timestamp;
 
 /// Methods that are asked about one run, by name and version.
-pub const METHODS: &[&str] = &[pools::METHOD, reasons::METHOD, leak::METHOD, capacity::METHOD, recovery::METHOD];
+pub const METHODS: &[&str] = &[pools::METHOD, pools::METHOD_SUM, reasons::METHOD, leak::METHOD, capacity::METHOD, recovery::METHOD];
 /// Seconds between two looks at a run that goes on.
 const EVERY: u32 = 300;
 

@@ -134,7 +134,7 @@ impl Launch {
             }
             return None;
         }
-        order.before = run_before(&*self.store, &order.run).await;
+        order.before = run_before(&*self.store, &order.run).await.map(Arc::new);
         let laid = self.lay(&mut order).await;
         Some(execute(order, laid, self.runner).await)
     }

@@ -136,7 +136,7 @@ pub struct Order {
     /// What is captured of the target meanwhile.
     pub captures: Captures,
     /// The run before, against which this one is held.
-    pub before: Option<Run>,
+    pub before: Option<Arc<Run>>,
     /// Called with offset 0 once the load begins.
     pub began: Box<dyn FnOnce(Instant) + Send>,
 }
@@ -248,7 +248,7 @@ struct Going {
     /// What the databases of the target did.
     databases: Vec<DatabaseWork>,
     /// The run before.
-    before: Option<Run>,
+    before: Option<Arc<Run>>,
 }
 
 impl Going {

@@ -12,6 +12,8 @@ use crate::model::units::{Timestamp, format_percent, trim_decimal};
 
 /// Name and version of the method.
 pub(super) const METHOD: &str = "pool-full/2";
+/// The same of what pools may open together.
+pub(super) const METHOD_SUM: &str = "pool-sum/1";
 
 /// What was seen of the pools so far.
 #[derive(Debug, Clone, Default)]
@@ -20,6 +22,10 @@ pub(super) struct Pools {
     read: BTreeMap<(String, String), Vec<PoolSecond>>,
     /// Probes that ask a database: the pool that they tell of is what the server allows.
     servers: BTreeSet<String>,
+    /// Probes whose pools are not of that database: of Redis, of a pooler.
+    others: BTreeSet<String>,
+    /// A pooler stands between.
+    pooler: bool,
 }
 
 impl Pools {
@@ -36,6 +42,11 @@ impl Pools {
         let (Ok(points), Some(second)) = (&reading.points, reading.second) else { return };
         if points.iter().any(|point| point.metric.starts_with("pg_") || point.metric.starts_with("mysql_")) {
             self.servers.insert(reading.probe.clone());
+        }
+        let pooler = points.iter().any(|point| point.metric.starts_with("pgbouncer_"));
+        self.pooler |= pooler;
+        if pooler || points.iter().any(|point| point.metric.starts_with("redis_")) {
+            self.others.insert(reading.probe.clone());
         }
         let mut pools: BTreeMap<&str, PoolSecond> = BTreeMap::new();
         for point in points {
@@ -77,7 +88,34 @@ impl Pools {
 
     /// A pool of an application, which opens connections to a server.
     pub(super) fn is_client_of_a_server(&self, key: &(String, String)) -> bool {
-        !self.servers.contains(&key.0)
+        !self.servers.contains(&key.0) && !self.others.contains(&key.0)
+    }
+
+    /// The pools of the application, of all replicas, may open more connections together than the server allows: told before it happens, and
+    /// whether or not it did. Through a pooler they do not reach the server.
+    fn beyond_the_server(&self, run: &RunId, at: Timestamp) -> Option<Finding> {
+        let (_, allows) = self.server().filter(|_| !self.pooler)?;
+        let limit = |seconds: &[PoolSecond]| seconds.iter().filter_map(|second| second.limit).filter(|limit| *limit > 0.0).reduce(f64::max);
+        let clients = self.all().filter(|(key, _)| self.is_client_of_a_server(key));
+        let pools: Vec<(&str, f64)> = clients.filter_map(|((_, pool), seconds)| Some((pool.as_str(), limit(seconds)?))).collect();
+        let together: f64 = pools.iter().map(|(_, limit)| limit).sum();
+        if together <= allows {
+            return None;
+        }
+        let number = |value: f64| trim_decimal(value, 0);
+        let title =
+            format!("The pools that were read may open {} connections together; the server allows {}.", number(together), number(allows));
+        let evidence =
+            pools.iter().map(|(pool, limit)| Evidence { name: format!("pool `{pool}`"), value: format!("at most {}", number(*limit)) });
+        Some(Finding {
+            kind: "pools_beyond_server".into(),
+            run: run.clone(),
+            severity: Severity::Medium,
+            title,
+            evidence: evidence.collect(),
+            method: METHOD_SUM.into(),
+            at,
+        })
     }
 
     /// What analysis finds of the pools that are not `told` of already.
@@ -88,6 +126,7 @@ impl Pools {
                 findings.push(pool_finding(run, at, probe, pool, &full));
             }
         }
+        findings.extend(self.beyond_the_server(run, at));
         findings
     }
 }
@@ -154,6 +193,34 @@ mod tests {
         assert_eq!(found.len(), 1);
         assert_eq!(found[0].title, "From second 1 to 3 pool `main` was full (20 of 20). 100 % of all failures fall into these seconds.");
         assert_eq!(found[0].severity, Severity::High);
+    }
+
+    #[test]
+    fn pools_that_may_open_more_than_the_server_allows_are_told_before_it_happens() {
+        let told = |replicas: f64, more: &[(&str, Vec<Point>)]| {
+            let mut pools = Pools::default();
+            let pool = |name: &str, limit: f64| {
+                let point = |metric: &str, value| Point::new(metric, value).with("pool", name);
+                vec![point("pool_in_use", 1.0), point("pool_limit", limit), point("pool_utilization", 1.0 / limit)]
+            };
+            let server = [pool("postgres", 97.0), vec![Point::new("pg_commits", 1.0)]].concat();
+            let read = [("app", pool("main", 20.0 * replicas)), ("jobs", pool("jobs", 40.0)), ("db", server)];
+            for second in 0..6 {
+                for (probe, points) in read.iter().chain(more) {
+                    let (at, points) = (Timestamp(0), Ok(points.clone()));
+                    pools.reading(&Reading { target: "t".into(), probe: (*probe).into(), at, second: Some(second), points });
+                }
+            }
+            pools.findings(&RunId("r".into()), Timestamp(0), &BTreeSet::new())
+        };
+        assert!(told(2.0, &[]).is_empty(), "80 of 97 have room");
+        let found = told(12.0, &[]);
+        assert_eq!(found[0].title, "The pools that were read may open 280 connections together; the server allows 97.");
+        assert_eq!((found.len(), found[0].evidence[0].value.as_str()), (1, "at most 240"));
+        // Clients of Redis do not count; behind a pooler nothing is said.
+        let redis = [Point::new("pool_limit", 9000.0).with("pool", "redis"), Point::new("pool_utilization", 0.1).with("pool", "redis")];
+        assert!(told(2.0, &[("cache", [redis.to_vec(), vec![Point::new("redis_memory", 1.0)]].concat())]).is_empty());
+        assert!(told(12.0, &[("pooler", vec![Point::new("pgbouncer_queries", 1.0)])]).is_empty());
     }
 
     #[test]
