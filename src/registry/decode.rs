@@ -413,6 +413,10 @@ pub fn object_schema(doc: &str, keys: &[KeyDoc]) -> Json {
 
 /// A default as people write it in the file: `Duration::from_secs(30)` is `30s`, `"utf-8".into()` is `utf-8`.
 pub fn readable_default(code: &str) -> String {
+    // `stringify!` may put what is long on several lines.
+    let code = code.split_whitespace().collect::<Vec<_>>().join(" ");
+    let placed = code.strip_prefix("Spanned { value: ").and_then(|rest| rest.split_once(", span:"));
+    let code = placed.map_or(code.as_str(), |(value, _)| value);
     let inner = |prefix: &str| code.strip_prefix(prefix).and_then(|rest| rest.strip_suffix(')'));
     if let Some(seconds) = inner("Duration::from_secs(").and_then(|text| text.replace('_', "").parse().ok()) {
         return format_duration(Duration::from_secs(seconds));

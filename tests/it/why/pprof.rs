@@ -3,9 +3,9 @@
 
 use std::time::Duration;
 
+use crate::demo::client;
 use crate::servers::bed::{Bed, LONG};
 use crate::servers::daemon::plimsoll;
-use crate::servers::http::try_ask;
 use crate::servers::prometheus::Prometheus;
 use crate::servers::{Child, wait_until};
 
@@ -15,9 +15,10 @@ async fn profiles_of_a_go_program_are_captured_and_never_two_of_its_cpu_at_once(
     let go = Prometheus::scraping(bed.target.addr).await;
     let port = go.address.port();
     // Go itself, without our care: of two at a time one is refused.
-    let ask = || try_ask(go.address, "GET", "/debug/pprof/profile?seconds=3", "", "");
+    let http = client();
+    let ask = async || http.get(format!("http://{}/debug/pprof/profile?seconds=3", go.address)).send().await.unwrap().status().as_u16();
     let (one, other) = tokio::join!(ask(), ask());
-    let mut statuses = [one.unwrap().status, other.unwrap().status];
+    let mut statuses = [one, other];
     statuses.sort_unstable();
     assert_eq!(statuses, [200, 500], "if Go allowed two at once this test would prove nothing");
 
