@@ -361,6 +361,14 @@ const READINGS: &[(&str, Definition)] = &[
         shown("plimsoll_cgroup_memory_utilization_ratio", PROCESS, "Memory of the group of its limit; absent without a limit."),
     ),
     (
+        "cgroup_memory_working_ratio",
+        shown(
+            "plimsoll_cgroup_memory_working_utilization_ratio",
+            PROCESS,
+            "Memory of the group of its limit, without file cache that is not in use; absent without a limit.",
+        ),
+    ),
+    (
         "cgroup_memory_events",
         shown(
             "plimsoll_cgroup_memory_events_per_second",

@@ -1,5 +1,5 @@
 //! Alertmanager: the alerts are pushed to `/api/v2/alerts` of every peer, so that its own routes, silences and receivers go on working.
-//! What is firing holds for `hold` from the attempt on, and each reminder renews it. What that can and cannot do: docs/alerting.md.
+//! As Prometheus does, what is firing is told again every minute and holds for four times as long: docs/alerting.md.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -21,8 +21,10 @@ use crate::registry::{Context, Decode, Kind, Named, Node, Secret, Spanned, WebUr
 
 /// How long Alertmanager shows what is over already, or is a test: it tells nobody of what is over when it first hears of it.
 const BRIEFLY: Duration = Duration::from_secs(5 * 60);
-/// Shortest time that an alert may hold; below, it would end by itself between two of Alertmanager's own notifications.
-const SHORTEST_HOLD: Duration = Duration::from_secs(10 * 60);
+/// An alert holds for so many times the interval in which it is told again: three of them may be missed.
+const HOLDS: u32 = 4;
+/// Shortest and longest interval.
+const INTERVALS: std::ops::RangeInclusive<Duration> = Duration::from_secs(5)..=Duration::from_secs(60);
 
 /// The line in the table of kinds.
 pub(super) const KIND: Kind<dyn ChannelSettings> =
@@ -35,9 +37,9 @@ crate::settings! {
         urls: required Vec<Spanned<WebUrl>>,
         /// Headers to add, such as `Authorization`.
         headers: default Named<Secret>,
-        /// How long an alert holds at Alertmanager after each message about it; longer than `repeat_interval`, at least 10 minutes.
-        hold: default Duration = Duration::from_secs(86_400),
-        /// Whether resolves are sent too; without them Alertmanager takes an alert for over after `hold`.
+        /// How often it is told again what is firing; 5 s to a minute. What it is not told any more it takes for over after four times that.
+        every: default Duration = Duration::from_secs(60),
+        /// Whether resolves are sent too; without them Alertmanager takes an alert for over after four times `every`.
         send_resolved: default bool = true,
         /// Longest time for one attempt.
         timeout: default Duration = Duration::from_secs(10),
@@ -50,7 +52,7 @@ struct Alertmanager {
     /// The endpoint of each peer.
     peers: Vec<Url>,
     headers: HeaderMap,
-    hold: Duration,
+    every: Duration,
     send_resolved: bool,
     timeout: Duration,
 }
@@ -71,22 +73,17 @@ fn decode(node: &Node, cx: &mut Context<'_>) -> Option<Arc<dyn ChannelSettings>>
         return None;
     }
     let peers: Vec<Option<Url>> = settings.urls.iter().map(|url| endpoint(url, cx)).collect();
-    let hold = decode_hold(node, settings.hold, cx);
-    let (peers, headers, hold) = (peers.into_iter().collect::<Option<Vec<Url>>>()?, headers?, hold?);
-    Some(Arc::new(Alertmanager { peers, headers, hold, send_resolved: settings.send_resolved, timeout: settings.timeout }))
+    let every = decode_every(node, settings.every, cx);
+    let (peers, headers, every) = (peers.into_iter().collect::<Option<Vec<Url>>>()?, headers?, every?);
+    Some(Arc::new(Alertmanager { peers, headers, every, send_resolved: settings.send_resolved, timeout: settings.timeout }))
 }
 
-fn decode_hold(node: &Node, hold: Duration, cx: &mut Context<'_>) -> Option<Duration> {
-    if hold >= SHORTEST_HOLD {
-        return Some(hold);
+fn decode_every(node: &Node, every: Duration, cx: &mut Context<'_>) -> Option<Duration> {
+    if INTERVALS.contains(&every) {
+        return Some(every);
     }
-    let hint = "write `10m` or more, and more than `repeat_interval`";
-    cx.diagnostics.push(
-        "out-of-range",
-        node.get("hold").map_or(node.span, |hold| hold.span),
-        "alerts would end by themselves before Alertmanager told of them",
-        hint,
-    );
+    let span = node.get("every").map_or(node.span, |every| every.span);
+    cx.diagnostics.push("out-of-range", span, "Alertmanager is told again every 5 seconds to every minute", "write `1m`");
     None
 }
 
@@ -121,6 +118,10 @@ impl ChannelSettings for Alertmanager {
     fn send_resolved(&self) -> bool {
         self.send_resolved
     }
+
+    fn tell_again(&self) -> Option<Duration> {
+        Some(self.every)
+    }
 }
 
 struct AlertmanagerNotifier {
@@ -133,7 +134,7 @@ struct AlertmanagerNotifier {
 impl Notifier for AlertmanagerNotifier {
     async fn send(&self, outgoing: &Outgoing) -> Delivery {
         let now = self.clock.now();
-        let body = Json::from(payload(&outgoing.message, now, self.settings.hold)).to_string().into_bytes();
+        let body = Json::from(payload(&outgoing.message, now, self.settings.every * HOLDS)).to_string().into_bytes();
         let mut headers = self.settings.headers.clone();
         headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
         let timeout = self.settings.timeout;

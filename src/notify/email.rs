@@ -11,7 +11,7 @@ use lettre::Address;
 use lettre::message::header::{HeaderName, HeaderValue};
 use lettre::message::{Attachment, Body, Mailbox, Mailboxes, MultiPart, SinglePart, header};
 use lettre::transport::smtp::authentication::{Credentials, DEFAULT_MECHANISMS};
-use lettre::transport::smtp::client::{AsyncSmtpConnection, Certificate, TlsParameters};
+use lettre::transport::smtp::client::{AsyncSmtpConnection, Certificate, Identity, TlsParameters};
 use lettre::transport::smtp::commands::{Data, Mail, Rcpt};
 use lettre::transport::smtp::extension::ClientId;
 
@@ -73,6 +73,10 @@ crate::settings! {
         ca_file: optional FilePath,
         /// Name that the server's certificate must have; `host` when absent.
         server_name: optional String,
+        /// Certificate (PEM) to show to the server, with `key_file`.
+        cert_file: optional FilePath,
+        /// Private key (PEM) of `cert_file`.
+        key_file: optional FilePath,
         /// Longest time for one whole attempt.
         timeout: default Duration = Duration::from_secs(30),
     }
@@ -138,6 +142,12 @@ fn decode(node: &Node, cx: &mut Context<'_>) -> Option<Arc<dyn ChannelSettings>>
         cx.diagnostics.push("missing-key", span, format!("the mail server has a `{has}` but no `{lacks}`"), format!("add `{lacks}:`"));
         return None;
     }
+    if settings.smtp.cert_file.is_some() != settings.smtp.key_file.is_some() {
+        let lacks = if settings.smtp.cert_file.is_some() { "key_file" } else { "cert_file" };
+        let span = smtp.map_or(node.span, |smtp| smtp.span);
+        cx.diagnostics.push("missing-key", span, "a client certificate and its private key go together", format!("add `{lacks}:`"));
+        return None;
+    }
     Some(Arc::new(settings))
 }
 
@@ -164,6 +174,12 @@ impl SmtpSettings {
             }
             let certificate = Certificate::from_pem(&pem).map_err(|error| format!("the certificates in {path} are unusable: {error}"))?;
             tls = tls.add_root_certificate(certificate);
+        }
+        if let (Some(FilePath(cert)), Some(FilePath(key))) = (&self.cert_file, &self.key_file) {
+            let read = |path: &str| std::fs::read(path).map_err(|error| format!("{path} cannot be read: {error}"));
+            // What is wrong with a key is not told: it could be quoted.
+            let identity = Identity::from_pem(&read(cert)?, &read(key)?);
+            tls = tls.identify_with(identity.map_err(|_| format!("{cert} and {key} are no certificate and private key in PEM form"))?);
         }
         tls.build().map_err(|error| format!("TLS for the mail server cannot be set up: {error}"))
     }

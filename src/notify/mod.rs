@@ -27,11 +27,28 @@ pub use extras::{Chart, Extras, Image, Memory};
 
 use crate::clock::SharedClock;
 use crate::model::alerting::Outgoing;
-use crate::registry::Kind;
+use crate::model::units::parse_duration;
+use crate::registry::{Context, Kind, Node};
 
 /// Every kind of channel, by the word behind `type:`.
 pub static KINDS: &[Kind<dyn ChannelSettings>] =
     &[email::KIND, slack::KIND, pagerduty::KIND, teams::KIND, alertmanager::KIND, webhook::KIND, exec::KIND, file::KIND];
+
+/// Longest time for one attempt, whatever the channel's own limit. A message is leased to its sender for longer than that.
+pub const LONGEST_ATTEMPT: Duration = Duration::from_secs(60);
+
+/// Reports a `timeout` of a channel that an attempt cannot have: none at all, or more than [`LONGEST_ATTEMPT`]. One that is no time has
+/// been reported by the channel itself.
+pub fn check_timeout(channel: &Node, cx: &mut Context<'_>) {
+    for settings in [Some(channel), channel.get("smtp")].into_iter().flatten() {
+        let Some(node) = settings.get("timeout") else { continue };
+        let Some(Ok(timeout)) = node.scalar().map(|text| parse_duration(&text)) else { continue };
+        if timeout.is_zero() || timeout > LONGEST_ATTEMPT {
+            let message = "an attempt to send may take more than nothing and a minute at most: after that it is made again";
+            cx.diagnostics.push("out-of-range", node.span, message, "write `30s`");
+        }
+    }
+}
 
 /// What became of one attempt.
 #[derive(Debug, Clone, PartialEq)]
@@ -95,6 +112,10 @@ pub trait ChannelSettings: Debug + Send + Sync {
     /// Whether resolves are sent too.
     fn send_resolved(&self) -> bool {
         true
+    }
+    /// How often it wants to be told again what is firing, because it forgets what it is not told; `None`: never.
+    fn tell_again(&self) -> Option<Duration> {
+        None
     }
     /// How fast it may be sent to.
     fn rate(&self) -> Rate {

@@ -111,8 +111,8 @@ fn payload(message: &Message, chars: usize) -> Json {
         "style": tone,
         "bleed": true,
         "items": [
-            text(&[run(&badge, chars, &json!({"size": "small", "weight": "bolder", "color": tone}))]),
-            text(&[run(&message.headline, chars, &json!({"size": "large", "weight": "bolder"}))]),
+            text(&[run(&badge, chars, &json!({"size": "Small", "weight": "Bolder", "color": colour(tone)}))]),
+            text(&[run(&message.headline, chars, &json!({"size": "Large", "weight": "Bolder"}))]),
             text(&[run(&message.subject, chars, &json!({"isSubtle": true}))]),
         ],
     })];
@@ -120,12 +120,12 @@ fn payload(message: &Message, chars: usize) -> Json {
     for (key, value) in lines {
         body.push(json!({
             "type": "RichTextBlock",
-            "spacing": "small",
-            "inlines": [run(&format!("{}: ", cut(key, chars)), chars + 2, &json!({"weight": "bolder"})), run(value, chars, &json!({}))],
+            "spacing": "Small",
+            "inlines": [run(&format!("{}: ", cut(key, chars)), chars + 2, &json!({"weight": "Bolder"})), run(value, chars, &json!({}))],
         }));
     }
     let footer = format!("Plimsoll, incident {}", message.incident);
-    body.push(text(&[run(&footer, chars, &json!({"size": "small", "isSubtle": true}))]));
+    body.push(text(&[run(&footer, chars, &json!({"size": "Small", "isSubtle": true}))]));
     let actions: Vec<Json> = links
         .into_iter()
         .take(6)
@@ -142,7 +142,7 @@ fn payload(message: &Message, chars: usize) -> Json {
                 "type": "AdaptiveCard",
                 "version": "1.4",
                 "fallbackText": cut(&one_line(&message.headline), chars),
-                "msteams": {"width": "Full"},
+                "msteams": {"width": "full"},
                 "body": body,
                 "actions": actions,
             },
@@ -170,6 +170,16 @@ fn tone(message: &Message) -> &'static str {
         ("test", _) => "accent",
         (_, Severity::Low | Severity::Medium) => "warning",
         (_, Severity::High | Severity::Critical) => "attention",
+    }
+}
+
+/// The colour of text that goes with a tone: Teams' own library writes it with a capital.
+fn colour(tone: &str) -> &'static str {
+    match tone {
+        "good" => "Good",
+        "accent" => "Accent",
+        "warning" => "Warning",
+        _ => "Attention",
     }
 }
 

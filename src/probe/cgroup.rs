@@ -159,6 +159,7 @@ struct Files {
     memory_current: Option<String>,
     memory_max: Option<String>,
     memory_events: Option<String>,
+    memory_stat: Option<String>,
     pressures: Vec<(&'static str, String)>,
 }
 
@@ -182,6 +183,7 @@ impl Files {
             memory_current: text("memory.current")?,
             memory_max: text("memory.max")?,
             memory_events: text("memory.events")?,
+            memory_stat: text("memory.stat")?,
             pressures,
         };
         if files.cpu_stat.is_none() && files.memory_current.is_none() {
@@ -214,6 +216,10 @@ fn points(files: &Files, rates: &mut Rates, at: Instant) -> Vec<Point> {
     push(&mut points, "cgroup_memory", memory);
     let most = number(&files.memory_max).filter(|most| *most > 0.0);
     push(&mut points, "cgroup_memory_ratio", memory.zip(most).map(|(memory, most)| memory / most));
+    // What Kubernetes calls the working set, and evicts by: file cache that nobody has used for a while is given back when it is needed.
+    let idle_cache = field(files.memory_stat.as_deref(), "inactive_file");
+    let working = memory.zip(idle_cache).map(|(memory, cache)| (memory - cache).max(0.0));
+    push(&mut points, "cgroup_memory_working_ratio", working.zip(most).map(|(working, most)| working / most));
     for event in ["high", "max", "oom", "oom_kill"] {
         let rate = rates.rate(&format!("memory/{event}"), at, field(files.memory_events.as_deref(), event));
         points.extend(rate.map(|rate| Point::new("cgroup_memory_events", rate).with("event", event)));
@@ -253,11 +259,14 @@ mod tests {
             memory_current: Some("536870912\n".into()),
             memory_max: Some("1073741824\n".into()),
             memory_events: Some(format!("low 0\nhigh 0\nmax 7\noom 0\noom_kill {kills}\n")),
+            memory_stat: Some("anon 1\nfile 1\ninactive_anon 5\nactive_file 2\ninactive_file 268435456\n".into()),
             pressures: vec![("cpu", format!("some avg10=0.00 avg60=0.00 avg300=0.00 total={waited}\n"))],
         };
         let (mut rates, start) = (Rates::default(), Instant::now());
         let first = points(&files(1_000_000, 100, 10, 0, 0), &mut rates, start);
-        assert_eq!(first, [Point::new("cgroup_memory", 536_870_912.0), Point::new("cgroup_memory_ratio", 0.5)]);
+        let expected = [("cgroup_memory", 536_870_912.0), ("cgroup_memory_ratio", 0.5), ("cgroup_memory_working_ratio", 0.25)]
+            .map(|(name, value)| Point::new(name, value));
+        assert_eq!(first, expected);
         let second = points(&files(1_500_000, 110, 18, 250_000, 1), &mut rates, start + Duration::from_secs(1));
         for point in [
             Point::new("cgroup_cpu", 0.5),

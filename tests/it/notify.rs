@@ -18,13 +18,13 @@ use plimsoll::model::alerting::{MessageKind, NoData, Outgoing, Rule, Severity};
 use plimsoll::model::series::Point;
 use plimsoll::model::threshold::parse_condition;
 use plimsoll::model::units::Timestamp;
-use plimsoll::notify::{ChannelSettings, Delivery, KINDS, Notifier, NotifyParts};
+use plimsoll::notify::{ChannelSettings, Delivery, KINDS, Notifier, NotifyParts, check_timeout};
 use plimsoll::registry::{Context, Entry, Node, Span, Surroundings, Value, decode_kind};
 use serde_json::{Value as Json, json};
 
 use crate::servers::hook::HookSink;
 use crate::servers::smtp::{PASSWORD, SmtpSink, USER};
-use crate::servers::{Child, free_port, program, python, temp_dir, wait_for_port};
+use crate::servers::{Child, closed_port, free_port, program, python, temp_dir, wait_for_port};
 
 struct Files;
 
@@ -55,6 +55,7 @@ fn node(json: &Json) -> Node {
 fn settings(json: &Json) -> Result<Arc<dyn ChannelSettings>, Vec<&'static str>> {
     let mut cx = Context::new(&Files);
     let found = decode_kind(&node(json), "channel", KINDS, &mut cx);
+    check_timeout(&node(json), &mut cx);
     let codes: Vec<&str> = cx.diagnostics.0.iter().map(|mistake| mistake.code).collect();
     found.map(|(_, settings)| settings).filter(|_| codes.is_empty()).ok_or(codes)
 }
@@ -66,8 +67,13 @@ fn parts(data_dir: &Path) -> NotifyParts {
     NotifyParts { http, clock: Arc::new(SystemClock), hostname: "plimsoll.test".into(), data_dir: data_dir.into() }
 }
 
+/// The channel, with more patience than its default where the test does not say.
 fn channel(json: &Json) -> Arc<dyn Notifier> {
-    settings(json).unwrap().connect(&parts(Path::new("/nowhere"))).unwrap()
+    let mut json = json.clone();
+    if json.get("timeout").is_none() && json["type"] != "email" {
+        json["timeout"] = "55s".into();
+    }
+    settings(&json).unwrap().connect(&parts(Path::new("/nowhere"))).unwrap()
 }
 
 fn mail_to(sink: &SmtpSink, to: &[&str], smtp: &Json) -> Arc<dyn Notifier> {
@@ -171,6 +177,23 @@ async fn other_ways_to_log_in_and_encrypt() {
 }
 
 #[tokio::test]
+async fn a_server_that_asks_for_a_certificate_is_shown_one() {
+    // The authority's file is given by the sink itself.
+    let sink = SmtpSink::start(&["--implicit-tls", "--client-ca"]).await;
+    let without = mail_to(&sink, &["ops@example.org"], &json!({"tls": "tls"})).send(&incident()[0]).await;
+    assert!(matches!(without, Delivery::Retry { class: "network", .. }), "{without:?}");
+    let [cert, key] = sink.client_files().map(|path| path.display().to_string());
+    let shown = json!({"tls": "tls", "cert_file": cert, "key_file": key});
+    assert_eq!(class(&mail_to(&sink, &["ops@example.org"], &shown).send(&incident()[0]).await), "delivered");
+    assert_eq!(sink.mails().len(), 1);
+    // Not a key: said when the channel is made, without what stands in the file.
+    let smtp = json!({"host": "127.0.0.1", "cert_file": cert, "key_file": sink.ca_file().display().to_string()});
+    let unusable =
+        settings(&json!({"type": "email", "to": "ops@example.org", "smtp": smtp})).unwrap().connect(&parts(Path::new("/nowhere")));
+    assert!(unusable.is_err_and(|why| why.contains("are no certificate and private key")));
+}
+
+#[tokio::test]
 async fn a_wrong_password_is_an_auth_failure_and_is_not_told() {
     let sink = SmtpSink::start(&[]).await;
     let delivery = mail_to(&sink, &["ops@example.org"], &json!({"password": "hunter2"})).send(&incident()[0]).await;
@@ -196,11 +219,12 @@ async fn without_starttls_or_under_a_strange_certificate_nothing_is_sent() {
 #[tokio::test]
 async fn a_server_that_is_silent_or_gone_may_come_back() {
     let silent = TcpListener::bind(("127.0.0.1", 0)).unwrap();
-    let smtp = |port: u16| json!({"host": "127.0.0.1", "port": port, "timeout": "1s"});
+    let smtp = |port: u16, timeout: &str| json!({"host": "127.0.0.1", "port": port, "timeout": timeout});
     let port = silent.local_addr().unwrap().port();
-    let mail = channel(&json!({"type": "email", "to": "ops@example.org", "smtp": smtp(port)}));
+    let mail = channel(&json!({"type": "email", "to": "ops@example.org", "smtp": smtp(port, "1s")}));
     assert_retry(&mail.send(&incident()[0]).await, "timeout", "did not take the message within 1s");
-    let mail = channel(&json!({"type": "email", "to": "ops@example.org", "smtp": smtp(free_port())}));
+    let closed = closed_port();
+    let mail = channel(&json!({"type": "email", "to": "ops@example.org", "smtp": smtp(closed.port, "50s")}));
     assert_retry(&mail.send(&incident()[0]).await, "network", "refused");
 }
 
@@ -247,21 +271,32 @@ fn validate(arguments: &[&str], input: &str) {
     assert!(String::from_utf8_lossy(&done.stdout).contains("fine"));
 }
 
+/// A message that is longer than any receiver takes.
+fn long(message: &Outgoing) -> Outgoing {
+    let mut long = message.clone();
+    long.message.subject = "x<&>ä".repeat(100);
+    long.message.lines = (0..12).map(|n| (format!("key {n}"), "value & <more> ".repeat(400))).collect();
+    long
+}
+
+/// The message as one of each kind.
+fn every_kind(message: &Outgoing) -> Vec<Outgoing> {
+    let of_kind = |kind: &MessageKind| {
+        let mut other = message.clone();
+        other.message = if *kind == MessageKind::Test { test_message("ops", SystemClock.now()) } else { other.message };
+        other.message.kind = *kind;
+        other
+    };
+    MessageKind::ALL.iter().map(of_kind).collect()
+}
+
 #[tokio::test]
 async fn slack_takes_every_kind_of_message() {
     let sink = HookSink::start(&[]).await;
     let slack = channel(&json!({"type": "slack", "webhook_url": sink.url("/services/T0/B0/xyz")}));
     let mut messages: Vec<Outgoing> = incident().into();
-    let mut long = messages[0].clone();
-    long.message.subject = "x<&>ä".repeat(100);
-    long.message.lines = (0..12).map(|n| (format!("key {n}"), "value & <more> ".repeat(400))).collect();
-    messages.push(long);
-    for kind in MessageKind::ALL {
-        let mut other = messages[0].clone();
-        other.message = if *kind == MessageKind::Test { test_message("ops", SystemClock.now()) } else { other.message };
-        other.message.kind = *kind;
-        messages.push(other);
-    }
+    messages.push(long(&messages[0]));
+    messages.extend(every_kind(&messages[0]));
     for message in &messages {
         let delivered = slack.send(message).await;
         assert_eq!(delivered, Delivery::Delivered(format!("Slack at 127.0.0.1:{}", sink.port)));
@@ -312,7 +347,8 @@ async fn slack_says_whether_to_try_again_and_never_where() {
         assert_eq!(sink.requests().len(), 1, "no attempt of its own, no redirect followed");
         assert_eq!(class(&slack.send(&incident()[0]).await), "delivered", "the next attempt succeeds");
     }
-    let slack = channel(&json!({"type": "slack", "webhook_url": format!("http://127.0.0.1:{}/services/T0/B0/xyz", free_port())}));
+    let nobody = closed_port();
+    let slack = channel(&json!({"type": "slack", "webhook_url": format!("http://127.0.0.1:{}/services/T0/B0/xyz", nobody.port)}));
     let delivery = slack.send(&incident()[0]).await;
     assert_retry(&delivery, "network", "cannot be reached");
     assert!(!format!("{delivery:?}").contains("xyz"));
@@ -356,6 +392,15 @@ async fn pagerduty_gets_events_under_one_key_and_its_answers_are_understood() {
     let actions: Vec<&str> = bodies.iter().map(|body| body["event_action"].as_str().unwrap()).collect();
     assert_eq!(actions, ["trigger", "resolve", "trigger", "resolve"]);
     assert!(bodies.iter().all(|body| body["dedup_key"] == fire.message.incident && body["routing_key"] == key));
+    let mut messages = every_kind(&fire);
+    messages.push(long(&fire));
+    for message in &messages {
+        assert_eq!(class(&pager(&sink).send(message).await), "delivered");
+    }
+    // All are there before the last one is answered.
+    for request in sink.wait_for(4 + messages.len()).await {
+        validate(&["pagerduty"], request["body"].as_str().unwrap());
+    }
 
     let sink = HookSink::start(&["--fail-first", "1", "429", "--retry-after", "7"]).await;
     let Delivery::Retry { class, after, .. } = pager(&sink).send(&fire).await else { panic!() };
@@ -379,11 +424,22 @@ async fn teams_gets_a_card_and_its_signature_is_not_told() {
     let request = sink.wait_for(2).await.pop().unwrap();
     let body: Json = serde_json::from_str(request["body"].as_str().unwrap()).unwrap();
     assert_eq!(body["attachments"][0]["contentType"], "application/vnd.microsoft.card.adaptive");
+    let mut messages = every_kind(&fire);
+    messages.push(long(&fire));
+    for message in &messages {
+        assert_eq!(class(&teams.send(message).await), "delivered");
+    }
+    let requests = sink.wait_for(2 + messages.len()).await;
+    assert!(requests.iter().all(|request| request["body"].as_str().unwrap().len() < 28_000));
+    for request in requests {
+        validate(&["teams"], request["body"].as_str().unwrap());
+    }
 }
 
 #[tokio::test]
 async fn alertmanager_tells_of_what_it_is_told_to_its_own_receivers() {
-    let (folder, sink, port, gone) = (temp_dir(), HookSink::start(&[]).await, free_port(), free_port());
+    let (folder, sink, port, closed) = (temp_dir(), HookSink::start(&[]).await, free_port(), closed_port());
+    let gone = closed.port;
     let file = folder.path().join("alertmanager.yml");
     let config = format!(
         "route: {{ receiver: hook, group_by: ['...'], group_wait: 1s, group_interval: 1s, repeat_interval: 1h }}\nreceivers: [{{ name: hook, webhook_configs: [{{ url: '{}' }}] }}]\n",
@@ -426,6 +482,11 @@ async fn alertmanager_tells_of_what_it_is_told_to_its_own_receivers() {
     let (status, alert) = told(&over, 3).await;
     assert_eq!((status.as_str(), alert["labels"]["team"].as_str()), ("firing", Some("another")), "what is over already is told of as well");
 
+    // Its own API judges every kind, and what is far too long.
+    for message in every_kind(&fire).iter().chain([&long(&fire)]) {
+        assert_eq!(class(&push.send(message).await), "delivered", "{:?}", message.message.kind);
+    }
+
     let nobody = channel(&json!({"type": "alertmanager", "urls": format!("http://127.0.0.1:{gone}")}));
     assert_retry(&nobody.send(&fire).await, "network", "cannot be reached");
 }
@@ -449,6 +510,7 @@ fn mistakes_are_found_when_the_configuration_is_read() {
         ("a header in an address", json!({"type": "email", "to": ["a@b.org\r\nBcc: c@d.org"], "smtp": {"host": "x"}}), vec!["bad-address"]),
         ("no host", mail(json!({})), vec!["missing-key"]),
         ("half a login", mail(json!({"host": "x", "user": "u"})), vec!["missing-key"]),
+        ("half a certificate", mail(json!({"host": "x", "cert_file": "c.pem"})), vec!["missing-key"]),
         ("never opportunistic", mail(json!({"host": "x", "tls": "opportunistic"})), vec!["unknown-word"]),
         ("a slack channel without its secret", json!({"type": "slack"}), vec!["missing-key"]),
         ("a secret that cannot be read", json!({"type": "slack", "webhook_url_file": "/does/not/exist"}), vec!["unreadable-secret"]),
@@ -460,9 +522,12 @@ fn mistakes_are_found_when_the_configuration_is_read() {
         ("a Teams channel without its secret", json!({"type": "teams"}), vec!["missing-key"]),
         ("no Alertmanager", json!({"type": "alertmanager", "urls": []}), vec!["missing-value"]),
         ("a login in an address", json!({"type": "alertmanager", "urls": "http://u:p@x"}), vec!["bad-url"]),
-        ("too short a hold", json!({"type": "alertmanager", "urls": "http://x", "hold": "9m"}), vec!["out-of-range"]),
+        ("too seldom", json!({"type": "alertmanager", "urls": "http://x", "every": "61s"}), vec!["out-of-range"]),
         ("no program", json!({"type": "exec", "command": []}), vec!["missing-value"]),
         ("longer than a lease", json!({"type": "exec", "command": "page", "timeout": "61s"}), vec!["out-of-range"]),
+        ("no time at all", json!({"type": "webhook", "url": "http://x", "timeout": "0s"}), vec!["out-of-range"]),
+        ("a mail server that may take for ever", mail(json!({"host": "x", "timeout": "2m"})), vec!["out-of-range"]),
+        ("no time", json!({"type": "webhook", "url": "http://x", "timeout": "soon"}), vec!["missing-unit"]),
         ("an unknown key", json!({"type": "file", "pth": "x"}), vec!["unknown-key"]),
     ] {
         assert_eq!(settings(&json).map(|_| ()).unwrap_err(), expected, "{sentence}");

@@ -5,6 +5,7 @@ usage: smtp_sink.py PORT MAILBOX CERT KEY [options]
   Each accepted message becomes NNNN.eml (as received) and NNNN.json (envelope, headers, parts) in MAILBOX.
   --implicit-tls           TLS from the first byte instead of STARTTLS
   --plain                  neither TLS nor login
+  --client-ca FILE         only clients with a certificate of this authority
   --only-login             offers AUTH LOGIN, not PLAIN
   --fail-first N ANSWER    the first N messages are answered with ANSWER ("451 try later")
   --refuse ADDRESS ANSWER  this recipient is always refused
@@ -29,6 +30,7 @@ options.add_argument("cert")
 options.add_argument("key")
 options.add_argument("--implicit-tls", action="store_true")
 options.add_argument("--plain", action="store_true")
+options.add_argument("--client-ca")
 options.add_argument("--only-login", action="store_true")
 options.add_argument("--fail-first", nargs=2, default=["0", ""])
 options.add_argument("--refuse", nargs=2, action="append", default=[])
@@ -37,6 +39,9 @@ options = options.parse_args()
 
 tls = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
 tls.load_cert_chain(options.cert, options.key)
+if options.client_ca:
+    tls.verify_mode = ssl.CERT_REQUIRED
+    tls.load_verify_locations(options.client_ca)
 
 
 def store(name, content):

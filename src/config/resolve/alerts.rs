@@ -9,7 +9,7 @@ use crate::config::raw::alerts::{RawAlerts, RawRule, Switch};
 use crate::engine::setup::Setup;
 use crate::model::alerting::{NoData, Route, Rule, Severity};
 use crate::model::threshold::{Aggregation, Comparison, Condition, Series, Source, Unit, parse_bound, parse_condition};
-use crate::notify::{ChannelSpec, exec};
+use crate::notify::{ChannelSpec, check_timeout, exec};
 use crate::registry::{Spanned, decode_kind, suggest};
 
 /// A rule that is on without being written.
@@ -27,7 +27,7 @@ pub(crate) struct DefaultRule {
 }
 
 /// The default rules: what nearly everybody wants to know.
-pub(crate) const DEFAULT_RULES: [DefaultRule; 13] = [
+pub(crate) const DEFAULT_RULES: [DefaultRule; 14] = [
     DefaultRule {
         name: "pool-nearly-full",
         when: "pool_utilization: max > 80% over 1m for 3m",
@@ -67,6 +67,14 @@ pub(crate) const DEFAULT_RULES: [DefaultRule; 13] = [
         when: "regression(memory_peak) > 20%",
         recover: "",
         severity: Severity::Medium,
+        no_data: NoData::Keep,
+    },
+    // At the limit the kernel kills it. Of containers and units; what has no limit of its own has no share of it.
+    DefaultRule {
+        name: "memory-nearly-out",
+        when: "cgroup_memory_working_ratio: max > 90% over 1m for 2m",
+        recover: "< 85%",
+        severity: Severity::High,
         no_data: NoData::Keep,
     },
     DefaultRule { name: "capacity-dropped", when: "capacity drop > 10%", recover: "", severity: Severity::High, no_data: NoData::Keep },
@@ -170,6 +178,7 @@ impl Resolver<'_> {
             self.check_name(name, "channel");
             self.cx.name = Some(name.value.clone());
             let decoded = decode_kind(node, "channel", self.kinds.channels, &mut self.cx);
+            check_timeout(node, &mut self.cx);
             self.cx.name = None;
             if let Some((kind, settings)) = decoded {
                 if kind == exec::NAME && !setup.allow_commands {

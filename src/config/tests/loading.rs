@@ -6,6 +6,7 @@ use std::time::Duration;
 use proptest::prelude::*;
 
 use super::kinds;
+use crate::config::resolve::DEFAULT_RULES;
 use crate::config::{Report, load_text, load_with};
 use crate::engine::setup::Setup;
 use crate::model::alerting::{NoData, Severity};
@@ -177,6 +178,7 @@ fn thresholds_schedules_and_alerts_are_read() {
             "generator-unfit",
             "leak-likely",
             "memory-grown",
+            "memory-nearly-out",
             "capacity-dropped",
             "descriptors-nearly-out",
             "self-leak",
@@ -196,11 +198,45 @@ fn thresholds_schedules_and_alerts_are_read() {
 #[test]
 fn nothing_at_all_is_a_configuration_with_the_default_rules() {
     let setup = load_text("x", "", Path::new("/c"), &kinds()).unwrap();
-    assert_eq!(setup.rules.len(), 13);
+    assert_eq!(setup.rules.len(), 14);
     let inhibit = &setup.inhibit[0];
     assert_eq!((inhibit.name.as_str(), inhibit.target[0].to_string().as_str()), ("target-down", "alertname=~\"pool\\\\-nearly\\\\-full\""));
     assert_eq!((setup.server.listen.as_str(), setup.storage.url.expose()), ("127.0.0.1:9611", "sqlite:///c/plimsoll.db"));
 }
+
+#[test]
+fn every_default_rule_is_switched_off_alone_and_has_its_likeness_for_prometheus() {
+    let rules = std::fs::read_to_string("deploy/prometheus/rules/plimsoll.yml").unwrap();
+    let docs = std::fs::read_to_string("docs/alerting.md").unwrap();
+    let names = |text: &str| {
+        let setup = load_text("x", text, Path::new("/c"), &kinds()).unwrap();
+        setup.rules.iter().map(|rule| rule.name.clone()).collect::<Vec<_>>()
+    };
+    let all = names(GATED);
+    let switches: Vec<&str> = DEFAULT_RULES.iter().map(|rule| rule.name).chain(["p95-over-gate"]).collect();
+    for name in switches {
+        let left = names(&format!("{GATED}\nalerts: {{ defaults: {{ {name}: off }} }}\n"));
+        let gone: Vec<&String> = all.iter().filter(|rule| !left.contains(rule)).collect();
+        assert!(gone.len() == 1 && gone[0].starts_with(name), "{name}: {gone:?}");
+        let line =
+            docs.lines().find(|line| line.starts_with(&format!("| `{name}` |"))).unwrap_or_else(|| panic!("{name} is not in the table"));
+        let alert = line.split('`').rev().nth(1).unwrap();
+        assert!(rules.contains(&format!("- alert: {alert}\n")), "{name}: there is no alert {alert}");
+        if let Some(rule) = DEFAULT_RULES.iter().find(|rule| rule.name == name) {
+            assert!(line.contains(rule.when), "{name}: {line}");
+        }
+    }
+}
+
+/// A profile with a gate on its p95.
+const GATED: &str = r#"
+targets: { shop: { base_url: "http://127.0.0.1:1" } }
+profiles:
+  soak:
+    target: shop
+    scenarios: { users: { executor: constant-vus, vus: 1, duration: 1s, flow: [{ step: home, get: / }] } }
+    thresholds: ["http_req_duration: p(95) < 250ms"]
+"#;
 
 #[test]
 fn without_routes_every_channel_gets_everything() {

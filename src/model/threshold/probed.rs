@@ -152,6 +152,13 @@ pub(super) const PROBED: &[Metric] = &[
         "Memory of the group of its limit; absent without a limit.",
     ),
     metric(
+        "cgroup_memory_working_ratio",
+        MetricKind::Gauge,
+        Unit::Ratio,
+        Source::Probe,
+        "Memory of the group of its limit, without file cache that is not in use; absent without a limit.",
+    ),
+    metric(
         "cgroup_memory_events",
         MetricKind::Gauge,
         Unit::Count,

@@ -42,6 +42,6 @@ impl HookSink {
 
     /// Waits until so many requests have arrived, and returns them.
     pub(crate) async fn wait_for(&self, count: usize) -> Vec<Json> {
-        wait_until(&format!("{count} requests"), PATIENCE, async || Some(self.requests()).filter(|seen| seen.len() >= count)).await
+        wait_until(&format!("{count} requests"), PATIENCE * 2, async || Some(self.requests()).filter(|seen| seen.len() >= count)).await
     }
 }

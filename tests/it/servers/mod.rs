@@ -29,6 +29,21 @@ pub(crate) fn free_port() -> u16 {
     listener.local_addr().expect("the address of a bound listener").port()
 }
 
+/// A TCP port of 127.0.0.1 that refuses every connection, and that nobody else gets as long as the guard lives.
+pub(crate) struct ClosedPort {
+    /// Its number.
+    pub(crate) port: u16,
+    _socket: tokio::net::TcpSocket,
+}
+
+/// Binds a port and does not listen on it.
+pub(crate) fn closed_port() -> ClosedPort {
+    let socket = tokio::net::TcpSocket::new_v4().expect("a socket");
+    socket.bind(std::net::SocketAddr::from(([127, 0, 0, 1], 0))).expect("a free port of 127.0.0.1");
+    let port = socket.local_addr().expect("the address of a bound socket").port();
+    ClosedPort { port, _socket: socket }
+}
+
 /// A new folder that is deleted with the guard; every user may look into it, because some servers refuse to run as root.
 pub(crate) fn temp_dir() -> tempfile::TempDir {
     use std::os::unix::fs::PermissionsExt;
@@ -222,7 +237,10 @@ mod tests {
     #[test]
     fn tools_are_found_where_they_are() {
         assert!(program("sh").is_file());
-        let status = Command::new(python()).args(["-c", "import aiosmtpd, slack_sdk, standardwebhooks, websockets"]).status().unwrap();
+        let status = Command::new(python())
+            .args(["-c", "import aiosmtpd, microsoft_teams.cards, pagerduty, slack_sdk, standardwebhooks, websockets"])
+            .status()
+            .unwrap();
         assert!(status.success(), "{} lacks packages of scripts/requirements.txt", python().display());
     }
 }

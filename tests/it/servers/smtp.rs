@@ -38,6 +38,10 @@ impl SmtpSink {
         let mut command = Command::new(python());
         command.arg(Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/tools/smtp_sink.py"));
         command.arg(port.to_string()).arg(&mailbox).arg(dir.path().join("server.crt")).arg(dir.path().join("server.key")).args(options);
+        // The last option: the authority is made here.
+        if options.last() == Some(&"--client-ca") {
+            command.arg(dir.path().join("ca.crt"));
+        }
         let child = Child::spawn("smtp_sink", dir.path(), &mut command);
         let port = reported_port("the SMTP server", &child).await;
         Self { port, dir, _child: child }
@@ -48,6 +52,11 @@ impl SmtpSink {
         self.dir.path().join("ca.crt")
     }
 
+    /// A certificate of the same authority, and its private key, for clients.
+    pub(crate) fn client_files(&self) -> [PathBuf; 2] {
+        ["server.crt", "server.key"].map(|name| self.dir.path().join(name))
+    }
+
     /// What has arrived so far, oldest first: `from`, `to`, `tls`, `user`, `headers`, `parts`, `defects`.
     pub(crate) fn mails(&self) -> Vec<Json> {
         sorted_json(&self.dir.path().join("mailbox"))
@@ -55,7 +64,7 @@ impl SmtpSink {
 
     /// Waits until so many mails have arrived, and returns them.
     pub(crate) async fn wait_for(&self, count: usize) -> Vec<Json> {
-        wait_until(&format!("{count} mails"), PATIENCE, async || Some(self.mails()).filter(|mails| mails.len() >= count)).await
+        wait_until(&format!("{count} mails"), PATIENCE * 2, async || Some(self.mails()).filter(|mails| mails.len() >= count)).await
     }
 
     /// Waits until an incident was told to its end, and checks how: its fire and its resolve, or both in one mail when the fire could not be
@@ -63,7 +72,7 @@ impl SmtpSink {
     pub(crate) async fn story(&self) -> Vec<Json> {
         let state = |mail: &Json| mail["headers"]["X-Plimsoll-State"].as_str().unwrap_or_default().to_owned();
         let ended = |mails: &Vec<Json>| mails.iter().any(|mail| state(mail) == "resolved");
-        let mails = wait_until("a mail of the end", PATIENCE, async || Some(self.mails()).filter(ended)).await;
+        let mails = wait_until("a mail of the end", PATIENCE * 4, async || Some(self.mails()).filter(ended)).await;
         if mails.len() == 1 {
             assert!(mails[0].to_string().contains("Fired and resolved within"), "{mails:?}");
         } else {
