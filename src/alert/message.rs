@@ -142,7 +142,7 @@ fn group_headline(told: &Told, alerts: &[MessageAlert]) -> String {
 }
 
 /// One line an alert; those that do not fit are counted.
-fn group_lines(alerts: &[MessageAlert]) -> Vec<(String, String)> {
+pub(super) fn group_lines(alerts: &[MessageAlert]) -> Vec<(String, String)> {
     let word = |kind: MessageKind| match kind {
         MessageKind::Fired => "Fired",
         MessageKind::Resolved => "Resolved",
@@ -177,15 +177,6 @@ fn acked_by(alert: &AlertInstance) -> &str {
 
 fn severity(alert: &AlertInstance) -> Severity {
     alert.labels.get("severity").and_then(|word| Severity::parse(word)).unwrap_or(Severity::High)
-}
-
-/// Two messages as one, for a channel that could not be reached before both were written: it fired, and it is over.
-pub fn merged(fired: &Message, resolved: &Message) -> Message {
-    let lasted = plain_time(resolved.ended_at.unwrap_or(resolved.at).since(fired.started_at));
-    let said = |message: &Message| message.headline.split_once(": ").map_or_else(|| message.headline.clone(), |(_, said)| said.to_owned());
-    let headline =
-        format!("Fired and resolved within {lasted}, while this channel could not be reached: {}; then {}", said(fired), said(resolved));
-    Message { kind: MessageKind::FiredAndResolved, headline, started_at: fired.started_at, ..resolved.clone() }
 }
 
 /// A message that shows what a channel looks like, for `plimsoll notify test`.

@@ -9,6 +9,7 @@ mod fingerprint;
 mod group;
 mod history;
 mod machine;
+mod merged;
 mod message;
 mod outgoing;
 #[cfg(test)]
@@ -38,7 +39,8 @@ use crate::model::units::Timestamp;
 pub use alerts::{Alerts, Instants, NotAcked};
 pub use fingerprint::{fingerprint, group_labels};
 pub use group::fixed_labels;
-pub use message::{Links, compose, merged, test_message};
+pub use merged::{merged, merged_group};
+pub use message::{Links, compose, test_message};
 pub use outgoing::outgoing;
 pub use quiet::{OpenWindow, Quiet};
 pub use route::channels_for;

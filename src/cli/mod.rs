@@ -2,6 +2,7 @@
 
 mod alerts;
 mod analyse;
+mod audit;
 mod captures;
 mod check;
 mod compare;
@@ -183,6 +184,11 @@ Exit codes: 0 passed, 1 failed, 104 configuration invalid";
   plimsoll notify test ops --config /etc/plimsoll
 
 Exit codes: 0 delivered, 1 not, 104 configuration invalid";
+    pub(super) const AUDIT: &str = "Examples:
+  plimsoll audit --config /etc/plimsoll
+  plimsoll audit --limit 1000 --json
+
+Lists what people asked of the daemon, done or refused: runs, steering, stops, silences, acknowledgements, reloads.";
     pub(super) const DEMO_TARGET: &str = "Examples:
   plimsoll demo-target --port 8080 --pool 20
   curl http://127.0.0.1:8080/metrics
@@ -280,6 +286,9 @@ enum Command {
     /// Try a channel
     #[command(after_help = examples::NOTIFY)]
     Notify(muting::NotifyArguments),
+    /// List who did what to the daemon
+    #[command(after_help = examples::AUDIT)]
+    Audit(audit::AuditArguments),
     /// Start the built-in system under test alone
     #[command(after_help = examples::DEMO_TARGET)]
     DemoTarget(demo::TargetArguments),
@@ -366,6 +375,7 @@ async fn dispatch(command: Command) -> Outcome {
         Command::Ack(arguments) => muting::ack(arguments).await,
         Command::Alerts(arguments) => alerts::alerts(arguments),
         Command::Notify(arguments) => muting::notify(arguments).await,
+        Command::Audit(arguments) => audit::audit(arguments).await,
         Command::DemoTarget(arguments) => demo::target(arguments).await,
         Command::Schema => check::schema(),
         Command::Migrate(arguments) => db::migrate(arguments).await,

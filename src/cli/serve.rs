@@ -70,5 +70,5 @@ fn announce(app: &App) {
 
 async fn reload(engine: &EngineHandle) {
     // The engine has logged the outcome; the last good configuration stays in force when it is invalid.
-    let _ = engine.reload().await;
+    let _ = engine.reload("signal HUP").await;
 }

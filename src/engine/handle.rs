@@ -10,15 +10,19 @@ use super::alerting::AlertWish;
 use super::setup::Setup;
 use super::steer::Steer;
 use crate::model::alerting::{AlertInstance, Message};
+use crate::model::audit::{Deed, DeedKind};
 use crate::model::channel::ChannelHealth;
 use crate::model::control::{ControlEntry, Standstill};
 use crate::model::history::{Deploy, Pinned};
-use crate::model::muting::{Ack, Silence};
+use crate::model::muting::{Ack, Silence, show_matchers};
 pub use crate::model::progress::{PoolNow, Progress};
 use crate::model::retention::Pin;
 use crate::model::run::{Run, RunId, Trigger};
 use crate::model::storage::Lost;
 use crate::model::units::Timestamp;
+
+/// Most characters of a refusal that are noted; the whole text is in the answer and in the log.
+const LONGEST_REFUSAL: usize = 500;
 
 /// Why the engine did not do it.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -72,6 +76,8 @@ pub enum Command {
     Alerting(AlertWish),
     /// Read the configuration again.
     Reload(oneshot::Sender<Result<(), Refusal>>),
+    /// Remember what somebody asked for and what came of it; the daemon says when.
+    Note(Box<Deed>),
 }
 
 /// A run that is going on.
@@ -185,31 +191,40 @@ impl EngineHandle {
     /// Starts a run of `profile` now.
     pub async fn start_run(&self, profile: &str, trigger: Trigger) -> Result<RunId, Refusal> {
         let (answer, wait) = oneshot::channel();
-        self.ask(Command::Start(profile.into(), trigger, answer), wait).await
+        let asked = asked(&who(&trigger), DeedKind::RunStart, profile, "");
+        let answered = self.ask(Command::Start(profile.into(), trigger, answer), wait).await;
+        self.noted(asked, answered, |id| format!("run {id}"))
     }
 
     /// Ends a run early.
     pub async fn cancel_run(&self, id: &RunId, by: &str) -> Result<(), Refusal> {
         let (answer, wait) = oneshot::channel();
-        self.ask(Command::Cancel(id.clone(), by.into(), answer), wait).await
+        let answered = self.ask(Command::Cancel(id.clone(), by.into(), answer), wait).await;
+        self.noted(asked(by, DeedKind::RunCancel, &id.0, ""), answered, |()| String::new())
     }
 
     /// Steers a run that is going on.
     pub async fn control_run(&self, id: &RunId, steer: Steer) -> Result<ControlEntry, Refusal> {
         let (answer, wait) = oneshot::channel();
-        self.ask(Command::Control(id.clone(), steer, answer), wait).await
+        let asked = asked(&steer.by, DeedKind::RunControl, &id.0, steer.action.as_str());
+        let answered = self.ask(Command::Control(id.clone(), steer, answer), wait).await;
+        self.noted(asked, answered, |entry| format!("{} at second {:.0}", entry.what(), entry.second))
     }
 
     /// Ends every run now; with `hold` nothing starts until [`EngineHandle::resume`]. Returns the runs that were going on.
     pub async fn stop_all(&self, by: &str, hold: bool) -> Result<Vec<RunId>, Refusal> {
         let (answer, wait) = oneshot::channel();
-        self.ask(Command::StopAll(by.into(), hold, answer), wait).await
+        let asked = asked(by, DeedKind::Stop, "", if hold { "hold" } else { "" });
+        let answered = self.ask(Command::StopAll(by.into(), hold, answer), wait).await;
+        let held = if hold { ", nothing starts until somebody resumes" } else { "" };
+        self.noted(asked, answered, |runs| format!("{} ended{held}", counted(runs.len(), "run")))
     }
 
     /// Lets load start again.
     pub async fn resume(&self, by: &str) -> Result<(), Refusal> {
         let (answer, wait) = oneshot::channel();
-        self.ask(Command::Resume(by.into(), answer), wait).await
+        let answered = self.ask(Command::Resume(by.into(), answer), wait).await;
+        self.noted(asked(by, DeedKind::Resume, "", ""), answered, |()| String::new())
     }
 
     /// Analyses a run that has ended again, with the methods of this program; returns how many findings there are.
@@ -227,53 +242,96 @@ impl EngineHandle {
     /// Runs the profiles of `suite` as soon as their targets are free; returns them.
     pub async fn run_suite(&self, suite: &str, trigger: Trigger) -> Result<Vec<String>, Refusal> {
         let (answer, wait) = oneshot::channel();
-        self.ask(Command::Suite(suite.into(), trigger, answer), wait).await
+        let asked = asked(&who(&trigger), DeedKind::RunStart, suite, "");
+        let answered = self.ask(Command::Suite(suite.into(), trigger, answer), wait).await;
+        self.noted(asked, answered, |profiles| format!("suite of {}", profiles.join(", ")))
     }
 
     /// Remembers that something was deployed to a target.
     pub async fn deploy(&self, deploy: Deploy) -> Result<(), Refusal> {
         let (answer, wait) = oneshot::channel();
-        self.ask(Command::Deploy(deploy, answer), wait).await
+        let asked = asked(&deploy.by, DeedKind::Deploy, &deploy.target, &deploy.version);
+        let answered = self.ask(Command::Deploy(deploy, answer), wait).await;
+        self.noted(asked, answered, |()| String::new())
     }
 
     /// Remembers the run that `profile` is compared with (it has to be stored), or that it has none any more.
-    pub async fn pin(&self, profile: &str, pinned: Option<Pinned>) -> Result<(), Refusal> {
+    pub async fn pin(&self, profile: &str, pinned: Option<Pinned>, by: &str) -> Result<(), Refusal> {
         let (answer, wait) = oneshot::channel();
-        self.ask(Command::Pin(profile.into(), pinned, answer), wait).await
+        let run = pinned.as_ref().map_or_else(|| "none".to_owned(), |pinned| format!("run {}", pinned.run));
+        let answered = self.ask(Command::Pin(profile.into(), pinned, answer), wait).await;
+        self.noted(asked(by, DeedKind::BaselinePin, profile, &run), answered, |()| String::new())
     }
 
     /// Keeps a stored run whatever its age, or no longer.
-    pub async fn keep_run(&self, id: &RunId, pin: Option<Pin>) -> Result<(), Refusal> {
+    pub async fn keep_run(&self, id: &RunId, pin: Option<Pin>, by: &str) -> Result<(), Refusal> {
         let (answer, wait) = oneshot::channel();
-        self.ask(Command::Keep(id.clone(), pin, answer), wait).await
+        let answered = self.ask(Command::Keep(id.clone(), pin, answer), wait).await;
+        self.noted(asked(by, DeedKind::RunKeep, &id.0, pin.map_or("no longer", Pin::as_str)), answered, |()| String::new())
     }
 
     /// Silences alerts; it is stored when this returns.
     pub async fn silence(&self, silence: Silence) -> Result<Silence, Refusal> {
         let (answer, wait) = oneshot::channel();
-        self.ask(Command::Alerting(AlertWish::Silence(Box::new(silence), answer)), wait).await
+        let detail = format!("{} until {}: {}", show_matchers(&silence.matchers), silence.ends_at, silence.comment);
+        let asked = asked(&silence.author, DeedKind::SilenceAdd, &silence.id, &detail);
+        let answered = self.ask(Command::Alerting(AlertWish::Silence(Box::new(silence), answer)), wait).await;
+        self.noted(asked, answered, |_| String::new())
     }
 
     /// Ends a silence now.
     pub async fn expire_silence(&self, id: &str, by: &str) -> Result<Silence, Refusal> {
         let (answer, wait) = oneshot::channel();
-        self.ask(Command::Alerting(AlertWish::Expire(id.into(), by.into(), answer)), wait).await
+        let answered = self.ask(Command::Alerting(AlertWish::Expire(id.into(), by.into(), answer)), wait).await;
+        self.noted(asked(by, DeedKind::SilenceExpire, id, ""), answered, |silence| show_matchers(&silence.matchers))
     }
 
     /// Notes that somebody takes care of an incident; returns which ones are meant.
     pub async fn acknowledge(&self, incident: &str, ack: Ack) -> Result<Vec<String>, Refusal> {
         let (answer, wait) = oneshot::channel();
-        self.ask(Command::Alerting(AlertWish::Acknowledge(incident.into(), ack, answer)), wait).await
+        let asked = asked(&ack.by, DeedKind::Acknowledge, incident, &ack.comment);
+        let answered = self.ask(Command::Alerting(AlertWish::Acknowledge(incident.into(), ack, answer)), wait).await;
+        self.noted(asked, answered, |incidents| incidents.join(", "))
     }
 
     /// Reads the configuration again; the last good one stays when it is invalid.
-    pub async fn reload(&self) -> Result<(), Refusal> {
+    pub async fn reload(&self, by: &str) -> Result<(), Refusal> {
         let (answer, wait) = oneshot::channel();
-        self.ask(Command::Reload(answer), wait).await
+        let answered = self.ask(Command::Reload(answer), wait).await;
+        self.noted(asked(by, DeedKind::Reload, "", ""), answered, |()| String::new())
+    }
+
+    /// Lets the daemon remember what was asked and answered; `came` says what came of it.
+    fn noted<T>(&self, mut deed: Deed, answered: Result<T, Refusal>, came: impl FnOnce(&T) -> String) -> Result<T, Refusal> {
+        match &answered {
+            Ok(value) => {
+                let came = came(value);
+                let parts: Vec<&str> = [deed.detail.as_str(), came.as_str()].into_iter().filter(|part| !part.is_empty()).collect();
+                deed.detail = parts.join("; ");
+            }
+            Err(refusal) => deed.refused = Some(refusal.to_string().chars().take(LONGEST_REFUSAL).collect()),
+        }
+        if let Err(error) = self.commands.try_send(Command::Note(Box::new(deed))) {
+            tracing::error!(%error, "what somebody asked for is not noted: the daemon is busy or gone");
+        }
+        answered
     }
 
     async fn ask<T>(&self, command: Command, wait: oneshot::Receiver<Result<T, Refusal>>) -> Result<T, Refusal> {
         self.commands.send(command).await.map_err(|_| Refusal::Stopped)?;
         wait.await.unwrap_or(Err(Refusal::Stopped))
     }
+}
+
+fn asked(by: &str, what: DeedKind, object: &str, detail: &str) -> Deed {
+    Deed { at: Timestamp::default(), by: by.to_owned(), what, object: object.to_owned(), detail: detail.to_owned(), refused: None }
+}
+
+/// Who starts runs with this trigger.
+fn who(trigger: &Trigger) -> String {
+    trigger.name.as_ref().map_or_else(|| trigger.by.clone(), |name| format!("{} token {name}", trigger.by))
+}
+
+fn counted(count: usize, what: &str) -> String {
+    format!("{count} {what}{}", if count == 1 { "" } else { "s" })
 }

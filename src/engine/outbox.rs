@@ -1,6 +1,7 @@
 //! Sends what the store says is to be sent: leases, sends, settles. At least once: after a crash, a lease runs out and the message
 //! goes again under the same id. Each channel has its own queue, its own places and its own pace, so that none ever blocks another.
 
+mod again;
 mod chart;
 mod health;
 mod memory;
@@ -15,27 +16,26 @@ use tokio::task::JoinSet;
 use tokio::time::{Instant, MissedTickBehavior, interval, timeout};
 use tokio_util::sync::CancellationToken;
 
+use self::again::Again;
 use self::health::Health;
 use self::memory::Remembered;
 use super::duty::Duty;
 use super::fail_point::FailPoint;
 use super::handle::Event;
 use super::setup::Setup;
-use crate::alert::merged;
+use crate::alert::{merged, merged_group};
 use crate::clock::SharedClock;
 use crate::metrics::Metrics;
-use crate::model::alerting::{MessageKind, OutboxState, Outgoing};
+use crate::model::alerting::{Message, MessageKind, OutboxState, Outgoing};
 use crate::model::channel::ChannelHealth;
-use crate::notify::{Bucket, Chart, Delivery, Extras, Notifier, NotifyParts, Rate, retry};
+use crate::notify::{Bucket, Chart, Delivery, Extras, LONGEST_ATTEMPT, Notifier, NotifyParts, Rate, retry};
 use crate::store::{OutboxStats, Settlement, Store, StoreResult};
 
-/// How long a message is leased; longer than the longest attempt. When its sender is gone, it is free as soon as that is noticed.
+/// How long a message is leased; longer than `LONGEST_ATTEMPT`, or two would send it at once. When its sender is gone, it is free as soon as that is noticed.
 const LEASE: Duration = Duration::from_secs(90);
 /// A lease that is so old is looked at again before anything is sent: the process may have been held up, and be taken for gone
 /// (`duty::SILENCE` is longer).
 const FRESH: Duration = Duration::from_secs(10);
-/// Longest time for one attempt, whatever the channel's own limit.
-const LONGEST_ATTEMPT: Duration = Duration::from_secs(60);
 /// Messages on their way to one channel at one time.
 const AT_ONCE: u32 = 8;
 /// A fire that has waited so long, or was tried in vain, is told together with its resolve when that waits, too.
@@ -87,6 +87,7 @@ pub struct Outbox {
     on_the_way: JoinSet<Ended>,
     lanes: BTreeMap<String, Lane>,
     health: Health,
+    again: Again,
     /// Times of buckets count from here.
     began: Instant,
     /// The store could not be read the last time; said once.
@@ -102,6 +103,7 @@ impl Outbox {
             on_the_way: JoinSet::new(),
             lanes: BTreeMap::new(),
             health: Health::default(),
+            again: Again::default(),
             began: Instant::now(),
             unreadable: false,
         };
@@ -143,6 +145,8 @@ impl Outbox {
             while let Some(ended) = self.on_the_way.join_next().await {
                 self.ended(ended);
             }
+            // What cannot be stored now is found again by the next attempt.
+            let _ = self.keep_health().await;
         };
         if timeout(drain, rest).await.is_err() {
             tracing::warn!("messages are still on their way; they are sent after the next start");
@@ -173,6 +177,26 @@ impl Outbox {
         self.parts.health.send_replace(self.health.all());
     }
 
+    /// Reads how the channels fared before, once this daemon is in charge, and writes what has changed of it. What fails is tried again.
+    async fn keep_health(&mut self) -> StoreResult<()> {
+        if !self.parts.duty.borrow().in_charge {
+            // Another one sends by now, and stores how that goes.
+            self.health = Health::default();
+            return Ok(());
+        }
+        if !self.health.restored {
+            let stored = self.parts.store.channel_health().await?;
+            let setup = self.parts.setup.borrow().clone();
+            self.health.restore(stored, |channel| setup.channels.contains_key(channel));
+            self.parts.health.send_replace(self.health.all());
+        }
+        for health in self.health.unsaved() {
+            self.parts.store.save_channel_health(&health).await?;
+            self.health.saved(&health);
+        }
+        Ok(())
+    }
+
     async fn send_due(&mut self) {
         if self.parts.duty.borrow().in_charge
             && let Err(error) = self.lease_and_send().await
@@ -181,6 +205,15 @@ impl Outbox {
                 tracing::warn!(%error, "the outbox cannot be read; nothing is sent until it can");
             }
             self.parts.metrics.storage_error("lease_messages");
+        }
+        if self.parts.duty.borrow().in_charge
+            && let Err(error) = self.again.turn(&self.parts, &self.notifiers, self.began.elapsed()).await
+        {
+            tracing::debug!(%error, "what is to be told again cannot be read");
+        }
+        if let Err(error) = self.keep_health().await {
+            tracing::debug!(%error, "how the channels fare cannot be stored at present");
+            self.parts.metrics.storage_error("channel_health");
         }
         if let Ok(stats) = self.parts.store.outbox_stats().await {
             self.parts.metrics.outbox(stats.waiting, stats.oldest);
@@ -285,7 +318,7 @@ async fn whole(parts: &OutboxParts, message: Outgoing) -> Outgoing {
             false
         }
     };
-    if !asks || !message.message.alerts.is_empty() {
+    if !asks {
         return message;
     }
     let Ok(all) = parts.store.messages_of(&message.message.incident, &message.channel).await else { return message };
@@ -294,7 +327,13 @@ async fn whole(parts: &OutboxParts, message: Outgoing) -> Outgoing {
     if was_told || fire.message.kind != MessageKind::Fired || last.message.kind != MessageKind::Resolved {
         return message;
     }
-    let whole = Outgoing { message: merged(&fire.message, &last.message), ..last.clone() };
+    let together = if fire.message.alerts.is_empty() {
+        merged(&fire.message, &last.message)
+    } else {
+        let parts: Vec<&Message> = all.iter().map(|one| &one.message).collect();
+        merged_group(&parts).unwrap_or_else(|| last.message.clone())
+    };
+    let whole = Outgoing { message: together, ..last.clone() };
     if message.id == last.id {
         return Outgoing { message: whole.message, ..message };
     }

@@ -17,6 +17,7 @@ use self::record::{Handed, Write};
 use self::task::Task;
 use super::spool::SpoolPlace;
 use crate::metrics::Metrics;
+use crate::model::audit::Deed;
 use crate::model::control::Standstill;
 use crate::model::finding::Finding;
 use crate::model::measure::Interval;
@@ -130,6 +131,14 @@ impl Writer {
         if let Err(standstill) = self.try_put(Write::Standstill(standstill)) {
             self.metrics.record_lost(standstill.kind());
             tracing::error!("it could not be stored whether all load stands still: a restart will not know");
+        }
+    }
+
+    /// Writes what somebody did; never waits.
+    pub fn deed(&self, deed: Deed) {
+        if let Err(deed) = self.try_put(Write::Deed(Box::new(deed))) {
+            self.metrics.record_lost(deed.kind());
+            tracing::error!(?deed, "what somebody did could not be stored");
         }
     }
 

@@ -4,7 +4,7 @@ use super::Metrics;
 use crate::model::storage::Lost;
 
 /// Kinds of records that are neither seconds nor readings; `tick` is what became of an instant of a schedule.
-pub(crate) const RECORD_KINDS: [&str; 7] = ["tick", "run_end", "findings", "run_change", "standstill", "deploy", "baseline"];
+pub(crate) const RECORD_KINDS: [&str; 8] = ["tick", "run_end", "findings", "run_change", "standstill", "deploy", "baseline", "deed"];
 
 impl Metrics {
     /// So many seconds of runs could not be stored.

@@ -1,11 +1,11 @@
 //! How a channel fares: whether messages arrive there. Kept by the outbox, shown on the page, told of through the other channels.
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use super::units::Timestamp;
 
-/// How one channel fares since the daemon started.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
+/// How one channel fares, restarts included.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ChannelHealth {
     /// Name in the configuration.
     pub channel: String,

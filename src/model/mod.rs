@@ -3,6 +3,7 @@
 
 pub mod alerting;
 pub mod analysed;
+pub mod audit;
 pub mod capture;
 pub mod catalog;
 pub mod channel;

@@ -1,12 +1,13 @@
 //! Alerts and the outbox: the state of each alert, its history, and the messages that tell of it, written in one transaction.
 //! Messages are leased by senders; of one incident and channel only the earliest that is not done is ever given out.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use super::dialect::{Columns, Dialect, Value, params};
 use super::shared::{Tx, json, limit_or_default};
 use super::{AlertChange, OutboxStats, Settlement, StoreError, StoreResult, sql, telling};
-use crate::model::alerting::{AlertInstance, AlertState, OutboxState, Outgoing, Transition};
+use crate::model::alerting::{AlertInstance, AlertState, MessageKind, OutboxState, Outgoing, Transition};
 use crate::model::units::Timestamp;
 
 pub(super) async fn commit<D: Dialect>(tx: &mut Tx<'_, D>, change: &AlertChange) -> StoreResult<()> {
@@ -153,6 +154,21 @@ pub(super) async fn messages<D: Dialect>(tx: &mut Tx<'_, D>, state: Option<Outbo
 pub(super) async fn messages_of<D: Dialect>(tx: &mut Tx<'_, D>, incident: &str, channel: &str) -> StoreResult<Vec<Outgoing>> {
     let found = tx.list(sql::MESSAGES_OF, params![incident, channel], read_message).await?;
     Ok(found.into_iter().map(|(_, outgoing)| outgoing).collect())
+}
+
+/// Of each incident the last message that arrived: while it is open, and its resolve when that arrived at `since` or later.
+pub(super) async fn told<D: Dialect>(tx: &mut Tx<'_, D>, channel: &str, since: Timestamp) -> StoreResult<Vec<Outgoing>> {
+    let found = tx.list(sql::TOLD, params![channel, since], |row| Ok((read_message(row)?.1, row.int()? != 0))).await?;
+    let mut last: BTreeMap<String, (Outgoing, bool)> = BTreeMap::new();
+    for (outgoing, is_open) in found {
+        last.insert(outgoing.message.incident.clone(), (outgoing, is_open));
+    }
+    let holds = |(outgoing, is_open): &(Outgoing, bool)| match outgoing.message.kind {
+        MessageKind::Fired | MessageKind::Reminder | MessageKind::Acknowledged | MessageKind::Changed => *is_open,
+        MessageKind::Resolved => outgoing.done_at.is_some_and(|at| at >= since),
+        MessageKind::FiredAndResolved | MessageKind::Test => false,
+    };
+    Ok(last.into_values().filter(holds).map(|(outgoing, _)| outgoing).collect())
 }
 
 pub(super) async fn stats<D: Dialect>(tx: &mut Tx<'_, D>) -> StoreResult<OutboxStats> {

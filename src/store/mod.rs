@@ -5,6 +5,7 @@
 mod alerts;
 mod archive;
 mod ask;
+mod audit;
 mod bundles;
 mod captures;
 pub mod care;
@@ -35,6 +36,7 @@ use std::time::Duration;
 
 pub use archive::{Archive, FigureQuery, Kept, ReadingQuery, ReadingSeries, ReadingSpan, Window};
 use async_trait::async_trait;
+pub use audit::Audit;
 pub use owners::{CHARGE, Owner, Ownership, Seen};
 pub use portable::Counts;
 pub use retention::Batch;
@@ -205,7 +207,7 @@ pub fn name_of(url: &str) -> Option<String> {
 /// The memory of the daemon. Every call is one transaction; every promise is a test of the conformance suite.
 /// A `limit` of 0 means 50.
 #[async_trait]
-pub trait Store: Archive + Ownership + Telling {
+pub trait Store: Archive + Ownership + Telling + Audit {
     /// Succeeds when the store can be written.
     async fn ping(&self) -> StoreResult<()>;
     /// Waits for the work under way and ends all connections; later calls fail. What was acknowledged is kept without it, too.
@@ -293,6 +295,9 @@ pub trait Store: Archive + Ownership + Telling {
     async fn settle_message(&self, settlement: &Settlement) -> StoreResult<()>;
     /// Messages, newest first; in one state or all.
     async fn messages(&self, state: Option<OutboxState>, limit: u32) -> StoreResult<Vec<Outgoing>>;
+    /// Of each incident the last message that arrived at this channel: while the incident is open, and its resolve when that arrived at
+    /// `since` or later.
+    async fn told(&self, channel: &str, since: Timestamp) -> StoreResult<Vec<Outgoing>>;
     /// How much is waiting.
     async fn outbox_stats(&self) -> StoreResult<OutboxStats>;
 }

@@ -440,6 +440,10 @@ impl<D: Dialect> Store for SqlStore<D> {
         alerts::messages(&mut self.reading().await?, state, limit).await
     }
 
+    async fn told(&self, channel: &str, since: Timestamp) -> StoreResult<Vec<Outgoing>> {
+        alerts::told(&mut self.reading().await?, channel, since).await
+    }
+
     async fn outbox_stats(&self) -> StoreResult<OutboxStats> {
         alerts::stats(&mut self.reading().await?).await
     }

@@ -186,6 +186,15 @@ pub(super) const MESSAGES: &str =
     concat!("SELECT ", outbox_columns!(), " FROM outbox WHERE ($1 IS NULL OR state = $1) ORDER BY created_at DESC, num DESC LIMIT $2");
 pub(super) const MESSAGES_OF: &str =
     concat!("SELECT ", outbox_columns!(), " FROM outbox WHERE incident = $1 AND channel = $2 ORDER BY seq, num");
+/// With whether its incident, or the thread of its group, is open.
+pub(super) const TOLD: &str = concat!(
+    "SELECT ",
+    outbox_columns!(),
+    ", CASE WHEN EXISTS (SELECT 1 FROM alert_instances a WHERE a.incident = o.incident) \
+     OR EXISTS (SELECT 1 FROM alert_threads t WHERE t.id = o.incident) THEN 1 ELSE 0 END AS is_open FROM outbox o \
+     WHERE channel = $1 AND state = 'sent' AND (done_at >= $2 OR EXISTS (SELECT 1 FROM alert_instances a WHERE a.incident = o.incident) \
+     OR EXISTS (SELECT 1 FROM alert_threads t WHERE t.id = o.incident)) ORDER BY incident, seq, num"
+);
 pub(super) const OUTBOX_STATS: &str = "SELECT count(*), min(created_at) FROM outbox WHERE state = 'waiting'";
 
 /// Times by the database's clock, in microseconds.

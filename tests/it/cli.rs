@@ -23,6 +23,7 @@ const COMMANDS: &[&str] = &[
     "resume",
     "runs",
     "show",
+    "audit",
     "demo-target",
     "schema",
     "migrate",

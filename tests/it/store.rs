@@ -3,6 +3,7 @@
 #![expect(clippy::unwrap_used, reason = "a step that fails, fails the test")]
 
 mod alerts;
+mod audit;
 mod captures;
 mod faults;
 mod journal;
@@ -136,11 +137,14 @@ promises! {
     alerts::two_senders_never_get_the_same_message,
     alerts::messages_are_listed_by_state_newest_first,
     alerts::the_outbox_tells_how_much_waits,
+    alerts::of_each_open_incident_the_last_message_that_arrived_is_known,
     telling::threads_are_replaced_and_forgotten_with_a_decision,
     telling::silences_are_kept_until_they_are_over,
     telling::each_channel_has_its_own_queue,
     telling::messages_become_one_or_stay_as_they_are,
     telling::what_was_posted_is_remembered_by_channel_and_incident,
+    audit::how_a_channel_fares_is_replaced,
+    audit::deeds_are_only_added_and_come_newest_first,
     rollups::percentiles_and_counts_of_roll_ups_are_those_of_the_seconds,
     rollups::a_run_that_goes_on_is_rolled_up_behind_it_and_answers_to_its_end,
     rollups::what_comes_late_is_rolled_up_again,

@@ -18,6 +18,7 @@ use super::super::runner::{EndRequest, RunNews};
 use super::super::steer::Steer;
 use super::super::upkeep;
 use super::Daemon;
+use crate::model::audit::Deed;
 use crate::model::control::{Action, ControlEntry, Standstill};
 use crate::model::retention::Pin;
 use crate::model::run::{EndedBy, RunId, Trigger};
@@ -79,7 +80,16 @@ impl Daemon {
             Command::Reload(answer) => {
                 let _ = answer.send(self.reload());
             }
+            Command::Note(deed) => self.note(*deed),
         }
+    }
+
+    /// Remembers what somebody asked for, in the log and in the database.
+    fn note(&self, deed: Deed) {
+        let deed = Deed { at: self.parts.clock.now(), ..deed };
+        let (by, what, object, detail, refused) = (&deed.by, deed.what.as_str(), &deed.object, &deed.detail, deed.refused.as_deref());
+        tracing::info!(target: "plimsoll::audit", by, what, object, detail, refused, "somebody asked for something");
+        self.parts.writer.deed(deed);
     }
 
     /// Hands a wish on to alerting, which answers it.

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 use tokio::sync::oneshot;
 
+use crate::model::audit::Deed;
 use crate::model::control::Standstill;
 use crate::model::finding::Finding;
 use crate::model::history::{Deploy, Pinned};
@@ -32,6 +33,8 @@ pub(super) enum Write {
     Deploy(Box<Deploy>),
     /// The same: the run that a profile is compared with, or that it has none any more.
     Pin(String, Option<Box<Pinned>>),
+    /// What somebody did.
+    Deed(Box<Deed>),
 }
 
 /// What the writer is handed.
@@ -53,6 +56,7 @@ enum Spooled<'w> {
     Standstill(Option<Standstill>),
     Deploy(Cow<'w, Deploy>),
     Pin(Cow<'w, str>, Option<Cow<'w, Pinned>>),
+    Deed(Cow<'w, Deed>),
 }
 
 impl Write {
@@ -73,6 +77,7 @@ impl Write {
             Self::Standstill(_) => "standstill",
             Self::Deploy(_) => "deploy",
             Self::Pin(..) => "baseline",
+            Self::Deed(_) => "deed",
         }
     }
 
@@ -88,6 +93,7 @@ impl Write {
             Self::Standstill(standstill) => Spooled::Standstill(standstill.clone()),
             Self::Deploy(deploy) => Spooled::Deploy(Cow::Borrowed(deploy)),
             Self::Pin(profile, pinned) => Spooled::Pin(Cow::Borrowed(profile), pinned.as_deref().map(Cow::Borrowed)),
+            Self::Deed(deed) => Spooled::Deed(Cow::Borrowed(deed)),
         };
         serde_json::to_vec(&spooled)
     }
@@ -104,6 +110,7 @@ impl Write {
             Spooled::Standstill(standstill) => Self::Standstill(standstill),
             Spooled::Deploy(deploy) => Self::Deploy(Box::new(deploy.into_owned())),
             Spooled::Pin(profile, pinned) => Self::Pin(profile.into_owned(), pinned.map(|pinned| Box::new(pinned.into_owned()))),
+            Spooled::Deed(deed) => Self::Deed(Box::new(deed.into_owned())),
         })
     }
 }

@@ -257,6 +257,7 @@ async fn apply(store: &dyn Store, writes: &[Write]) -> StoreResult<()> {
             Write::Deploy(deploy) => return store.record_deploy(deploy).await,
             Write::Pin(_, Some(pinned)) => return store.pin_baseline(pinned).await,
             Write::Pin(profile, None) => return store.unpin_baseline(profile).await.map(drop),
+            Write::Deed(deed) => return store.record_deed(deed).await,
         }
     }
     store.append(&batch).await

@@ -1,4 +1,4 @@
-//! Alerts with their history and messages, and findings.
+//! Alerts with their history and messages, findings, and who did what.
 
 use axum::Json;
 use axum::extract::rejection::QueryRejection;
@@ -49,4 +49,10 @@ pub(super) async fn findings(
     let run = query.run.clone().map(RunId);
     let findings = stored(parts.store.findings(run.as_ref(), query.limit())).await?;
     Ok(Json(json!({ "findings": findings.iter().map(finding_json).collect::<Vec<_>>() })))
+}
+
+/// What people asked of the daemon, newest first.
+pub(super) async fn audit(State(parts): State<Parts>, query: Result<Query<EntryQuery>, QueryRejection>) -> Result<Json<Value>, ApiError> {
+    let Query(query) = query.map_err(|rejection| ApiError::bad_request(rejection.body_text()))?;
+    Ok(Json(json!({ "deeds": stored(parts.store.deeds(query.limit())).await? })))
 }

@@ -94,16 +94,16 @@ pub(in super::super) async fn pin(
         return Err(ApiError::bad_request(format!("run {} is of profile `{}`", run.id, run.profile)));
     }
     let pinned = Pinned { profile: profile.clone(), run: run.id, at: parts.clock.now(), by: format!("api token {token}") };
-    parts.engine.pin(&profile, Some(pinned.clone())).await?;
+    parts.engine.pin(&profile, Some(pinned.clone()), &pinned.by).await?;
     Ok(Json(json!(pinned)))
 }
 
 pub(in super::super) async fn unpin(
     State(parts): State<Parts>,
-    Bearer(_): Bearer,
+    Bearer(token): Bearer,
     Path(profile): Path<String>,
 ) -> Result<Json<Value>, ApiError> {
-    parts.engine.pin(&profile, None).await?;
+    parts.engine.pin(&profile, None, &format!("api token {token}")).await?;
     Ok(Json(json!({ "profile": profile, "run": null })))
 }
 

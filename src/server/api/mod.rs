@@ -55,11 +55,12 @@ pub(super) fn router() -> Router<Parts> {
         .route("/silences/{id}", delete(muting::expire))
         .route("/incidents/{id}/ack", post(muting::acknowledge))
         .route("/findings", get(alerts::findings))
+        .route("/audit", get(alerts::audit))
 }
 
 /// Reads the configuration again.
 pub(super) async fn reload(State(parts): State<Parts>, Bearer(by): Bearer) -> Result<Json<Value>, ApiError> {
-    parts.engine.reload().await?;
+    parts.engine.reload(&format!("api token {by}")).await?;
     tracing::info!(by, "configuration reloaded over HTTP");
     Ok(Json(json!({ "reloaded": true })))
 }

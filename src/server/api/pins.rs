@@ -50,7 +50,7 @@ pub(in super::super) async fn release(
 
 async fn set(parts: &Parts, id: &str, pin: Option<Pin>, token: &str) -> Result<Json<Value>, ApiError> {
     let id = find(parts, id).await?.id;
-    parts.engine.keep_run(&id, pin).await?;
+    parts.engine.keep_run(&id, pin, &format!("api token {token}")).await?;
     let word = pin.map(Pin::as_str);
     tracing::info!(run_id = %id, token, pin = word.unwrap_or("none"), "how long a run is kept was changed over HTTP");
     Ok(Json(json!({ "run": id, "pin": word })))

@@ -1,4 +1,5 @@
-//! Silences and open incidents by hand: who silenced what until when, a form for a new silence, and who takes care of an incident.
+//! Silences and open incidents by hand: who silenced what until when, a form for a new silence, who takes care of an incident, and who
+//! did what.
 
 use axum::extract::rejection::FormRejection;
 use axum::extract::{Form, State};
@@ -15,8 +16,12 @@ use super::parts::{alert_labels, badge, time};
 use super::{page, respond};
 use crate::engine::handle::EngineStatus;
 use crate::engine::windows::SHOWN_FOR;
+use crate::model::audit::Deed;
 use crate::model::muting::{Ack, Silence, show_matchers};
 use crate::model::units::Timestamp;
+
+/// Entries of who did what on the page.
+const SHOWN_DEEDS: u32 = 30;
 
 /// What a form says.
 #[derive(Debug, Deserialize)]
@@ -60,8 +65,30 @@ async fn shown(parts: &Parts, error: Option<&ApiError>) -> Response {
             }
         }
         (form())
+        (audit(stored(parts.store.deeds(SHOWN_DEEDS)).await.ok().as_deref()))
     };
     respond(error.map_or(StatusCode::OK, |error| error.status), page("Silences", None, &body))
+}
+
+/// Who did what, newest first; `None`: it cannot be read.
+fn audit(deeds: Option<&[Deed]>) -> Markup {
+    html! {
+        section {
+            h2 { "Who did what" }
+            @match deeds {
+                None => { p.muted { "The list is not available: the database cannot be read." } }
+                Some([]) => { p.muted { "Nobody has asked for anything yet." } }
+                Some(deeds) => { div.scroll { table {
+                    thead { tr { th { "When" } th { "Who" } th { "What" } th { "Of" } th { "Detail" } } }
+                    tbody { @for deed in deeds { tr {
+                        td.tight { (time(deed.at)) } td { (deed.by) } td.tight { code { (deed.what) } } td { (deed.object) }
+                        td.wide { (deed.detail) @if let Some(why) = &deed.refused { " " strong { "refused: " } (why) } }
+                    } } }
+                } } }
+            }
+            p { small.muted { "More of it: " a href="/api/v1/audit?limit=500" { "the API" } ", " code { "plimsoll audit" } "." } }
+        }
+    }
 }
 
 fn token_field() -> Markup {

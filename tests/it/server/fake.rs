@@ -14,7 +14,9 @@ use plimsoll::engine::steer::Steer;
 use plimsoll::metrics::Metrics;
 use plimsoll::model::Labels;
 use plimsoll::model::alerting::{AlertInstance, AlertState, OutboxState, Outgoing, Transition};
+use plimsoll::model::audit::{Deed, DeedKind};
 use plimsoll::model::capture::Captured;
+use plimsoll::model::channel::ChannelHealth;
 use plimsoll::model::control::{Action, ControlEntry, Standstill};
 use plimsoll::model::finding::Finding;
 use plimsoll::model::history::{Deploy, NightNumbers, PastRun, Pinned};
@@ -31,8 +33,8 @@ use plimsoll::model::units::Timestamp;
 use plimsoll::probe::{Probe, ProbeParts, ProbeSettings, ProbeSpec};
 use plimsoll::server::{ServerParts, serve};
 use plimsoll::store::{
-    AlertChange, Archive, Batch, FigureQuery, Kept, OutboxStats, Owner, Ownership, ReadingFilter, ReadingQuery, ReadingSeries, ReadingSpan,
-    Returned, RunFilter, Seen, SeriesBatch, Settlement, Store, StoreError, StoreResult, Telling, Window,
+    AlertChange, Archive, Audit, Batch, FigureQuery, Kept, OutboxStats, Owner, Ownership, ReadingFilter, ReadingQuery, ReadingSeries,
+    ReadingSpan, Returned, RunFilter, Seen, SeriesBatch, Settlement, Store, StoreError, StoreResult, Telling, Window,
 };
 use sha2::{Digest, Sha256};
 use tokio::net::TcpListener;
@@ -93,6 +95,31 @@ impl Telling for FakeStore {
     }
     async fn merge_messages(&self, _whole: &Outgoing, _replaced: &[String], _now: Timestamp, _lease: Duration) -> StoreResult<bool> {
         unreachable!("the server sends nothing")
+    }
+}
+
+/// Two things were done.
+#[async_trait]
+impl Audit for FakeStore {
+    async fn channel_health(&self) -> StoreResult<Vec<ChannelHealth>> {
+        unreachable!("the server asks the engine")
+    }
+    async fn save_channel_health(&self, _health: &ChannelHealth) -> StoreResult<()> {
+        unreachable!("the server never writes")
+    }
+    async fn record_deed(&self, _deed: &Deed) -> StoreResult<()> {
+        unreachable!("the server never writes")
+    }
+    async fn deeds(&self, _limit: u32) -> StoreResult<Vec<Deed>> {
+        let deed = |what, object: &str, refused: Option<&str>| Deed {
+            at: sample::START,
+            by: "api token ci".into(),
+            what,
+            object: object.into(),
+            detail: "<team>=\"shop\"".into(),
+            refused: refused.map(str::to_owned),
+        };
+        self.here(vec![deed(DeedKind::SilenceAdd, "1a2b3c4d", None), deed(DeedKind::RunStart, "busy", Some("shop is being loaded"))])
     }
 }
 
@@ -318,6 +345,9 @@ impl Store for FakeStore {
     }
     async fn messages(&self, _state: Option<OutboxState>, _limit: u32) -> StoreResult<Vec<Outgoing>> {
         self.here(Vec::new())
+    }
+    async fn told(&self, _channel: &str, _since: Timestamp) -> StoreResult<Vec<Outgoing>> {
+        unreachable!("the server sends nothing")
     }
     async fn outbox_stats(&self) -> StoreResult<OutboxStats> {
         self.here(OutboxStats { waiting: 1, oldest: Some(sample::START) })
@@ -551,6 +581,7 @@ fn answer(command: Command, log: &Mutex<Vec<String>>) {
         Command::Rerun(_, _, answer) => {
             let _ = answer.send(Ok(()));
         }
+        Command::Note(_) => {}
         Command::Reload(answer) => {
             log.lock().unwrap().push("reload".into());
             let _ = answer.send(Err(Refusal::BadConfiguration("plimsoll.yaml:3:5: unknown key".into())));

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::slice::from_ref;
 use std::time::Duration;
 
-use plimsoll::model::alerting::{AlertState, OutboxState, Outgoing};
+use plimsoll::model::alerting::{AlertState, MessageKind, OutboxState, Outgoing};
 use plimsoll::model::units::Timestamp;
 use plimsoll::store::{AlertChange, OutboxStats, Settlement, Store};
 
@@ -189,4 +189,33 @@ pub(super) async fn the_outbox_tells_how_much_waits(bed: Bed) {
     assert_eq!(bed.store.outbox_stats().await.unwrap(), OutboxStats { waiting: 3, oldest: Some(at(3)) });
     bed.store.settle_message(&settlement("b-1-mail", OutboxState::Sent, at(9))).await.unwrap();
     assert_eq!(bed.store.outbox_stats().await.unwrap(), OutboxStats { waiting: 2, oldest: Some(at(5)) });
+}
+
+pub(super) async fn of_each_open_incident_the_last_message_that_arrived_is_known(bed: Bed) {
+    let mut open = alert("open", AlertState::Firing);
+    open.incident = Some("open".into());
+    let mut messages = vec![
+        message("open", 1, "am", at(1)),
+        message("open", 2, "am", at(2)),
+        message("open", 3, "am", at(3)),
+        message("open", 1, "mail", at(1)),
+        message("over", 1, "am", at(1)),
+        message("over", 2, "am", at(2)),
+        message("closed", 1, "am", at(1)),
+        message("old", 1, "am", at(1)),
+    ];
+    for (place, kind) in [(1, MessageKind::Reminder), (7, MessageKind::Resolved)] {
+        messages[place].message.kind = kind;
+    }
+    let change = AlertChange { instances: vec![open], messages, ..AlertChange::default() };
+    bed.store.commit_alerts(&change).await.unwrap();
+    let arrived =
+        [("open-1-am", 5), ("open-2-am", 6), ("open-1-mail", 6), ("over-1-am", 8), ("over-2-am", 20), ("closed-1-am", 21), ("old-1-am", 9)];
+    for (id, second) in arrived {
+        bed.store.settle_message(&settlement(id, OutboxState::Sent, at(second))).await.unwrap();
+    }
+    let told = bed.store.told("am", at(10)).await.unwrap();
+    let ids: Vec<&str> = told.iter().map(|one| one.id.as_str()).collect();
+    // Of `closed` nobody was told that it is over: it is not told to fire either.
+    assert_eq!(ids, ["open-2-am", "over-2-am"]);
 }

@@ -43,6 +43,8 @@ async fn fill(bed: &Bed) {
         ..AlertChange::default()
     };
     store.save_silence(&super::telling::silence("one", 10)).await.unwrap();
+    store.save_channel_health(&super::audit::channel_health("slack")).await.unwrap();
+    store.record_deed(&super::audit::deed(8, "one")).await.unwrap();
     store.commit_alerts(&change).await.unwrap();
     store.keep_posted("slack", "a-1", "{\"ts\":\"1.2\"}", at(3)).await.unwrap();
 }
