@@ -3,6 +3,7 @@
 //! twice has the same id. `scripts/prove-delivery` does it with 200 incidents and prints what came of it.
 #![expect(clippy::unwrap_used, clippy::print_stdout, reason = "a step that fails, fails the test; the table is for people")]
 
+mod again;
 mod rivals;
 mod sink;
 
@@ -35,6 +36,11 @@ struct Proof {
 
 impl Proof {
     async fn begin(count: usize) -> Self {
+        Self::routed(count, "").await
+    }
+
+    /// With something more under `alerts`.
+    async fn routed(count: usize, more: &str) -> Self {
         let full = Arc::new(AtomicBool::new(true));
         let (bed, sink, pools) = (Bed::new().await, Sink::start().await, Pools::start(count, full.clone()).await);
         let text = format!(
@@ -51,6 +57,7 @@ alerts:
   channels: {{ hook: {{ type: webhook, url: "{}", timeout: 3s }} }}
   defaults: {{ probe-down: off, pool-nearly-full: off, storage-failing: off, channel-failing: off }}
   rules: {{ full: {{ when: "pool_utilization: max > 80%" }} }}
+{more}
 "#,
             bed.storage,
             bed.target_url(),
@@ -138,6 +145,7 @@ fn print_table(proof: &Proof, arrived: &[Arrived], count: usize) {
     let distinct: BTreeSet<&str> = arrived.iter().map(|one| one.id.as_str()).collect();
     let resolved = incidents.values().filter(|messages| messages.last().is_some_and(|one| one.kind != "fired")).count();
     println!("\nPlimsoll, {count} incidents");
+    println!("  the database locked for    8 s, once");
     for (step, kills) in &proof.kills {
         println!("  killed with -9 at {step:<14} {kills}");
     }
@@ -163,7 +171,11 @@ async fn every_fire_and_every_resolve_arrives_whatever_dies_on_the_way() {
     for full in [true, false] {
         proof.full.store(full, Ordering::SeqCst);
         for step in STEPS {
-            proof.die_at(step, if step.ends_with("commit") { 1 } else { 2 }).await;
+            // All pools fill in one decision. In the long form each step is met twice, early and late.
+            let meetings: &[u32] = if step.ends_with("commit") { &[1] } else { &[2, 9][..if incidents().is_some() { 2 } else { 1 }] };
+            for count in meetings {
+                proof.die_at(step, *count).await;
+            }
         }
         proof.sink.expect(&Trouble::ALL);
         let daemon = proof.bed.serve().await;
@@ -197,4 +209,33 @@ async fn every_fire_and_every_resolve_arrives_whatever_dies_on_the_way() {
     assert_complete(&arrived, 2 * count);
     assert!(arrived.iter().any(|one| one.kind == "fired_and_resolved"), "what was over before it could be told is one message");
     drop(proof.pools);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_group_that_was_over_before_anybody_could_be_told_is_one_message() {
+    let count = 5;
+    let proof = Proof::routed(count, "  routes: [{ send: [hook], group_by: [target], group_wait: 1s, group_interval: 10s }]").await;
+    let store = proof.bed.store().await;
+    proof.sink.down(true);
+    let daemon = proof.bed.serve().await;
+    proof.judged(&daemon, count).await;
+    wait_until("attempts in vain", LONG, async || (proof.sink.refused() > 0).then_some(())).await;
+    proof.full.store(false, Ordering::SeqCst);
+    proof.judged(&daemon, 0).await;
+    let resolve = wait_until("the end of the group", LONG, async || {
+        let messages = store.messages(None, 100).await.ok()?;
+        messages.into_iter().find(|one| one.message.kind == plimsoll::model::alerting::MessageKind::Resolved)
+    })
+    .await;
+    proof.sink.down(false);
+    proof.told(&*store).await;
+    let arrived = proof.sink.arrived();
+    let first = &arrived[0];
+    assert!(arrived.iter().all(|one| (&one.id, &one.body) == (&first.id, &first.body)), "{arrived:#?}");
+    assert_eq!((first.id.as_str(), first.kind.as_str()), (resolve.id.as_str(), "fired_and_resolved"));
+    let alerts = first.body["alerts"].as_array().unwrap();
+    assert_eq!(alerts.len(), count);
+    assert!(alerts.iter().all(|alert| alert["status"] == "resolved"), "{alerts:#?}");
+    let said = first.body["plimsoll"]["headline"].as_str().unwrap();
+    assert!(said.contains("while this channel could not be reached: 5 alerts"), "{said}");
 }

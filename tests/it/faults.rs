@@ -17,12 +17,13 @@ use crate::servers::bed::{Bed, LONG, errors, finish, profile, run_that_is, run_w
 use crate::servers::daemon::plimsoll;
 use crate::servers::http::ask;
 use crate::servers::smtp::{PASSWORD, SmtpSink, USER};
-use crate::servers::{free_port, wait_until};
+use crate::servers::{closed_port, free_port, wait_until};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_target_that_is_down_never_passes() {
     let bed = Bed::new().await;
-    let nobody = free_port();
+    let closed = closed_port();
+    let nobody = closed.port;
     bed.configure(&format!(
         "  gone: {{ base_url: \"http://127.0.0.1:{nobody}\" }}\nprofiles:{}    thresholds: [\"http_req_duration: p(95) < 5s\"]",
         profile("short", "gone", "2s")
@@ -45,11 +46,11 @@ async fn full_pool(channel: &str) -> Bed {
         r#"
 profiles:{profiles}
 alerts:
-  defaults: {{ pool-nearly-full: off, requests-failing: off, runs-failing: off }}
+  defaults: {{ pool-nearly-full: off, requests-failing: off, runs-failing: off, probe-down: off, storage-failing: off }}
   channels:
     ops: {channel}
   rules:
-    pool-full: {{ when: "pool_utilization: min > 80% over 2s for 1s", recover: "< 50%", severity: critical }}
+    pool-full: {{ when: "pool_utilization: max > 80% over 3s for 1s", recover: "< 50%", severity: critical }}
 "#
     ));
     bed
@@ -59,7 +60,7 @@ alerts:
 async fn a_mail_waits_for_its_server_even_through_a_restart() {
     let port = free_port();
     let channel = format!(
-        "{{ type: email, to: [ops@example.org], smtp: {{ host: 127.0.0.1, port: {port}, tls: starttls, user: {USER}, password: {PASSWORD}, ca_file: ca.pem, server_name: localhost, timeout: 10s }} }}"
+        "{{ type: email, to: [ops@example.org], smtp: {{ host: 127.0.0.1, port: {port}, tls: starttls, user: {USER}, password: {PASSWORD}, ca_file: ca.pem, server_name: localhost, timeout: 50s }} }}"
     );
     let bed = full_pool(&channel).await;
     let ca = bed.folder.path().join("ca.pem");

@@ -15,7 +15,9 @@ use crate::servers::wait_until;
 #[tokio::test(flavor = "multi_thread")]
 async fn sigterm_in_mid_run_lets_iterations_end_and_stores_the_run() {
     let bed = Bed::with(Settings { hold: Duration::from_millis(300), ..Settings::default() }).await;
-    bed.configure(&format!("profiles:{}", profile("endless", "shop", "10m")));
+    // More time to end than any of them takes on a busy machine.
+    let profile = profile("endless", "shop", "10m").replace("gracefulStop: 1s", "gracefulStop: 50s");
+    bed.configure(&format!("load: {{ drain: 50s }}\nprofiles:{profile}"));
     let daemon = bed.serve().await;
     let store = bed.store().await;
     let id = start_run(&daemon, "endless").await;

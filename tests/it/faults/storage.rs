@@ -155,7 +155,7 @@ async fn a_standstill_that_was_acknowledged_survives_a_kill() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_file_that_somebody_else_locks_loses_nothing() {
     let bed = Bed::new().await;
-    bed.configure(&format!("profiles:{}", profile("patient", "shop", "30s")));
+    bed.configure(&format!("profiles:{}", profile("patient", "shop", "45s")));
     let daemon = bed.serve().await;
     let store = bed.store().await;
     start_run(&daemon, "patient").await;
