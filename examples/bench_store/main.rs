@@ -1,6 +1,7 @@
 //! What the store costs, beside its goals: bytes and CPU of what is written, time and memory of what is read, a night of five systems
 //! and what a year of such nights comes to. `scripts/bench-store` runs it. `--small` only shows that it works: a short soak, few runs,
-//! a night a hundred times as short, no judgement.
+//! a night a hundred times as short, no judgement. `--merge FILE` only merges the soak from its seconds, again and again, and keeps it in
+//! FILE, so that two versions of the program can be compared.
 #![expect(clippy::unwrap_used, clippy::print_stdout, reason = "a measurement prints, and a step that fails ends it")]
 
 mod bed;
@@ -31,12 +32,16 @@ async fn main() -> ExitCode {
     let small = match arguments.iter().map(String::as_str).collect::<Vec<_>>()[..] {
         [] => false,
         ["--small"] => true,
+        ["--merge", file] => {
+            soak::merge_again(file).await;
+            return ExitCode::SUCCESS;
+        }
         _ => {
-            println!("usage: bench_store [--small]");
+            println!("usage: bench_store [--small | --merge FILE]");
             return ExitCode::from(2);
         }
     };
-    let whole = Size { soak: 28_800, runs: 10_000, shorter: 1 };
+    let whole = Size { soak: soak::LONG, runs: 10_000, shorter: 1 };
     let size = if small { Size { soak: 90, runs: 200, shorter: 100 } } else { whole };
     let judged = !small && !cfg!(debug_assertions);
     let mut table = Table::new(judged);

@@ -17,6 +17,8 @@ const PER_SECOND: f64 = 100.0;
 /// What the page of a run asks for: so many points at most.
 const CHART_POINTS: u32 = 1_000;
 const TIMES: usize = 5;
+/// Seconds of the soak.
+pub(crate) const LONG: u32 = 28_800;
 
 pub(crate) async fn measure(size: Size, table: &mut Table) {
     let made = Made::new("soak", Timestamp(1_800_000_000_000_000), size.soak, STEPS, PER_SECOND);
@@ -46,6 +48,24 @@ pub(crate) async fn measure(size: Size, table: &mut Table) {
          as fast as they go; their CPU is that of the whole process",
         size.soak
     ));
+}
+
+/// Merges a soak from its seconds some times; it is written to `file` when that is not there yet.
+pub(crate) async fn merge_again(file: &str) {
+    let made = Made::new("soak", Timestamp(1_800_000_000_000_000), LONG, STEPS, PER_SECOND);
+    let is_there = std::path::Path::new(file).exists();
+    let store = plimsoll::store::open(&format!("sqlite://{file}")).await.unwrap();
+    if !is_there {
+        made.write(&*store).await;
+    }
+    for _ in 0..TIMES {
+        let (started, used) = (Instant::now(), cpu());
+        let window = store.merged(&made.run.id, 0, LONG).await.unwrap().unwrap();
+        let (took, used) = (started.elapsed().as_secs_f64(), cpu().saturating_sub(used).as_secs_f64());
+        let counted: u64 = window.interval().steps.values().map(|step| step.service_ok.count()).sum();
+        assert_eq!(counted, made.requests(), "what was merged is everything");
+        println!("merged in {took:.3} s, {used:.2} s of CPU");
+    }
 }
 
 async fn merge(store: &dyn Store, made: &Made, seconds: u32, from: &str, table: &mut Table) {

@@ -168,10 +168,10 @@ impl Outbox {
             lane.on_the_way = lane.on_the_way.saturating_sub(1);
         }
         let Some(delivery) = delivery else { return };
-        if let Some(lane) = self.lanes.get_mut(&channel) {
-            if let Delivery::Retry { after: Some(after), .. } = &delivery {
-                lane.bucket.hold(self.began.elapsed(), (*after).min(retry::LONGEST));
-            }
+        if let Some(lane) = self.lanes.get_mut(&channel)
+            && let Delivery::Retry { after: Some(after), .. } = &delivery
+        {
+            lane.bucket.hold(self.began.elapsed(), (*after).min(retry::LONGEST));
         }
         self.health.note(&channel, &delivery, dropped, self.parts.clock.now());
         self.parts.health.send_replace(self.health.all());

@@ -286,6 +286,11 @@ impl ScenarioInterval {
         self.dropped_wait.merge(&other.dropped_wait);
         self.start_lag.merge(&other.start_lag);
     }
+
+    /// Its histograms, always in this order: duration of iterations, wait of dropped starts, lag of starts.
+    pub fn latencies_mut(&mut self) -> [&mut LatencyHistogram; 3] {
+        [&mut self.iteration_duration, &mut self.dropped_wait, &mut self.start_lag]
+    }
 }
 
 /// One second of a run: everything that ended in it, per step and per scenario. Sparse: steps without requests are absent.

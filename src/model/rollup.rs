@@ -142,6 +142,8 @@ impl Rolled {
 pub struct Sum {
     rest: Option<Rolled>,
     steps: BTreeMap<u16, (StepInterval, [Dense; 5])>,
+    scenarios: BTreeMap<u16, [Dense; 3]>,
+    groups: BTreeMap<u16, Dense>,
 }
 
 impl Sum {
@@ -149,6 +151,16 @@ impl Sum {
     pub fn span(&mut self, mut span: Rolled) {
         for step in std::mem::take(&mut span.interval.steps).into_values() {
             self.step(&step);
+        }
+        for (index, scenario) in &mut span.interval.scenarios {
+            let sums = self.scenarios.entry(*index).or_default();
+            for (sum, one) in sums.iter_mut().zip(scenario.latencies_mut()) {
+                sum.add(one);
+                one.clear();
+            }
+        }
+        for (index, group) in std::mem::take(&mut span.interval.groups) {
+            self.groups.entry(index).or_default().add(&group);
         }
         match &mut self.rest {
             Some(rest) => rest.follow(&span),
@@ -176,6 +188,13 @@ impl Sum {
             }
             all.interval.steps.insert(index, step);
         }
+        for (index, latencies) in self.scenarios {
+            let Some(scenario) = all.interval.scenarios.get_mut(&index) else { continue };
+            for (histogram, sum) in scenario.latencies_mut().into_iter().zip(latencies) {
+                *histogram = sum.sum();
+            }
+        }
+        all.interval.groups = self.groups.into_iter().map(|(index, sum)| (index, sum.sum())).collect();
         Some(all)
     }
 }
@@ -284,9 +303,11 @@ mod tests {
             ..StepInterval::default()
         };
         let counts = Accounting { started: vus, dropped: 1, ..Accounting::default() };
-        let scenario = ScenarioInterval { counts, vus, vus_busy: vus / 2, ..ScenarioInterval::default() };
-        let (steps, scenarios) = ([(0, step)].into(), [(0, scenario)].into());
-        Interval { second, steps, scenarios, generator_cpu: Some(0.5), shards: 2, ..Interval::default() }.into()
+        let durations = LatencyHistogram::from_us(latencies.iter().map(|us| us * 3));
+        let scenario =
+            ScenarioInterval { counts, vus, vus_busy: vus / 2, iteration_duration: durations.clone(), ..ScenarioInterval::default() };
+        let (steps, scenarios, groups) = ([(0, step)].into(), [(0, scenario)].into(), [(1, durations)].into());
+        Interval { second, steps, scenarios, groups, generator_cpu: Some(0.5), shards: 2, ..Interval::default() }.into()
     }
 
     proptest! {

@@ -200,9 +200,10 @@ impl Backlog {
             self.metrics.intervals_lost(1);
         } else {
             self.metrics.record_lost(write.kind());
-            match write {
-                Write::Tick(tick) => tracing::error!(?tick, "what became of an instant could not be stored and is lost"),
-                other => tracing::error!(kind = other.kind(), "a record could not be stored and is lost"),
+            if let Write::Tick(tick) = write {
+                tracing::error!(?tick, "what became of an instant could not be stored and is lost");
+            } else {
+                tracing::error!(kind = write.kind(), "a record could not be stored and is lost");
             }
         }
     }
