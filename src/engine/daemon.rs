@@ -398,19 +398,7 @@ impl Daemon {
         let specs = self.setup.captures.get(&profile.name).cloned().unwrap_or_default();
         let parts = CaptureParts { store: self.parts.store.clone(), probe: self.parts.probe.clone(), busy: self.busy.clone() };
         let captures = Captures::new(run.id.clone(), specs, parts);
-        let order = Order {
-            run,
-            profile,
-            target,
-            threads,
-            seed,
-            end: end_receiver,
-            steers: steers_receiver,
-            readings,
-            captures,
-            before: None,
-            began,
-        };
+        let order = Order { run, profile, target, threads, seed, end: end_receiver, steers: steers_receiver, readings, captures, began };
         let launch = Launch {
             store: self.parts.store.clone(),
             probe: self.parts.probe.clone(),

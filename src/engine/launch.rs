@@ -134,8 +134,8 @@ impl Launch {
             }
             return None;
         }
-        order.before = run_before(&*self.store, &order.run).await.map(Arc::new);
+        let before = run_before(&*self.store, &order.run).await.map(Arc::new);
         let laid = self.lay(&mut order).await;
-        Some(execute(order, laid, self.runner).await)
+        Some(execute(order, laid, before, self.runner).await)
     }
 }

@@ -135,14 +135,12 @@ pub struct Order {
     pub readings: mpsc::Receiver<Arc<Reading>>,
     /// What is captured of the target meanwhile.
     pub captures: Captures,
-    /// The run before, against which this one is held.
-    pub before: Option<Arc<Run>>,
     /// Called with offset 0 once the load begins.
     pub began: Box<dyn FnOnce(Instant) + Send>,
 }
 
-/// Runs `order` to its end on the ground that was laid for it; the run that is returned has been handed to the writer.
-pub async fn execute(order: Order, laid: Result<Laid, String>, parts: RunnerParts) -> Run {
+/// Runs `order` to its end on the ground that was laid for it, and holds it against the run `before` it; the run that is returned has been handed to the writer.
+pub async fn execute(order: Order, laid: Result<Laid, String>, before: Option<Arc<Run>>, parts: RunnerParts) -> Run {
     let threads = order.threads.max(1);
     let run = Arc::new(order.run);
     parts.metrics.run_started(&run);
@@ -170,7 +168,7 @@ pub async fn execute(order: Order, laid: Result<Laid, String>, parts: RunnerPart
         notes: Vec::new(),
         databases: Vec::new(),
         captures: order.captures,
-        before: order.before,
+        before,
     };
     match laid {
         Ok(laid) => {

@@ -52,8 +52,16 @@ pub fn since(before: &Run, run: &Run, at: Timestamp) -> Option<Finding> {
 fn sentences(before: &Run, run: &Run, changes: &Changes) -> Vec<Evidence> {
     let mut told = Vec::new();
     let mut tell = |name: String, value: String| told.push(Evidence { name, value });
+    // The same words under several reasons (a status, a gRPC status) are one sentence.
+    let mut words: Vec<(String, Fate, u64, u64)> = Vec::new();
     for row in changes.messages.iter().filter(|row| matters(row.fate)) {
-        tell(format!("failures '{}'", said(row)), format!("{} ({}, before {})", fate(row.fate), row.second, row.first));
+        match words.iter_mut().find(|(known, fate, ..)| *known == said(row) && *fate == row.fate) {
+            Some((_, _, first, second)) => (*first, *second) = (*first + row.first, *second + row.second),
+            None => words.push((said(row), row.fate, row.first, row.second)),
+        }
+    }
+    for (said, became, first, second) in words {
+        tell(format!("failures '{said}'"), format!("{} ({second}, before {first})", fate(became)));
     }
     for row in changes.pools.iter().filter(|row| resized(row)) {
         tell(format!("pool `{}`", row.pool), pool(row));
