@@ -1,6 +1,6 @@
 //! Many soaks of one kind and growth, and what was said of them.
 
-use plimsoll::analysis::leak::{Soak, Verdict, judge};
+use plimsoll::analysis::leak::{Soak, Trend, Verdict, judge};
 
 use crate::{naive, soaks};
 
@@ -16,7 +16,8 @@ pub(crate) struct Cell {
     steps: u64,
     levelling: u64,
     unclear: u64,
-    detectable: Vec<f64>,
+    /// The smallest growth that would have shown, as stated of each run, over the whole of it.
+    stated: Vec<f64>,
     /// Relative errors of the time to the limit, and how many of the intervals held the truth.
     errors: Vec<f64>,
     held: u64,
@@ -36,7 +37,7 @@ impl Cell {
             steps: 0,
             levelling: 0,
             unclear: 0,
-            detectable: vec![],
+            stated: vec![],
             errors: vec![],
             held: 0,
         };
@@ -53,8 +54,7 @@ impl Cell {
             *count += u64::from(alarm);
         }
         let limit = soaks::limit(self.kind);
-        let samples = soak.times.iter().copied().zip(soak.values.iter().copied()).collect();
-        let trend = judge(&Soak { samples, limit: Some(limit), ..Soak::default() });
+        let trend = judged(soak, self.kind);
         match trend.verdict {
             Verdict::Leak => self.leaks += 1,
             Verdict::Tiny => self.tiny += 1,
@@ -63,7 +63,9 @@ impl Cell {
             Verdict::Inconclusive => self.unclear += 1,
             Verdict::NoLeak => self.watched += u64::from(trend.confidence.is_some()),
         }
-        self.detectable.extend(trend.detectable);
+        if let (Some(per_hour), Some(first), Some(last)) = (trend.detectable_per_hour, soak.times.first(), soak.times.last()) {
+            self.stated.push(per_hour * (last - first) / 3600.0);
+        }
         // Leaked connections are a random number: their true time to the limit is not known.
         if let Some(found) = trend.exhaustion.filter(|_| self.growth > 0.0 && self.kind != "conn_stairs") {
             let truth = (limit - soak.end) / soak.slope / 3600.0;
@@ -86,9 +88,15 @@ impl Cell {
         self.naive.map(|count| self.percent(count))
     }
 
-    /// The median of what was stated as the smallest growth that would have shown.
-    pub(crate) fn detectable(&self) -> Option<f64> {
-        median(&self.detectable)
+    /// The median of what was stated as the smallest growth that would have shown, in the whole run; and percent of leaks of the stated
+    /// sizes, times `share`, that are found in other runs of the kind.
+    pub(crate) fn stated(&self, share: f64, seed: u64, samples: usize) -> Option<(f64, f64)> {
+        let found = |(run, stated): (usize, &f64)| {
+            let seed = seed.wrapping_mul(1_000_003).wrapping_add(0x5EED_0000 + run as u64);
+            soaks::make(self.kind, seed, samples, share * stated).is_some_and(|soak| judged(&soak, self.kind).verdict == Verdict::Leak)
+        };
+        let count = self.stated.iter().enumerate().filter(|one| found(*one)).count();
+        Some((median(&self.stated)?, count as f64 * 100.0 / self.stated.len() as f64))
     }
 
     /// How many times to the limit were stated, and percent of the intervals that held the truth.
@@ -116,6 +124,11 @@ impl Cell {
         let (kind, growth, leaks) = (self.kind, self.growth, self.leaks());
         format!("{kind:<15} {growth:>5} {line:>6.1} {kendall:>6.1} {modified:>9.1} {leaks:>6.1} | {time}")
     }
+}
+
+fn judged(soak: &soaks::Soak, kind: &str) -> Trend {
+    let samples = soak.times.iter().copied().zip(soak.values.iter().copied()).collect();
+    judge(&Soak { samples, limit: Some(soaks::limit(kind)), ..Soak::default() })
 }
 
 fn median(values: &[f64]) -> Option<f64> {

@@ -94,6 +94,7 @@ mod tests {
             limit: Some(20.0),
             exhausted_in_s: Some(Ranged { value: 900.0, low: 700.0, high: None }),
             detectable: Some(1.0),
+            detectable_per_hour: None,
             from_s: 0.0,
             to_s: 600.0,
             title: String::new(),

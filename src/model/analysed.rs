@@ -137,6 +137,9 @@ pub struct TrendFound {
     pub exhausted_in_s: Option<Ranged>,
     /// Growth over the time judged that would have been found with a chance of 80 %.
     pub detectable: Option<f64>,
+    /// The same per hour.
+    #[serde(default)]
+    pub detectable_per_hour: Option<f64>,
     /// First second judged.
     pub from_s: f64,
     /// Last second judged.

@@ -138,6 +138,7 @@ mod tests {
             limit: None,
             exhausted_in_s: None,
             detectable: None,
+            detectable_per_hour: None,
             from_s: 0.0,
             to_s: 600.0,
             title: String::new(),

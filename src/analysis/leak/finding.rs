@@ -89,8 +89,8 @@ pub fn sentence(subject: Subject, trend: &Trend) -> String {
         Verdict::NoLeak => format!("No {word} of {} is seen in the {judged} judged.", subject.name),
         Verdict::Inconclusive => format!("Whether {} {} cannot be said: {}.", subject.name, tell.verb(), why(&tell, trend.why)),
     };
-    if let Some(detectable) = trend.detectable.filter(|detectable| detectable.is_finite() && *detectable > 0.0) {
-        text.push_str(&format!(" Growth of {} or more over this time would have shown.", tell.growth(detectable)));
+    if let Some(detectable) = trend.detectable_per_hour.filter(|detectable| detectable.is_finite() && *detectable > 0.0) {
+        text.push_str(&format!(" A growth of {} an hour or more would have shown.", tell.growth(detectable)));
     }
     text
 }
@@ -161,8 +161,9 @@ fn evidence(subject: Subject, trend: &Trend) -> Vec<Evidence> {
     };
     evidence.push(("sample size", envelope));
     evidence.push(("worth of independent points", trim_decimal(trend.basis.effective_points, 1)));
-    if let Some(detectable) = trend.detectable {
-        evidence.push(("smallest growth that would have shown", tell.growth(detectable)));
+    if let Some((all, per_hour)) = trend.detectable.zip(trend.detectable_per_hour) {
+        let value = format!("{} an hour, {} over this time", tell.growth(per_hour), tell.growth(all));
+        evidence.push(("smallest growth that would have shown", value));
     }
     evidence.push(("level", tell.value(trend.basis.level)));
     evidence.extend(remarks(&trend.basis));

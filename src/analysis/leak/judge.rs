@@ -33,20 +33,42 @@ struct Metric<'a> {
 pub fn judge(soak: &Soak) -> Trend {
     let metric = Metric::new(soak);
     let p = metric.p().unwrap_or(1.0);
-    metric.verdict(1.0, p, p)
+    metric.verdict(1.0, p, p, ALPHA)
 }
 
 /// Judges the metrics of one run together; the answers are in the same order.
 pub fn judge_all(soaks: &[Soak]) -> Vec<Trend> {
+    judged(soaks, ALPHA)
+}
+
+/// The same while the run goes on and is looked at again and again, which finds by chance what one look would not: a leak that is not
+/// certain is only a suspicion, and what could have been found is what would have been certain.
+pub fn judge_meanwhile(soaks: &[Soak]) -> Vec<Trend> {
+    let mut judged = judged(soaks, CERTAIN);
+    judged.iter_mut().for_each(doubt);
+    judged
+}
+
+fn doubt(trend: &mut Trend) {
+    if trend.verdict == Verdict::Leak && trend.confidence != Some(Confidence::Certain) {
+        trend.verdict = Verdict::NoLeak;
+        trend.confidence = Some(Confidence::Possible);
+    }
+}
+
+/// `alpha`: how small the chance of a false alarm has to be for a leak to be called one.
+fn judged(soaks: &[Soak], alpha: f64) -> Vec<Trend> {
     let metrics: Vec<Metric> = soaks.iter().map(Metric::new).collect();
     // Only metrics that could be tested share the chance of a false alarm.
     let raw: Vec<f64> = metrics.iter().filter_map(Metric::p).collect();
+    // A leak in one of them would be the clearest of all, and would have to be so clear (Holm).
+    let alpha = alpha / raw.len().max(1) as f64;
     let mut adjusted = raw.iter().zip(holm(&raw)).zip(benjamini_hochberg(&raw));
     metrics
         .iter()
         .map(|metric| match metric.p().and_then(|_| adjusted.next()) {
-            Some(((raw, holm), q)) => metric.verdict(if *raw > 0.0 { holm / raw } else { 1.0 }, holm, q),
-            None => metric.verdict(1.0, 1.0, 1.0),
+            Some(((raw, holm), q)) => metric.verdict(if *raw > 0.0 { holm / raw } else { 1.0 }, holm, q, alpha),
+            None => metric.verdict(1.0, 1.0, 1.0, alpha),
         })
         .collect()
 }
@@ -70,8 +92,9 @@ impl<'a> Metric<'a> {
         all.reduce(f64::min).map(|least| (least * self.judged() as f64).min(1.0))
     }
 
-    /// The verdict when p-values count `factor` times because other metrics were judged too; `p` and `q` are those of the metric.
-    fn verdict(&self, factor: f64, p: f64, q: f64) -> Trend {
+    /// The verdict when p-values count `factor` times because other metrics were judged too; `p` and `q` are those of the metric. `alpha`:
+    /// the p-value of the metric below which a leak would have been called one.
+    fn verdict(&self, factor: f64, p: f64, q: f64, alpha: f64) -> Trend {
         let mut trend = Trend {
             verdict: Verdict::Inconclusive,
             why: None,
@@ -83,6 +106,7 @@ impl<'a> Metric<'a> {
             step: None,
             exhaustion: None,
             detectable: None,
+            detectable_per_hour: None,
             scale: self.soak.scale,
             basis: self.basis.clone(),
         };
@@ -99,8 +123,13 @@ impl<'a> Metric<'a> {
             return trend;
         };
         self.describe(&mut trend, stretch);
+        let alpha = alpha / self.judged().max(1) as f64;
         match &stretch.outcome {
-            Ok(looked) => self.conclude(&mut trend, stretch, looked, factor, q),
+            Ok(looked) => {
+                let slope = self.conclude(&mut trend, stretch, looked, (factor, q), alpha);
+                trend.detectable = slope.map(|slope| self.told_growth(slope * (stretch.to - stretch.from)));
+                trend.detectable_per_hour = slope.map(|slope| self.told_growth(slope * 3600.0));
+            }
             Err(why) => {
                 trend.why = Some(*why);
                 if matches!(why, Why::Warming { .. }) {
@@ -123,22 +152,21 @@ impl<'a> Metric<'a> {
         basis.envelope = Some(looked.envelope);
         basis.wave_cycles = looked.wave_cycles;
         basis.warm_up_s = looked.warm_up.map(|warm_up| warm_up.tau_s);
-        let least = self.least_growth(stretch.level);
-        let Some(whole) = looked.windows.first().map(|part| part.window) else {
-            trend.detectable = Some(self.told_growth(least));
-            return;
-        };
+        let Some(whole) = looked.windows.first().map(|part| part.window) else { return };
         basis.noise = self.told_growth(whole.noise);
         basis.autocorrelation = whole.phi;
         basis.effective_points = whole.effective();
         basis.now = self.told(value_now(&looked.recent, whole.slope, stretch.to));
-        trend.detectable = Some(self.told_growth(detectable(&whole, looked.windows.len(), least)));
     }
 
-    fn conclude(&self, trend: &mut Trend, stretch: &Stretch, looked: &Looked, factor: f64, q: f64) {
+    /// Concludes; returns the smallest growth per second that would have been found, on the scale that is judged.
+    fn conclude(&self, trend: &mut Trend, stretch: &Stretch, looked: &Looked, (factor, q): (f64, f64), alpha: f64) -> Option<f64> {
         let (verdict, part) = decide(looked, stretch.level, self.soak.scale, factor);
         trend.verdict = verdict;
-        let Some(window) = part.map(|part| part.window) else { return };
+        let least = self.least_growth(stretch.level);
+        let (Some(part), Some(whole)) = (part, looked.windows.first()) else { return Some(least / (stretch.to - stretch.from)) };
+        let (window, alpha) = (part.window, alpha / looked.windows.len() as f64);
+        let of = |window: &Window| detectable(window, whole.leftover, alpha, least) / window.span;
         if window.slope > 0.0 && verdict != Verdict::NoLeak {
             let hourly = |slope: f64| self.told_growth(slope * 3600.0);
             let (low, high) = (hourly(window.low), hourly(window.high));
@@ -147,23 +175,24 @@ impl<'a> Metric<'a> {
         }
         if verdict == Verdict::Step {
             trend.step = Some((window.step_at, self.told_growth(window.step)));
-            let least = self.least_growth(stretch.level);
-            trend.detectable = without_step(looked, &window).map(|rest| self.told_growth(detectable(&rest, looked.windows.len(), least)));
         }
         if let Some((at_s, by)) = doubtful_fall(looked, stretch.level, self.soak.scale, factor, verdict, &window) {
             trend.verdict = Verdict::Inconclusive;
-            trend.detectable = None;
             trend.why = Some(Why::Fell { at_s, by: self.told_growth(by) });
-        } else if verdict == Verdict::Leak {
+            return None;
+        }
+        if verdict == Verdict::Leak {
             trend.confidence = Some(if trend.p < CERTAIN { Confidence::Certain } else { Confidence::Likely });
             trend.kind = Some(kind(looked, &window));
-            // A curve is far from the line over the whole; the part that is one tells the noise better.
-            let least = self.least_growth(stretch.level);
-            let part = self.told_growth(detectable(&window, looked.windows.len(), least));
-            trend.detectable = trend.detectable.map(|whole| whole.min(part));
             trend.exhaustion = self.exhaustion(stretch, looked, &window);
         } else if verdict == Verdict::NoLeak && q < WATCH {
             trend.confidence = Some(Confidence::Possible);
+        }
+        match verdict {
+            Verdict::Step => without_step(looked, &window).as_ref().map(of),
+            // A curve is far from the line over the whole; the part that is one tells the noise better.
+            Verdict::Leak => Some(of(&window).min(of(&whole.window))),
+            Verdict::Levelling | Verdict::Tiny | Verdict::NoLeak | Verdict::Inconclusive => Some(of(&whole.window)),
         }
     }
 

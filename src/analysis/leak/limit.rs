@@ -1,12 +1,12 @@
-//! What a soak could have shown, and when a resource is used up. The smallest growth that is found is computed as for a t-test, with
-//! factors measured by `scripts/bench-leak`. For the time to exhaustion the line is followed to the limit. Its interval is the union of the intervals of all windows that show
+//! What a soak could have shown, and when a resource is used up. The smallest growth that is found follows from what a leak has to meet;
+//! `scripts/bench-leak` measures that it is found. For the time to exhaustion the line is followed to the limit. Its interval is the union of the intervals of all windows that show
 //! growth, and never narrower than 20 % on both sides: the statistics know nothing of how the growth will change.
 
 use serde::{Deserialize, Serialize};
 
-use super::ALPHA;
 use super::points::Points;
-use super::window::{Window, look};
+use super::window::{Window, look, wanders};
+use crate::analysis::stats::autocorrelation::effective_size;
 use crate::analysis::stats::distribution::t_quantile;
 use crate::analysis::stats::order::median_of;
 
@@ -22,24 +22,42 @@ const BEYOND_DOUBT: f64 = 1.5;
 /// Windows with a smaller p-value speak of the interval.
 const SPEAKS: f64 = 0.05;
 
-/// What the demands on the shape cost: so many times the growth that a t-test alone would find.
-const SHAPE_COST: f64 = 1.6;
-/// The chance with which the stated growth is found.
-const POWER: f64 = 0.8;
-/// Between these autocorrelations the growth that is found doubles beyond what the number of independent points tells.
-const WANDERS: (f64, f64) = (0.4, 0.65);
+/// The chance with which each demand is met, so that all of them together are met with a chance of 80 %: they mostly fail together.
+const EACH: f64 = 0.87;
+/// Error of the slope of the second half, relative to that of the whole: half of the points on half of the time.
+const HALF: f64 = 2.828_427;
+/// How exactly a median deviation tells the noise, relative to a standard deviation of as many points.
+const OF_A_MEDIAN_DEVIATION: f64 = 0.37;
+/// Most autocorrelation that is counted with.
+const MOST_ALIKE: f64 = 0.95;
+/// What noise that is nearly a random walk costs beyond its error: it is easily taken for two levels, or for levelling off. Measured.
+const WANDERS_COST: f64 = 0.9;
 
-/// The smallest growth over the whole that is found with a chance of 80 %, when so many windows are looked at and growth below `least` does
-/// not count.
-pub(super) fn detectable(whole: &Window, windows: usize, least: f64) -> f64 {
-    let points = whole.points as f64;
+/// The smallest growth over the window that is found with a chance of 80 %, when its p-value has to be below `alpha`, growth below `least`
+/// does not count, and `leftover` of a warm-up may still be in it. Everything that a leak has to meet counts: the test (Cohen 1988: the
+/// critical value and the quantile of the power, times the error of the growth), the second half that has to go on growing, the
+/// least growth. Noise and autocorrelation are estimates of few points; both are taken one standard error larger than they were found,
+/// because what is stated is a promise.
+pub(super) fn detectable(window: &Window, leftover: Option<f64>, alpha: f64, least: f64) -> f64 {
+    let points = window.points as f64;
     let freedom = (points - 2.0).max(1.0);
     let quantile = |p: f64| t_quantile(p, freedom).unwrap_or(3.0);
-    // Error of the growth of a line in units of the noise; the median deviation of few points from their own line is too small.
-    let error = whole.noise * (12.0 / whole.effective()).sqrt() * points / freedom;
-    let wanders = ((whole.phi - WANDERS.0) / (WANDERS.1 - WANDERS.0)).clamp(0.0, 1.0);
-    let tested = SHAPE_COST * (1.0 + wanders) * (quantile(1.0 - ALPHA / 2.0 / windows.max(1) as f64) + quantile(POWER)) * error;
-    tested.max(least.max(whole.noise) + quantile(POWER) * error)
+    let more = |worth: f64| 1.0 + (2.0 * worth * points).sqrt().recip();
+    let phi = (window.phi + ((1.0 - window.phi * window.phi).max(0.0) / points).sqrt()).min(MOST_ALIKE);
+    let wanders = wanders(phi);
+    let cost = 1.0 + WANDERS_COST * (wanders - 1.0);
+    let effective = effective_size(window.points, phi);
+    // The median deviation of few points from their own line is too small.
+    let by_noise = more(OF_A_MEDIAN_DEVIATION) * window.noise * (12.0 / effective).sqrt() * points / freedom;
+    // That of whole numbers is, too, when most are the same.
+    let by_squares = more(1.0) * window.growth_error * (window.effective() / effective).max(1.0).sqrt();
+    let error = cost * by_noise.max(by_squares);
+    let each = quantile(EACH) * error;
+    let tested = quantile(1.0 - alpha / wanders / 2.0) * error + each;
+    let goes_on = HALF * each;
+    let counts = least.max(window.noise) + each;
+    let warm = leftover.map_or(0.0, |leftover| leftover + quantile(0.975) * wanders * error + each);
+    tested.max(goes_on).max(counts).max(warm)
 }
 
 /// When the limit is reached. Hours count from the last sample.

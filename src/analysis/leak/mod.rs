@@ -21,7 +21,7 @@ use serde::{Deserialize, Serialize};
 
 pub use finding::{Subject, finding, sentence};
 pub use idle::{Differential, FEWEST_IDLE, FEWEST_NIGHTS, Retained, differential, retained};
-pub use judge::{judge, judge_all};
+pub use judge::{judge, judge_all, judge_meanwhile};
 pub use limit::Exhaustion;
 pub use points::Envelope;
 
@@ -206,6 +206,8 @@ pub struct Trend {
     /// Growth over the time judged that would have been found with a chance of 80 %, in the metric's unit or as a share. `None` when the
     /// data do not answer.
     pub detectable: Option<f64>,
+    /// The same per hour.
+    pub detectable_per_hour: Option<f64>,
     /// How growth is counted.
     pub scale: Scale,
     /// What the verdict rests on.

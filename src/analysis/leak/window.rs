@@ -30,9 +30,10 @@ pub(super) struct Window {
     pub(super) slope: f64,
     pub(super) low: f64,
     pub(super) high: f64,
-    /// Length in seconds, and growth over it.
+    /// Length in seconds, growth over it, and the standard error of that growth by generalised least squares.
     pub(super) span: f64,
     pub(super) growth: f64,
+    pub(super) growth_error: f64,
     /// Slope of its second half.
     pub(super) second_half: f64,
     /// Value of the line at the last point.
@@ -64,7 +65,7 @@ impl Window {
 pub(super) fn look(points: &Points) -> Result<Window, Unusable> {
     let (times, values) = (&points.times, &points.values);
     let trend = gls::trend(times, values)?;
-    let wanders = 1.0 + ((trend.phi - WANDERS.0) / (WANDERS.1 - WANDERS.0)).clamp(0.0, 1.0);
+    let wanders = wanders(trend.phi);
     let (p_kendall, variance) = kendall(values, trend.phi)?;
     let slopes = PairSlopes::new(times, values)?;
     let slope = slopes.median();
@@ -85,6 +86,7 @@ pub(super) fn look(points: &Points) -> Result<Window, Unusable> {
         high,
         span: points.span(),
         growth: slope * points.span(),
+        growth_error: trend.slope_error * points.span(),
         second_half,
         now: base + slope * times[times.len() - 1],
         phi: trend.phi,
@@ -93,6 +95,11 @@ pub(super) fn look(points: &Points) -> Result<Window, Unusable> {
         step_at: times[cut],
         step,
     })
+}
+
+/// So many times the p-value counts: of noise that is nearly a random walk more evidence is asked for.
+pub(super) fn wanders(phi: f64) -> f64 {
+    1.0 + ((phi - WANDERS.0) / (WANDERS.1 - WANDERS.0)).clamp(0.0, 1.0)
 }
 
 /// Mann-Kendall's p-value and the variance of S, inflated for autocorrelation.

@@ -49,7 +49,7 @@ fn a_soak_without_a_leak_says_so_of_every_resource() {
     assert_eq!(told.len(), 7, "{told:?}");
     assert!(told.iter().all(|(_, verdict)| *verdict == TrendVerdict::NoLeak), "{told:?}");
     let memory = of(&looked, Resource::Memory);
-    assert!(memory.title.starts_with("No leak of memory of `app` is seen in the 36m judged. Growth of"), "{}", memory.title);
+    assert!(memory.title.starts_with("No leak of memory of `app` is seen in the 36m judged. A growth of"), "{}", memory.title);
     assert!(memory.detectable.is_some_and(|least| least < 20.0 * MIB), "{memory:?}");
     assert_eq!(memory.limit, Some(1024.0 * MIB), "the threshold is the limit");
     assert_eq!(of(&looked, Resource::Connections).limit, Some(20.0));

@@ -36,10 +36,7 @@ pub(super) fn trends(
     let mut candidates: Vec<Candidate> = of_probes(stretch, tracks, asked).collect();
     candidates.extend(of_load(stretch, timeline, asked));
     let soaks: Vec<Soak> = candidates.iter().map(|candidate| candidate.soak.clone()).collect();
-    let mut judged: Vec<Trend> = leak::judge_all(&soaks);
-    if meanwhile {
-        judged.iter_mut().for_each(doubt);
-    }
+    let judged: Vec<Trend> = if meanwhile { leak::judge_meanwhile(&soaks) } else { leak::judge_all(&soaks) };
     let told = candidates.iter().zip(&judged).map(|(candidate, trend)| {
         let subject = Subject { series: &candidate.series, name: &candidate.name, unit: candidate.resource.unit() };
         let finding = leak::finding(run, at, subject, trend);
@@ -65,21 +62,12 @@ pub(super) fn of_itself(tracks: &Tracks, until: f64, restarts: &[(String, f64)])
     };
     let candidates: Vec<Candidate> = tracks.resources().map(candidate).collect();
     let soaks: Vec<Soak> = candidates.iter().map(|candidate| candidate.soak.clone()).collect();
-    let mut judged = leak::judge_all(&soaks);
-    judged.iter_mut().for_each(doubt);
+    let judged = leak::judge_meanwhile(&soaks);
     let told = |(candidate, trend): (&Candidate, &Trend)| {
         let subject = Subject { series: &candidate.series, name: &candidate.name, unit: candidate.resource.unit() };
         found(candidate, trend, leak::sentence(subject, trend))
     };
     candidates.iter().zip(&judged).map(told).collect()
-}
-
-/// A leak that is not certain is only a suspicion while it is looked at again and again.
-fn doubt(trend: &mut Trend) {
-    if trend.verdict == Verdict::Leak && trend.confidence != Some(Confidence::Certain) {
-        trend.verdict = Verdict::NoLeak;
-        trend.confidence = Some(Confidence::Possible);
-    }
 }
 
 fn of_probes<'a>(stretch: &'a Stretch, tracks: &'a Tracks, asked: &'a Asked) -> impl Iterator<Item = Candidate> + 'a {
@@ -172,27 +160,9 @@ fn found(candidate: &Candidate, trend: &Trend, title: String) -> TrendFound {
             Ranged::new(hours(exhaustion.hours), hours(exhaustion.earliest), exhaustion.latest.map_or(f64::INFINITY, hours))
         }),
         detectable: trend.detectable.and_then(finite),
+        detectable_per_hour: trend.detectable_per_hour.and_then(finite),
         from_s: trend.basis.from_s,
         to_s: trend.basis.to_s,
         title,
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn what_is_looked_at_again_and_again_must_be_certain() {
-        let samples = (0..360).map(|at| (f64::from(at) * 10.0, 500.0 + f64::from(at) + f64::from(at * 31 % 7))).collect();
-        let leak = leak::judge(&Soak { samples, ..Soak::default() });
-        assert_eq!((leak.verdict, leak.confidence), (Verdict::Leak, Some(Confidence::Certain)));
-        for (confidence, verdict, left) in
-            [(Confidence::Certain, Verdict::Leak, Confidence::Certain), (Confidence::Likely, Verdict::NoLeak, Confidence::Possible)]
-        {
-            let mut trend = Trend { confidence: Some(confidence), ..leak.clone() };
-            doubt(&mut trend);
-            assert_eq!((trend.verdict, trend.confidence), (verdict, Some(left)));
-        }
     }
 }

@@ -114,6 +114,7 @@ mod tests {
             limit: None,
             exhausted_in_s: None,
             detectable: None,
+            detectable_per_hour: None,
             from_s: 0.0,
             to_s: 60.0,
             title: format!("{resource} grows by 1 MB/h"),
