@@ -13,11 +13,15 @@ pub const METHOD: &str = "recovery/1";
 /// What scatters around the tolerance itself is on both sides of it: so much of the tolerance, and at least one standard deviation of the
 /// rolling median, counts as back.
 const BACK: f64 = 1.2;
+/// So much of the tolerance at the end, which is told more exactly: in between what is back and what stays worse by twice the tolerance.
+const ENDS: f64 = 1.3;
 /// Twice the tolerance, and at least so many standard deviations, counts as away again.
 const AWAY: f64 = 2.0;
 const AWAY_DEVIATIONS: f64 = 4.0;
 /// The longer a recovery takes the slower it is, and the less exact its end: the window grows to this share of the time since the spike.
 const SHARE_OF_TIME: f64 = 0.3;
+/// The end is this share of the time since the spike, when that is longer.
+const SHARE_OF_END: f64 = 1.0 / 3.0;
 /// Variance of a median relative to that of a mean.
 const OF_A_MEDIAN: f64 = 1.57;
 /// Autocorrelation beyond this is not believed.
@@ -219,6 +223,24 @@ pub fn slowest(parts: &[State]) -> Option<State> {
     })
 }
 
+/// How readings scatter.
+struct Noise {
+    /// How many there were.
+    readings: usize,
+    /// Standard deviation.
+    spread: f64,
+    /// How many independent ones one is worth: neighbours are alike.
+    worth: f64,
+}
+
+impl Noise {
+    /// Standard error of the difference between the medians of so many and so many readings.
+    fn error(&self, some: usize, others: usize) -> f64 {
+        let independent = |count: usize| (count as f64 * self.worth).max(1.0);
+        self.spread * (OF_A_MEDIAN * (1.0 / independent(some) + 1.0 / independent(others))).sqrt()
+    }
+}
+
 /// The readings that count.
 struct Series {
     times: Vec<f64>,
@@ -266,15 +288,26 @@ impl Series {
         self.values.get(first..end).filter(|values| !values.is_empty()).map_or(self.values[at], median)
     }
 
-    /// Standard error of the difference between the medians of the baseline and of some readings at the end.
-    fn error(&self, spike: Spike, rules: &Rules, at_the_end: usize) -> f64 {
+    /// How the single readings before the spike scatter.
+    fn noise(&self, spike: Spike, rules: &Rules) -> Noise {
         let inside = |time: &f64| *time >= rules.warm_up_s && *time < spike.from_s;
         let before: Vec<f64> = self.times.iter().zip(&self.values).filter(|(time, _)| inside(time)).map(|(_, value)| *value).collect();
         let (middle, spread) = (median(&before), mad(&before));
         let inside: Vec<f64> = before.iter().map(|value| value.clamp(middle - 3.0 * spread, middle + 3.0 * spread)).collect();
         let alike = lag_one(&inside, middle).clamp(0.0, MOST_ALIKE);
-        let independent = |count: usize| (count as f64 * (1.0 - alike) / (1.0 + alike)).max(1.0);
-        spread * (OF_A_MEDIAN * (1.0 / independent(before.len()) + 1.0 / independent(at_the_end))).sqrt()
+        Noise { readings: before.len(), spread, worth: (1.0 - alike) / (1.0 + alike) }
+    }
+
+    /// Where it ended: the median of the readings of the last minutes, and how many they are. The longer the time after the spike, the more
+    /// of it counts, as long as its earlier part does not differ from the last minutes beyond chance: few readings are easily a tenth
+    /// off by chance.
+    fn end(&self, spike: Spike, rules: &Rules, noise: &Noise) -> (f64, usize) {
+        let since = |seconds: f64| self.times.partition_point(|time| *time < (self.end_s - seconds).max(spike.to_s));
+        let (longer, last) = (since(rules.end_s.max(SHARE_OF_END * (self.end_s - spike.to_s))), since(rules.end_s));
+        let (earlier, latest) = (&self.values[longer..last], &self.values[last..]);
+        let alike = !earlier.is_empty() && (median(earlier) - median(latest)).abs() <= 2.0 * noise.error(earlier.len(), latest.len());
+        let counts = &self.values[if alike { longer } else { last }..];
+        (median(counts), counts.len())
     }
 
     /// Seconds with values between two times.
@@ -324,10 +357,10 @@ impl Series {
         let is_back = |value: f64| sign * value <= sign * back;
         let is_away = |value: f64| sign * value > sign * away;
         let observed_s = self.end_s - spike.to_s;
-        let tail = self.times.partition_point(|time| *time < (self.end_s - rules.end_s).max(spike.to_s));
-        let end = median(&self.values[tail..]);
-        let error = self.error(spike, rules, self.values.len() - tail);
-        let tolerated = (BACK * (rules.tolerance * found.baseline.abs()).max(rules.tolerance_absolute)).max(2.0 * error);
+        let noise = self.noise(spike, rules);
+        let (end, readings) = self.end(spike, rules, &noise);
+        let error = noise.error(noise.readings, readings);
+        let tolerated = (ENDS * (rules.tolerance * found.baseline.abs()).max(rules.tolerance_absolute)).max(2.0 * error);
         let ends_back = sign * (end - found.baseline) <= tolerated;
         let stays = State::StaysWorse { by: sign * (end - found.baseline) / found.baseline.abs().max(f64::MIN_POSITIVE), observed_s };
         let first = self.times.partition_point(|time| *time < spike.to_s);

@@ -136,9 +136,6 @@ fn why_not(night: &Night, tonight: &Night) -> Option<Why> {
     if night.target != tonight.target {
         return Some(Why::OtherTarget(night.target.clone()));
     }
-    if night.at > tonight.at {
-        return Some(Why::Later);
-    }
     match night.ended_by {
         Some(EndedBy::Completed) => {}
         Some(by) => return Some(Why::CutShort(by)),
@@ -147,7 +144,8 @@ fn why_not(night: &Night, tonight: &Night) -> Option<Why> {
     match night.verdict {
         Some(Verdict::Invalid) => Some(Why::Invalid),
         Some(Verdict::NoData) if night.values.is_empty() => Some(Why::NothingMeasured),
-        Some(Verdict::Pass | Verdict::Fail | Verdict::NoData) => None,
+        // Of a run that could not be compared anyway, that is the reason.
+        Some(Verdict::Pass | Verdict::Fail | Verdict::NoData) => (night.at > tonight.at).then_some(Why::Later),
         None => Some(Why::NotJudged),
     }
 }
