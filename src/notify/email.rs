@@ -14,6 +14,8 @@ use lettre::transport::smtp::authentication::{Credentials, DEFAULT_MECHANISMS};
 use lettre::transport::smtp::client::{AsyncSmtpConnection, Certificate, Identity, TlsParameters};
 use lettre::transport::smtp::commands::{Data, Mail, Rcpt};
 use lettre::transport::smtp::extension::ClientId;
+use rustls::pki_types::CertificateDer;
+use rustls::pki_types::pem::PemObject;
 
 use super::render::{Shown, document, one_line, state, text};
 use super::{ChannelSettings, Chart, Delivery, Extras, Notifier, NotifyParts};
@@ -178,8 +180,11 @@ impl SmtpSettings {
         if let (Some(FilePath(cert)), Some(FilePath(key))) = (&self.cert_file, &self.key_file) {
             let read = |path: &str| std::fs::read(path).map_err(|error| format!("{path} cannot be read: {error}"));
             // What is wrong with a key is not told: it could be quoted.
-            let identity = Identity::from_pem(&read(cert)?, &read(key)?);
-            tls = tls.identify_with(identity.map_err(|_| format!("{cert} and {key} are no certificate and private key in PEM form"))?);
+            let unusable = format!("{cert} and {key} are no certificate and private key in PEM form");
+            let shown = CertificateDer::from_pem_slice(&read(cert)?).map_err(|_| unusable.clone())?;
+            // lettre takes the bytes of one certificate here, whatever the function is called.
+            let identity = Identity::from_pem(&shown, &read(key)?).map_err(|_| unusable)?;
+            tls = tls.identify_with(identity);
         }
         tls.build().map_err(|error| format!("TLS for the mail server cannot be set up: {error}"))
     }

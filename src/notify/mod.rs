@@ -44,7 +44,7 @@ pub fn check_timeout(channel: &Node, cx: &mut Context<'_>) {
         let Some(node) = settings.get("timeout") else { continue };
         let Some(Ok(timeout)) = node.scalar().map(|text| parse_duration(&text)) else { continue };
         if timeout.is_zero() || timeout > LONGEST_ATTEMPT {
-            let message = "an attempt to send may take more than nothing and a minute at most: after that it is made again";
+            let message = "an attempt to send takes a minute at most, and more than nothing: what takes longer would be sent twice at once";
             cx.diagnostics.push("out-of-range", node.span, message, "write `30s`");
         }
     }

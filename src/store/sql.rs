@@ -190,8 +190,8 @@ pub(super) const MESSAGES_OF: &str =
 pub(super) const TOLD: &str = concat!(
     "SELECT ",
     outbox_columns!(),
-    ", CASE WHEN EXISTS (SELECT 1 FROM alert_instances a WHERE a.incident = o.incident) \
-     OR EXISTS (SELECT 1 FROM alert_threads t WHERE t.id = o.incident) THEN 1 ELSE 0 END AS is_open FROM outbox o \
+    ", CAST(CASE WHEN EXISTS (SELECT 1 FROM alert_instances a WHERE a.incident = o.incident) \
+     OR EXISTS (SELECT 1 FROM alert_threads t WHERE t.id = o.incident) THEN 1 ELSE 0 END AS BIGINT) AS is_open FROM outbox o \
      WHERE channel = $1 AND state = 'sent' AND (done_at >= $2 OR EXISTS (SELECT 1 FROM alert_instances a WHERE a.incident = o.incident) \
      OR EXISTS (SELECT 1 FROM alert_threads t WHERE t.id = o.incident)) ORDER BY incident, seq, num"
 );

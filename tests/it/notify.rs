@@ -527,7 +527,7 @@ fn mistakes_are_found_when_the_configuration_is_read() {
         ("longer than a lease", json!({"type": "exec", "command": "page", "timeout": "61s"}), vec!["out-of-range"]),
         ("no time at all", json!({"type": "webhook", "url": "http://x", "timeout": "0s"}), vec!["out-of-range"]),
         ("a mail server that may take for ever", mail(json!({"host": "x", "timeout": "2m"})), vec!["out-of-range"]),
-        ("no time", json!({"type": "webhook", "url": "http://x", "timeout": "soon"}), vec!["missing-unit"]),
+        ("no time", json!({"type": "webhook", "url": "http://x", "timeout": "soon"}), vec!["not-a-number"]),
         ("an unknown key", json!({"type": "file", "pth": "x"}), vec!["unknown-key"]),
     ] {
         assert_eq!(settings(&json).map(|_| ()).unwrap_err(), expected, "{sentence}");
