@@ -1,6 +1,7 @@
 //! The composition root: puts concrete parts together and starts them in the right order; stops them in the reverse one.
 //! The only file that knows every part.
 
+mod digests;
 mod names;
 mod surroundings;
 
@@ -363,6 +364,7 @@ async fn spawn_alerting(
     link_base: watch::Receiver<Option<String>>,
     tasks: &mut Tasks,
 ) -> anyhow::Result<()> {
+    let digest_links = link_base.clone();
     let parts = AlertingParts {
         store: store.clone(),
         clock: wiring.clock.clone(),
@@ -384,6 +386,7 @@ async fn spawn_alerting(
         alerting.run(stop).await;
         "alerting"
     });
+    digests::spawn(wiring, store, digest_links, tasks);
     Ok(())
 }
 

@@ -44,6 +44,7 @@ fn of_one(told: &Told, told_alert: &ToldAlert, links: Links<'_>) -> Message {
         MessageKind::FiredAndResolved => format!("Fired and resolved within {lasted}: {said}"),
         MessageKind::Acknowledged => format!("Acknowledged by {}: {said}", acked_by(alert)),
         MessageKind::Test => format!("Test: {said}"),
+        MessageKind::Digest => said,
     };
     Message {
         incident: told.incident.clone(),
@@ -125,7 +126,7 @@ fn group_headline(told: &Told, alerts: &[MessageAlert]) -> String {
         MessageKind::Reminder => format!("Still firing after {lasted}: {}", many(alerts.len())),
         MessageKind::Resolved => format!("Resolved after {lasted}: {}, none is left", many(alerts.len())),
         MessageKind::FiredAndResolved => format!("Fired and resolved within {lasted}: {}", many(alerts.len())),
-        MessageKind::Fired | MessageKind::Changed | MessageKind::Acknowledged | MessageKind::Test => {
+        MessageKind::Fired | MessageKind::Changed | MessageKind::Acknowledged | MessageKind::Digest | MessageKind::Test => {
             let words = [
                 (MessageKind::Fired, "fired"),
                 (MessageKind::Resolved, "resolved"),
@@ -148,7 +149,7 @@ pub(super) fn group_lines(alerts: &[MessageAlert]) -> Vec<(String, String)> {
         MessageKind::Resolved => "Resolved",
         MessageKind::FiredAndResolved => "Fired and resolved",
         MessageKind::Acknowledged => "Acknowledged",
-        MessageKind::Reminder | MessageKind::Changed | MessageKind::Test => "Still firing",
+        MessageKind::Reminder | MessageKind::Changed | MessageKind::Digest | MessageKind::Test => "Still firing",
     };
     let line = |alert: &MessageAlert| (word(alert.kind).to_owned(), format!("{} - {}", alert.subject, alert.said));
     if alerts.len() <= LINES {

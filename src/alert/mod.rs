@@ -2,9 +2,11 @@
 //! and messages come out. No clock, no I/O, no logging; the engine stores a decision before anyone is told. Method: docs/alerting.md.
 //!
 //! `alerts` keeps the instances and feeds them, `group` turns measurements into inputs, `machine` is the table of states,
-//! `reason` and `message` write for people, `route` and `outgoing` say which channel gets what, `threads` when, `quiet` what not.
+//! `reason`, `message` and `digest` write for people, `route` and `outgoing` say which channel gets what, `threads` when, `quiet` what not.
 
 mod alerts;
+mod digest;
+mod example;
 mod fingerprint;
 mod group;
 mod history;
@@ -37,6 +39,8 @@ use crate::model::threshold::Condition;
 use crate::model::units::Timestamp;
 
 pub use alerts::{Alerts, Instants, NotAcked};
+pub use digest::{CapacityTold, DigestFacts, HeadroomTold, IncidentTold, MissedInstant, digest_id, digest_message};
+pub use example::{example_message, example_of};
 pub use fingerprint::{fingerprint, group_labels};
 pub use group::fixed_labels;
 pub use merged::{merged, merged_group};

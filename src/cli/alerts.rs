@@ -1,9 +1,10 @@
 //! `plimsoll alerts`: what can be done with alert rules without a daemon.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use anyhow::anyhow;
 
+use super::preview::{PreviewArguments, preview};
 use super::terminal::{say_line, warn_line};
 use super::{DEFAULT_CONFIG, Exit, Failure, Outcome, load};
 use crate::alert::judge_trial;
@@ -26,11 +27,19 @@ enum AlertsCommand {
         #[arg(short, long, value_name = "PATH")]
         config: Option<PathBuf>,
     },
+    /// Print messages as they would be sent, in the words of each channel
+    Preview(PreviewArguments),
 }
 
-pub(super) fn alerts(arguments: AlertsArguments) -> Outcome {
-    let AlertsCommand::Test { file, config } = arguments.what;
-    let tests = config::rule_tests(&file).map_err(|why| Failure::Error(anyhow!(why)))?;
+pub(super) async fn alerts(arguments: AlertsArguments) -> Outcome {
+    match arguments.what {
+        AlertsCommand::Test { file, config } => test(&file, config),
+        AlertsCommand::Preview(arguments) => preview(arguments).await,
+    }
+}
+
+fn test(file: &Path, config: Option<PathBuf>) -> Outcome {
+    let tests = config::rule_tests(file).map_err(|why| Failure::Error(anyhow!(why)))?;
     let setup = load(&config.or(tests.configuration).unwrap_or_else(|| DEFAULT_CONFIG.into()))?;
     let mut failed = 0;
     for trial in &tests.trials {

@@ -14,6 +14,7 @@ mod healthcheck;
 mod history;
 mod logging;
 mod muting;
+mod preview;
 mod probe;
 mod run;
 mod runs;
@@ -178,8 +179,17 @@ Exit codes: 0 done, 1 refused or no answer";
     pub(super) const ALERTS: &str = "Examples:
   plimsoll alerts test alerts.test.yaml
   plimsoll alerts test alerts.test.yaml --config /etc/plimsoll
+  plimsoll alerts preview --channel ops --rule pool-nearly-full
+  plimsoll alerts preview --channel ops --incident last --html folder
 
 Exit codes: 0 passed, 1 failed, 104 configuration invalid";
+    pub(super) const DIGEST: &str = "Examples:
+  plimsoll digest                          every digest, since its last instant
+  plimsoll digest morning --html folder
+
+Nothing is sent.
+
+Exit codes: 0 done, 1 not, 104 configuration invalid";
     pub(super) const NOTIFY: &str = "Examples:
   plimsoll notify test ops --config /etc/plimsoll
 
@@ -280,9 +290,12 @@ enum Command {
     /// Take care of an incident: it is not repeated any more
     #[command(after_help = examples::ACK)]
     Ack(muting::AckArguments),
-    /// Put alert rules to the test
+    /// Put alert rules to the test, and look at messages before they are sent
     #[command(after_help = examples::ALERTS)]
     Alerts(alerts::AlertsArguments),
+    /// Print what a digest would say now
+    #[command(after_help = examples::DIGEST)]
+    Digest(preview::DigestArguments),
     /// Try a channel
     #[command(after_help = examples::NOTIFY)]
     Notify(muting::NotifyArguments),
@@ -373,7 +386,8 @@ async fn dispatch(command: Command) -> Outcome {
         Command::Baseline(arguments) => history::baseline(arguments).await,
         Command::Silence(arguments) => muting::silence(arguments).await,
         Command::Ack(arguments) => muting::ack(arguments).await,
-        Command::Alerts(arguments) => alerts::alerts(arguments),
+        Command::Alerts(arguments) => alerts::alerts(arguments).await,
+        Command::Digest(arguments) => preview::digest(arguments).await,
         Command::Notify(arguments) => muting::notify(arguments).await,
         Command::Audit(arguments) => audit::audit(arguments).await,
         Command::DemoTarget(arguments) => demo::target(arguments).await,

@@ -5,7 +5,7 @@ use serde_json::Value as Json;
 
 use super::Kinds;
 use super::diagnostics::CODES;
-use super::raw::{RawConfig, alerts, auth, capture, data, flow, history, http, profile, retention, scenario, service, target};
+use super::raw::{RawConfig, alerts, auth, capture, data, flow, history, http, profile, retention, scenario, service, target, telling};
 use super::resolve::DEFAULT_RULES;
 use crate::model::threshold::{METRICS, MetricKind, Source, Unit};
 use crate::protocol::grpc::settings::GrpcKeys;
@@ -32,7 +32,7 @@ pub fn reference(page: &str, kinds: &Kinds) -> String {
 
 /// Names of all tables; each must be on the page.
 #[cfg(test)]
-pub(super) const TABLES: [&str; 71] = [
+pub(super) const TABLES: [&str; 73] = [
     "top",
     "target",
     "limits",
@@ -94,6 +94,8 @@ pub(super) const TABLES: [&str; 71] = [
     "window",
     "timing",
     "inhibition",
+    "digest",
+    "template",
     "default-rules",
     "channels",
     "storage",
@@ -137,6 +139,8 @@ fn table(name: &str, kinds: &Kinds) -> Option<String> {
         "retention" => keys(&retention::RawRetention::keys()),
         "records" => keys(&retention::RawRecords::keys()),
         "alerts" => keys(&alerts::RawAlerts::keys()),
+        "digest" => keys(&telling::RawDigest::keys()),
+        "template" => keys(&telling::RawTemplate::keys()),
         "rule" => keys(&alerts::RawRule::keys()),
         "route" => keys(&alerts::RawRoute::keys()),
         "window" => keys(&alerts::RawWindow::keys()),

@@ -9,6 +9,7 @@ pub mod captures;
 pub mod catalog;
 mod climb;
 pub mod daemon;
+pub mod digests;
 pub mod duty;
 pub mod fail_point;
 pub mod findings;

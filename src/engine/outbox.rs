@@ -28,7 +28,7 @@ use crate::clock::SharedClock;
 use crate::metrics::Metrics;
 use crate::model::alerting::{Message, MessageKind, OutboxState, Outgoing};
 use crate::model::channel::ChannelHealth;
-use crate::notify::{Bucket, Chart, Delivery, Extras, LONGEST_ATTEMPT, Notifier, NotifyParts, Rate, retry};
+use crate::notify::{Bucket, Chart, Delivery, Extras, LONGEST_ATTEMPT, Notifier, NotifyParts, Rate, Words, retry};
 use crate::store::{OutboxStats, Settlement, Store, StoreResult};
 
 /// How long a message is leased; longer than `LONGEST_ATTEMPT`, or two would send it at once. When its sender is gone, it is free as soon as that is noticed.
@@ -299,7 +299,12 @@ async fn attempt(parts: &OutboxParts, notifier: &dyn Notifier, message: &Outgoin
         channel: message.channel.clone(),
         incident: message.message.incident.clone(),
     });
-    let extras = Extras { chart, memory: Some(memory) };
+    let (own, words) = match setup.templates.get(&message.channel) {
+        Some(template) => template.apply_or_say(&message.message),
+        None => (message.message.clone(), Words::default()),
+    };
+    let message = &Outgoing { message: own, ..message.clone() };
+    let extras = Extras { chart, words, memory: Some(memory) };
     match timeout(LONGEST_ATTEMPT, notifier.send_with(message, &extras)).await {
         Ok(delivery) => delivery,
         Err(_) => Delivery::Retry { class: "timeout", reason: format!("no answer within {} s", LONGEST_ATTEMPT.as_secs()), after: None },
@@ -314,9 +319,12 @@ async fn whole(parts: &OutboxParts, message: Outgoing) -> Outgoing {
     let asks = match message.message.kind {
         MessageKind::Fired => late,
         MessageKind::Resolved => true,
-        MessageKind::Reminder | MessageKind::FiredAndResolved | MessageKind::Acknowledged | MessageKind::Changed | MessageKind::Test => {
-            false
-        }
+        MessageKind::Reminder
+        | MessageKind::FiredAndResolved
+        | MessageKind::Acknowledged
+        | MessageKind::Changed
+        | MessageKind::Digest
+        | MessageKind::Test => false,
     };
     if !asks {
         return message;

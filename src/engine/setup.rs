@@ -2,16 +2,18 @@
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
 use crate::model::alerting::{Route, Rule};
+use crate::model::digest::Digest;
 use crate::model::muting::{Inhibit, MuteWindow};
 use crate::model::profile::{Profile, Target};
 use crate::model::retention::Policies;
 use crate::model::schedule::Schedule;
 use crate::model::suite::{Gate, Suite};
 use crate::model::threshold::Series;
-use crate::notify::ChannelSpec;
+use crate::notify::{ChannelSpec, MessageTemplate};
 use crate::probe::ProbeSpec;
 use crate::probe::capture::CaptureSpec;
 use crate::registry::Secret;
@@ -45,6 +47,10 @@ pub struct Setup {
     pub maintenance: Vec<MuteWindow>,
     /// Times that routes name, in which they tell nothing.
     pub mute_timings: Vec<MuteWindow>,
+    /// What is told of a day or a week.
+    pub digests: Vec<Digest>,
+    /// Messages in the user's own words, by channel.
+    pub templates: BTreeMap<String, Arc<MessageTemplate>>,
     /// Where runs are kept.
     pub storage: StorageSetup,
     /// The HTTP server.

@@ -157,6 +157,8 @@ choice! {
         Acknowledged = "acknowledged",
         /// Of a group: some incidents opened or closed, others are open still.
         Changed = "changed",
+        /// What a day or a week was; no incident at all.
+        Digest = "digest",
         /// Sent by `plimsoll notify test`.
         Test = "test",
     }

@@ -9,6 +9,7 @@ pub mod catalog;
 pub mod channel;
 pub mod control;
 pub mod database;
+pub mod digest;
 pub mod failure;
 pub mod finding;
 pub mod flow;

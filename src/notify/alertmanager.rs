@@ -111,6 +111,10 @@ impl ChannelSettings for Alertmanager {
         Ok(Arc::new(AlertmanagerNotifier { settings: self.clone(), client: parts.http.clone(), clock: parts.clock.clone() }))
     }
 
+    fn takes_digests(&self) -> bool {
+        false
+    }
+
     fn describe(&self) -> String {
         format!("Alertmanager at {}", self.places())
     }
@@ -133,6 +137,9 @@ struct AlertmanagerNotifier {
 #[async_trait]
 impl Notifier for AlertmanagerNotifier {
     async fn send(&self, outgoing: &Outgoing) -> Delivery {
+        if outgoing.message.kind == MessageKind::Digest {
+            return Delivery::GiveUp { class: "client_error", reason: "Alertmanager takes alerts, and a digest is none".into() };
+        }
         let now = self.clock.now();
         let body = Json::from(payload(&outgoing.message, now, self.settings.every * HOLDS)).to_string().into_bytes();
         let mut headers = self.settings.headers.clone();
@@ -222,7 +229,7 @@ fn ends_at(kind: MessageKind, ended_at: Option<Timestamp>, now: Timestamp, hold:
     match kind {
         // The true end. Without one, it is over now.
         MessageKind::Resolved => ended_at.unwrap_or(now),
-        MessageKind::FiredAndResolved | MessageKind::Test => now.plus(BRIEFLY),
+        MessageKind::FiredAndResolved | MessageKind::Digest | MessageKind::Test => now.plus(BRIEFLY),
         MessageKind::Fired | MessageKind::Reminder | MessageKind::Acknowledged | MessageKind::Changed => {
             ended_at.unwrap_or_else(|| now.plus(hold))
         }

@@ -17,7 +17,8 @@ use lettre::transport::smtp::extension::ClientId;
 use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject;
 
-use super::render::{Shown, document, one_line, state, text};
+use super::render::{Shown, one_line, state, worded_document, worded_text};
+use super::template::Words;
 use super::{ChannelSettings, Chart, Delivery, Extras, Notifier, NotifyParts};
 use crate::choice;
 use crate::model::alerting::{Message, MessageKind, Outgoing};
@@ -249,7 +250,7 @@ impl Notifier for EmailNotifier {
 
     async fn send_with(&self, outgoing: &Outgoing, extras: &Extras) -> Delivery {
         let (place, patience) = (self.settings.smtp.place(), self.settings.smtp.timeout);
-        match tokio::time::timeout(patience, self.attempt(outgoing, &extras.chart)).await {
+        match tokio::time::timeout(patience, self.attempt(outgoing, extras)).await {
             Ok(Ok(delivery) | Err(delivery)) => delivery,
             Err(_) => {
                 let reason = format!("the mail server {place} did not take the message within {}", format_duration(patience));
@@ -260,8 +261,8 @@ impl Notifier for EmailNotifier {
 }
 
 impl EmailNotifier {
-    async fn attempt(&self, outgoing: &Outgoing, chart: &Chart) -> Result<Delivery, Delivery> {
-        let mail = compose(outgoing, chart, &self.from, &self.settings.to, &self.hostname)
+    async fn attempt(&self, outgoing: &Outgoing, extras: &Extras) -> Result<Delivery, Delivery> {
+        let mail = compose(outgoing, (&extras.chart, &extras.words), &self.from, &self.settings.to, &self.hostname)
             .map_err(|error| Delivery::GiveUp { class: "client_error", reason: format!("the mail cannot be written: {error}") })?;
         let mut connection = self.connect().await?;
         let done = self.reached_by(&outgoing.id);
@@ -367,9 +368,15 @@ impl EmailNotifier {
 }
 
 /// The mail as bytes, the same in every attempt that has the same chart.
-fn compose(outgoing: &Outgoing, chart: &Chart, from: &Mailbox, to: &Recipients, hostname: &str) -> Result<Vec<u8>, lettre::error::Error> {
+fn compose(
+    outgoing: &Outgoing,
+    (chart, words): (&Chart, &Words),
+    from: &Mailbox,
+    to: &Recipients,
+    hostname: &str,
+) -> Result<Vec<u8>, lettre::error::Error> {
     let message = &outgoing.message;
-    let follows = message.seq > 1 && !matches!(message.kind, MessageKind::Test | MessageKind::FiredAndResolved);
+    let follows = message.seq > 1 && !matches!(message.kind, MessageKind::Digest | MessageKind::Test | MessageKind::FiredAndResolved);
     let subject = one_line(&message.subject);
     let mut builder = lettre::Message::builder()
         .header(header::Date::new(message.at.to_utc().into()))
@@ -384,11 +391,11 @@ fn compose(outgoing: &Outgoing, chart: &Chart, from: &Mailbox, to: &Recipients, 
     for (name, value) in headers(message, hostname) {
         builder = builder.raw_header(HeaderValue::new(HeaderName::new_from_ascii_str(name), one_line(&value)));
     }
-    Ok(builder.multipart(body(outgoing, chart, hostname))?.formatted())
+    Ok(builder.multipart(body(outgoing, (chart, words), hostname))?.formatted())
 }
 
 /// Plain text, and HTML with the chart beside it: RFC 2046 (5.1.4), RFC 2387, and RFC 2392 for the `cid:` by which one names the other.
-fn body(outgoing: &Outgoing, chart: &Chart, hostname: &str) -> MultiPart {
+fn body(outgoing: &Outgoing, (chart, words): (&Chart, &Words), hostname: &str) -> MultiPart {
     let message = &outgoing.message;
     let part = |content_type, content: String| {
         let encoding = header::ContentTransferEncoding::QuotedPrintable;
@@ -399,13 +406,13 @@ fn body(outgoing: &Outgoing, chart: &Chart, hostname: &str) -> MultiPart {
     let id: String = safe(&outgoing.id).chars().take(50).collect();
     let missing = if let Chart::Missing(why) = chart { Some(why.as_str()) } else { None };
     let parts = MultiPart::alternative().boundary(format!("plimsoll-{id}"));
-    let parts = parts.singlepart(part(header::ContentType::TEXT_PLAIN, text(message, missing)));
+    let parts = parts.singlepart(part(header::ContentType::TEXT_PLAIN, worded_text(message, words, missing)));
     let Chart::Drawn(image) = chart else {
         let shown = missing.map_or(Shown::Nothing, Shown::Missing);
-        return parts.singlepart(part(header::ContentType::TEXT_HTML, document(message, &shown)));
+        return parts.singlepart(part(header::ContentType::TEXT_HTML, worded_document(message, words, &shown)));
     };
     let name = format!("chart-{}@{hostname}", safe(&outgoing.id));
-    let html = document(message, &Shown::Image { source: &format!("cid:{name}"), alt: &image.alt });
+    let html = worded_document(message, words, &Shown::Image { source: &format!("cid:{name}"), alt: &image.alt });
     let picture = Attachment::new_inline_with_name(name, "chart.png".into());
     let related = MultiPart::related().boundary(format!("plimsoll-chart-{id}"));
     let related = related.singlepart(part(header::ContentType::TEXT_HTML, html));

@@ -11,7 +11,7 @@ fn written(outgoing: &Outgoing) -> String {
 fn written_with(outgoing: &Outgoing, chart: &Chart) -> String {
     let from = "Plimsoll <plimsoll@plimsoll.test>".parse().unwrap();
     let to = Recipients(["ops@example.org", "Boss <boss@example.org>"].map(|text| MailAddress(text.parse().unwrap())).into());
-    String::from_utf8(compose(outgoing, chart, &from, &to, "plimsoll.test").unwrap()).unwrap()
+    String::from_utf8(compose(outgoing, (chart, &Words::default()), &from, &to, "plimsoll.test").unwrap()).unwrap()
 }
 
 fn head(mail: &str) -> String {
@@ -76,4 +76,20 @@ fn a_chart_that_cannot_be_drawn_is_missed_in_words() {
     let mail = written_with(&sample(MessageKind::Fired), &Chart::Missing("nothing was measured in that time".into())).replace("=\r\n", "");
     assert_eq!(mail.matches("There is no chart: nothing was measured in that time").count(), 2, "{mail}");
     assert!(!mail.contains("image/png"));
+}
+
+#[test]
+fn words_of_the_users_own_stand_in_the_place_of_the_lines_and_keep_the_chart() {
+    let from = "Plimsoll <plimsoll@plimsoll.test>".parse().unwrap();
+    let to = Recipients(vec![MailAddress("ops@example.org".parse().unwrap())]);
+    let chart = Chart::Drawn(Arc::new(Image { png: vec![1], alt: "Chart".into() }));
+    let written = |words: &Words| {
+        let mail = compose(&sample(MessageKind::Fired), (&chart, words), &from, &to, "plimsoll.test").unwrap();
+        String::from_utf8(mail).unwrap().replace("=\r\n", "")
+    };
+    let text = written(&Words { text: Some("one\ntwo <b>".into()), html: None });
+    assert!(text.contains("one\r\ntwo <b>\r\n") && text.contains("one\r\ntwo &lt;b&gt;</p>"), "{text}");
+    assert!(!text.contains("Limit") && text.contains("img src=3D\"cid:chart-"), "{text}");
+    let html = written(&Words { text: None, html: Some("<html><body><p>mine</p></body></html>".into()) });
+    assert!(html.contains("<p>mine</p><img src=3D\"cid:chart-") && html.contains("Limit:"), "the text stays as it is built in: {html}");
 }

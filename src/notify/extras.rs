@@ -5,6 +5,8 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 
+use super::template::Words;
+
 /// A picture with words for those who do not see it.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Image {
@@ -40,6 +42,8 @@ pub trait Memory: Send + Sync {
 pub struct Extras {
     /// The chart of what the rule looked at.
     pub chart: Chart,
+    /// What a template wrote in the place of the built-in words.
+    pub words: Words,
     /// The channel's memory of the incident; `None` for somebody who sends without a store.
     pub memory: Option<Arc<dyn Memory>>,
 }

@@ -14,6 +14,7 @@ pub mod retry;
 pub mod slack;
 mod slack_api;
 pub mod teams;
+mod template;
 pub mod webhook;
 
 use std::fmt::Debug;
@@ -24,6 +25,8 @@ use std::time::Duration;
 use async_trait::async_trait;
 pub use bucket::{Bucket, Rate};
 pub use extras::{Chart, Extras, Image, Memory};
+pub use render::{Preview, preview};
+pub use template::{MessageTemplate, Part, TemplateMistake, Words};
 
 use crate::clock::SharedClock;
 use crate::model::alerting::Outgoing;
@@ -116,6 +119,10 @@ pub trait ChannelSettings: Debug + Send + Sync {
     /// How often it wants to be told again what is firing, because it forgets what it is not told; `None`: never.
     fn tell_again(&self) -> Option<Duration> {
         None
+    }
+    /// Whether it can take a digest, which is no alert.
+    fn takes_digests(&self) -> bool {
+        true
     }
     /// How fast it may be sent to.
     fn rate(&self) -> Rate {

@@ -86,6 +86,10 @@ impl ChannelSettings for PagerDuty {
         Ok(Arc::new(PagerDutyNotifier { settings: self.clone(), client: parts.http.clone(), clock: parts.clock.clone() }))
     }
 
+    fn takes_digests(&self) -> bool {
+        false
+    }
+
     fn describe(&self) -> String {
         format!("PagerDuty at {}", place(&self.url))
     }
@@ -110,6 +114,9 @@ struct PagerDutyNotifier {
 impl Notifier for PagerDutyNotifier {
     async fn send(&self, outgoing: &Outgoing) -> Delivery {
         let actions = actions(outgoing.message.kind);
+        if actions.is_empty() {
+            return Delivery::GiveUp { class: "client_error", reason: "PagerDuty takes alerts, and a digest is none".into() };
+        }
         // Together no longer than one attempt may take.
         let timeout = self.settings.timeout / u32::try_from(actions.len()).unwrap_or(1).max(1);
         let mut done = Delivery::Delivered(String::new());
@@ -139,6 +146,7 @@ fn actions(kind: MessageKind) -> &'static [&'static str] {
         MessageKind::Acknowledged => &["acknowledge"],
         MessageKind::Resolved => &["resolve"],
         MessageKind::FiredAndResolved | MessageKind::Test => &["trigger", "resolve"],
+        MessageKind::Digest => &[],
     }
 }
 

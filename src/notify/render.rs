@@ -3,13 +3,15 @@
 
 use maud::{DOCTYPE, html};
 
+use super::template::Words;
 use crate::model::alerting::{Message, MessageKind, Severity};
 
-/// `firing`, `resolved` or `test`: the state that a message leaves its incident in.
+/// `firing`, `resolved`, `digest` or `test`: the state that a message leaves its incident in.
 pub(super) fn state(kind: MessageKind) -> &'static str {
     match kind {
         MessageKind::Fired | MessageKind::Reminder | MessageKind::Acknowledged | MessageKind::Changed => "firing",
         MessageKind::Resolved | MessageKind::FiredAndResolved => "resolved",
+        MessageKind::Digest => "digest",
         MessageKind::Test => "test",
     }
 }
@@ -18,7 +20,7 @@ pub(super) fn state(kind: MessageKind) -> &'static str {
 pub(super) fn colour(message: &Message) -> &'static str {
     match (state(message.kind), message.severity) {
         ("resolved", _) => "#2eb886",
-        ("test", _) => "#439fe0",
+        ("test" | "digest", _) => "#439fe0",
         (_, Severity::Low | Severity::Medium) => "#ecb22e",
         (_, Severity::High | Severity::Critical) => "#e01e5a",
     }
@@ -53,12 +55,47 @@ pub(super) fn text(message: &Message, missing: Option<&str>) -> String {
     if let Some(why) = missing {
         text.push_str(&format!("\nThere is no chart: {}\n", one_line(why)));
     }
-    text.push_str(&format!("\n-- \nPlimsoll, incident {}, message {}\n", message.incident, message.seq));
+    text.push_str(&signature(message));
     text
 }
 
-/// The message as an HTML document.
-pub(super) fn document(message: &Message, shown: &Shown<'_>) -> String {
+/// The message in words of its own, as plain text.
+pub(super) fn worded_text(message: &Message, words: &Words, missing: Option<&str>) -> String {
+    let Some(own) = &words.text else { return text(message, missing) };
+    let missing = missing.map(|why| format!("\n\nThere is no chart: {}", one_line(why))).unwrap_or_default();
+    format!("{}\n\n{own}{missing}\n{}", one_line(&message.headline), signature(message))
+}
+
+/// The same as an HTML document. Into HTML of the user's own the chart is put at its end.
+pub(super) fn worded_document(message: &Message, words: &Words, shown: &Shown<'_>) -> String {
+    let Some(own) = &words.html else { return page(message, words.text.as_deref(), shown) };
+    let beside = picture(shown).into_string();
+    match own.rfind("</body>") {
+        Some(end) => format!("{}{beside}{}", &own[..end], &own[end..]),
+        None => format!("{own}{beside}"),
+    }
+}
+
+fn signature(message: &Message) -> String {
+    format!("\n-- \nPlimsoll, incident {}, message {}\n", message.incident, message.seq)
+}
+
+fn picture(shown: &Shown<'_>) -> maud::Markup {
+    html! {
+        @match shown {
+            Shown::Nothing => {}
+            Shown::Image { source, alt } => {
+                img src=(source) alt=(alt) width="600" style="display:block;width:100%;max-width:600px;height:auto;margin:14px 0 0;border:0";
+            }
+            Shown::Missing(why) => {
+                p style="margin:12px 0 0;color:#616061" { "There is no chart: " (why) }
+            }
+        }
+    }
+}
+
+/// The document; `own`: text in the place of the lines.
+fn page(message: &Message, own: Option<&str>, shown: &Shown<'_>) -> String {
     let state = state(message.kind);
     let bar = format!("border-left:6px solid {};padding:12px 16px", colour(message));
     let badge = format!(
@@ -79,7 +116,9 @@ pub(super) fn document(message: &Message, shown: &Shown<'_>) -> String {
                         div { span style=(badge) { (state.to_uppercase()) } " " span style="color:#616061" { (message.severity) } }
                         h1 style="font-size:18px;line-height:1.3;margin:8px 0 4px" { (message.subject) }
                         p style="margin:0 0 12px" { (message.headline) }
-                        table role="presentation" cellpadding="0" cellspacing="0" style="border-collapse:collapse" {
+                        @if let Some(own) = own {
+                            p style="margin:0;white-space:pre-wrap" { (own) }
+                        } @else { table role="presentation" cellpadding="0" cellspacing="0" style="border-collapse:collapse" {
                             @for (key, value) in facts(message) {
                                 tr {
                                     td style="padding:3px 16px 3px 0;color:#616061;vertical-align:top;white-space:nowrap" { (key) }
@@ -90,16 +129,8 @@ pub(super) fn document(message: &Message, shown: &Shown<'_>) -> String {
                                     }
                                 }
                             }
-                        }
-                        @match shown {
-                            Shown::Nothing => {}
-                            Shown::Image { source, alt } => {
-                                img src=(source) alt=(alt) width="600" style="display:block;width:100%;max-width:600px;height:auto;margin:14px 0 0;border:0";
-                            }
-                            Shown::Missing(why) => {
-                                p style="margin:12px 0 0;color:#616061" { "There is no chart: " (why) }
-                            }
-                        }
+                        } }
+                        (picture(shown))
                     } }
                 }
                 p style="max-width:640px;margin:8px auto 0;color:#616061;font-size:12px" {
@@ -124,6 +155,23 @@ pub(super) fn cut(text: &str, limit: usize) -> String {
     text.chars().take(limit.saturating_sub(1)).chain(['…']).collect()
 }
 
+/// A message as it would be sent.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Preview {
+    /// Subject of a mail, header of a card.
+    pub subject: String,
+    /// Plain text.
+    pub text: String,
+    /// HTML document.
+    pub html: String,
+}
+
+/// What people get, in these words.
+pub fn preview(message: &Message, words: &Words) -> Preview {
+    let (text, html) = (worded_text(message, words, None), worded_document(message, words, &Shown::Nothing));
+    Preview { subject: one_line(&message.subject), text, html }
+}
+
 #[cfg(test)]
 pub(super) mod tests {
     use super::*;
@@ -135,7 +183,7 @@ pub(super) mod tests {
         let started_at = Timestamp::parse("2026-11-21T02:03:12Z").unwrap();
         let resolved = state(kind) == "resolved";
         let at = if kind == MessageKind::Fired { started_at } else { started_at.plus(std::time::Duration::from_secs(192)) };
-        let seq = if matches!(kind, MessageKind::Fired | MessageKind::Test) { 1 } else { 2 };
+        let seq = if matches!(kind, MessageKind::Fired | MessageKind::Digest | MessageKind::Test) { 1 } else { 2 };
         let incident = "20261121T020312-pool-nearly-full-3f9a";
         let pairs = |pairs: &[(&str, &str)]| pairs.iter().map(|(a, b)| ((*a).to_owned(), (*b).to_owned())).collect::<Vec<_>>();
         let message = Message {
@@ -182,10 +230,12 @@ pub(super) mod tests {
         for kind in MessageKind::ALL {
             let outgoing = sample(*kind);
             assert!(text(&outgoing.message, None).starts_with(kind.as_str()));
-            assert!(document(&outgoing.message, &Shown::Nothing).contains("&amp; &lt;more&gt;"), "{kind}");
+            assert!(worded_document(&outgoing.message, &Words::default(), &Shown::Nothing).contains("&amp; &lt;more&gt;"), "{kind}");
         }
         insta::assert_snapshot!(text(&sample(MessageKind::Fired).message, None));
-        insta::assert_snapshot!(document(&sample(MessageKind::Resolved).message, &Shown::Nothing).replace("><", ">\n<"));
+        insta::assert_snapshot!(
+            worded_document(&sample(MessageKind::Resolved).message, &Words::default(), &Shown::Nothing).replace("><", ">\n<")
+        );
     }
 
     #[test]

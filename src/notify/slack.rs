@@ -12,7 +12,8 @@ use url::Url;
 use super::http::{Post, decode_url, place};
 use super::render::{colour, cut, facts, one_line};
 use super::slack_api::SlackBot;
-use super::{ChannelSettings, Delivery, Notifier, NotifyParts, Rate};
+use super::template::Words;
+use super::{ChannelSettings, Delivery, Extras, Notifier, NotifyParts, Rate};
 use crate::clock::SharedClock;
 use crate::model::alerting::{Message, Outgoing};
 use crate::registry::{Context, Decode, Kind, Node, Secret};
@@ -143,11 +144,27 @@ struct SlackNotifier {
 #[async_trait]
 impl Notifier for SlackNotifier {
     async fn send(&self, outgoing: &Outgoing) -> Delivery {
+        self.send_with(outgoing, &Extras::default()).await
+    }
+
+    async fn send_with(&self, outgoing: &Outgoing, extras: &Extras) -> Delivery {
         let headers: HeaderMap = [(CONTENT_TYPE, HeaderValue::from_static("application/json"))].into_iter().collect();
-        let body = payload(&outgoing.message).to_string().into_bytes();
+        let body = worded(&outgoing.message, &extras.words).to_string().into_bytes();
         let post = Post { client: &self.client, url: &self.url, headers, body, timeout: self.timeout, secrets: Vec::new() };
         post.send("Slack", self.clock.now()).await
     }
+}
+
+/// The message in words of its own, when there are any.
+pub(super) fn worded(message: &Message, words: &Words) -> Json {
+    let mut payload = payload(message);
+    let own = words.text.as_ref().map(|text| json!({"type": "section", "text": {"type": "mrkdwn", "text": mrkdwn_lines(text)}}));
+    if let (Some(own), Some(blocks)) = (own, payload["attachments"][0]["blocks"].as_array_mut()) {
+        // They stand in the place of the lines.
+        blocks.retain(|block| block.get("fields").is_none());
+        blocks.insert(2.min(blocks.len()), own);
+    }
+    payload
 }
 
 /// The words of a message: the payload of an incoming webhook, and of `chat.postMessage` but for where it goes.
@@ -190,6 +207,21 @@ fn is_link(value: &str) -> bool {
 fn link(url: &str, title: &str) -> String {
     let url = one_line(url).replace('<', "%3C").replace('>', "%3E").replace('|', "%7C").replace(' ', "%20").replace('&', "&amp;");
     format!("<{url}|{}>", mrkdwn(title, 75))
+}
+
+/// The same of several lines.
+fn mrkdwn_lines(text: &str) -> String {
+    let mut left = SECTION_CHARS;
+    let mut lines = Vec::new();
+    for line in text.lines() {
+        if left < 2 {
+            break;
+        }
+        let line = mrkdwn(line, left - 1);
+        left -= line.chars().count() + 1;
+        lines.push(line);
+    }
+    lines.join("\n")
 }
 
 /// Text with `& < >` escaped, at most `limit` characters after that, never cut within an escape.
@@ -266,6 +298,16 @@ mod tests {
         let fields = blocks[2]["fields"].as_array().unwrap();
         assert!(fields.len() <= FIELDS && fields.iter().all(|field| length(&field["text"]) <= FIELD_CHARS));
         assert!(length(&payload["text"]) <= SECTION_CHARS);
+    }
+
+    #[test]
+    fn words_of_the_users_own_stand_in_the_place_of_the_lines() {
+        let words = Words { text: Some(format!("one <!channel>\n{}", "long ".repeat(2000))), html: None };
+        let payload = worded(&sample(MessageKind::Fired).message, &words);
+        let blocks = payload["attachments"][0]["blocks"].as_array().unwrap();
+        assert!(blocks.iter().all(|block| block.get("fields").is_none()));
+        let text = blocks[2]["text"]["text"].as_str().unwrap();
+        assert!(text.starts_with("one &lt;!channel&gt;\nlong ") && text.chars().count() <= SECTION_CHARS, "{}", text.chars().count());
     }
 
     #[test]

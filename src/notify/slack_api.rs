@@ -16,7 +16,8 @@ use url::Url;
 use super::extras::{Chart, Extras, Image};
 use super::http::{Ask, Said};
 use super::render::{cut, one_line, state};
-use super::slack::payload;
+use super::slack::worded;
+use super::template::Words;
 use super::{Delivery, Notifier};
 use crate::clock::SharedClock;
 use crate::model::alerting::{Message, MessageKind, Outgoing};
@@ -102,12 +103,12 @@ impl SlackBot {
         let before = self.recall(outgoing, extras).await?;
         let posted = match before {
             Some(posted) if posted.told >= message.seq => posted,
-            Some(posted) => match self.reply(&posted, outgoing).await? {
+            Some(posted) => match self.reply(&posted, outgoing, &extras.words).await? {
                 Some(()) => self.keep(outgoing, extras, Posted { told: message.seq, ..posted }).await,
                 // Somebody deleted the first message: this one takes its place.
-                None => self.keep(outgoing, extras, self.begin(outgoing).await?).await,
+                None => self.keep(outgoing, extras, self.begin(outgoing, &extras.words).await?).await,
             },
-            None => self.keep(outgoing, extras, self.begin(outgoing).await?).await,
+            None => self.keep(outgoing, extras, self.begin(outgoing, &extras.words).await?).await,
         };
         let mut detail = format!("Slack {} ({})", one_line(&self.conversation), posted.channel);
         match &extras.chart {
@@ -122,7 +123,7 @@ impl SlackBot {
             Chart::Drawn(_) | Chart::None => {}
         }
         if message.seq > 1
-            && let Some(why) = self.recolour(&posted, message).await?
+            && let Some(why) = self.recolour(&posted, message, &extras.words).await?
         {
             detail.push_str(&format!("; its first message stays as it was: {why}"));
         }
@@ -130,8 +131,8 @@ impl SlackBot {
     }
 
     /// The first message of an incident.
-    async fn begin(&self, outgoing: &Outgoing) -> Result<Posted, Delivery> {
-        let mut body = payload(&outgoing.message);
+    async fn begin(&self, outgoing: &Outgoing, words: &Words) -> Result<Posted, Delivery> {
+        let mut body = worded(&outgoing.message, words);
         body["channel"] = json!(self.conversation);
         body["metadata"] = metadata(outgoing);
         let answer = self.call("chat.postMessage", &body).await.map_err(Refused::into_delivery)?;
@@ -144,8 +145,8 @@ impl SlackBot {
     }
 
     /// A message in the thread of the first one; `None` when there is no such thread any more. The end is shown in the conversation, too.
-    async fn reply(&self, posted: &Posted, outgoing: &Outgoing) -> Result<Option<()>, Delivery> {
-        let mut body = payload(&outgoing.message);
+    async fn reply(&self, posted: &Posted, outgoing: &Outgoing, words: &Words) -> Result<Option<()>, Delivery> {
+        let mut body = worded(&outgoing.message, words);
         body["channel"] = json!(posted.channel);
         body["thread_ts"] = json!(posted.ts);
         body["metadata"] = metadata(outgoing);
@@ -161,12 +162,12 @@ impl SlackBot {
 
     /// Gives the first message the words and the colour of how things are now. `Some`: why it cannot be changed; that is no failure, for
     /// the message itself has been told.
-    async fn recolour(&self, posted: &Posted, message: &Message) -> Result<Option<String>, Delivery> {
+    async fn recolour(&self, posted: &Posted, message: &Message, words: &Words) -> Result<Option<String>, Delivery> {
         // A reminder changes nothing about the colour; the words of the fire stay.
         if message.kind == MessageKind::Reminder {
             return Ok(None);
         }
-        let mut body = payload(message);
+        let mut body = worded(message, words);
         body["channel"] = json!(posted.channel);
         body["ts"] = json!(posted.ts);
         match self.call("chat.update", &body).await {

@@ -167,7 +167,7 @@ fn run(text: &str, chars: usize, looks: &Json) -> Json {
 fn tone(message: &Message) -> &'static str {
     match (state(message.kind), message.severity) {
         ("resolved", _) => "good",
-        ("test", _) => "accent",
+        ("test" | "digest", _) => "accent",
         (_, Severity::Low | Severity::Medium) => "warning",
         (_, Severity::High | Severity::Critical) => "attention",
     }
@@ -199,7 +199,7 @@ mod tests {
             assert!(head["items"][1]["inlines"][0]["text"].as_str().unwrap().starts_with(kind.as_str()));
             let expected = match state(*kind) {
                 "resolved" => "good",
-                "test" => "accent",
+                "test" | "digest" => "accent",
                 _ => "attention",
             };
             assert_eq!(head["style"], expected, "{kind}");

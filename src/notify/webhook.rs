@@ -190,7 +190,8 @@ fn sign(keys: &[Vec<u8>], id: &str, timestamp: i64, body: &[u8]) -> Option<Heade
 /// Alertmanager's body for one alert, and ours. The same in every attempt.
 fn payload(outgoing: &Outgoing) -> Json {
     let message = &outgoing.message;
-    let status = if state(message.kind) == "resolved" { "resolved" } else { "firing" };
+    // A digest is nothing that is open.
+    let status = if matches!(state(message.kind), "resolved" | "digest") { "resolved" } else { "firing" };
     let mut annotations = json!({"summary": message.headline, "description": description(message)});
     if let Some(runbook) = &message.runbook {
         annotations["runbook_url"] = runbook.as_str().into();

@@ -82,6 +82,7 @@ pub fn message_text(message: &Message) -> String {
         MessageKind::FiredAndResolved => ("alert fired and resolved", "Fired and resolved"),
         MessageKind::Acknowledged => ("alert acknowledged", "Acknowledged"),
         MessageKind::Changed => ("alerts changed", "Changed"),
+        MessageKind::Digest => ("digest", "Digest"),
         MessageKind::Test => ("test message", "Test"),
     };
     let headline = plain(&message.headline, 300);

@@ -166,7 +166,7 @@ pub(super) async fn told<D: Dialect>(tx: &mut Tx<'_, D>, channel: &str, since: T
     let holds = |(outgoing, is_open): &(Outgoing, bool)| match outgoing.message.kind {
         MessageKind::Fired | MessageKind::Reminder | MessageKind::Acknowledged | MessageKind::Changed => *is_open,
         MessageKind::Resolved => outgoing.done_at.is_some_and(|at| at >= since),
-        MessageKind::FiredAndResolved | MessageKind::Test => false,
+        MessageKind::FiredAndResolved | MessageKind::Digest | MessageKind::Test => false,
     };
     Ok(last.into_values().filter(holds).map(|(outgoing, _)| outgoing).collect())
 }

@@ -40,6 +40,7 @@ const EXAMPLES: &[Example] = &[
     Example { folder: "http-options", pool: 20, profiles: &[("clients", "0.05"), ("behind-tls", "0.05")] },
     Example { folder: "grpc", pool: 20, profiles: &[("events", "0.05")] },
     Example { folder: "websocket", pool: 20, profiles: &[("chats", "0.05")] },
+    Example { folder: "messages", pool: 20, profiles: &[("checkout", "0.05")] },
     Example { folder: "probes", pool: 20, profiles: &[("visits", "0.1")] },
     Example { folder: "setup-teardown", pool: 20, profiles: &[("orders", "0.05")] },
     Example {

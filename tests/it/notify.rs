@@ -4,6 +4,7 @@
 
 mod chart;
 mod slack;
+mod words;
 
 use std::io::Write as _;
 use std::net::TcpListener;

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use serde_json::{Value as Json, json};
 
+use super::telling::{RawDigest, RawTemplate};
 use crate::model::alerting::{NoData, Severity};
 use crate::registry::{Context, Decode, Entry, Named, Node, Section, Spanned};
 use crate::{choice, settings};
@@ -37,6 +38,10 @@ settings! {
         mute_timings: default Named<RawTiming>,
         /// Alerts that others mute while these fire, by name. One with the name of a default one replaces it.
         inhibit: default Named<RawInhibit>,
+        /// What a day or a week was, told without an alert, by name.
+        digests: default Named<RawDigest>,
+        /// Messages in your own words, by name.
+        templates: default Named<RawTemplate>,
     }
 }
 

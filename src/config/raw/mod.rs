@@ -15,6 +15,7 @@ pub(crate) mod scenario;
 pub(crate) mod service;
 pub(crate) mod staircase;
 pub(crate) mod target;
+pub(crate) mod telling;
 pub(crate) mod text;
 
 use crate::registry::{Context, Decode, Node};

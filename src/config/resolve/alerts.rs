@@ -189,6 +189,7 @@ impl Resolver<'_> {
             }
         }
         self.muting(raw, &off, setup);
+        self.telling(raw, setup);
         if setup.routes.is_empty() && !setup.channels.is_empty() {
             let send = setup.channels.keys().cloned().collect();
             setup.routes.push(Route { send, ..Route::default() });

@@ -18,6 +18,7 @@ mod schedule;
 mod service;
 mod staircase;
 mod target;
+mod telling;
 mod tls;
 
 use std::collections::{BTreeMap, BTreeSet};

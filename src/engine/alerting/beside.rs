@@ -80,11 +80,20 @@ async fn cause_of(store: &Arc<dyn Store>, run: &RunId, now: Timestamp) -> Option
 fn cause(findings: &[Finding]) -> Option<String> {
     let named = findings.iter().filter(|finding| CAUSED.contains(&finding.kind.as_str()));
     let finding = named.reduce(|best, next| if next.severity > best.severity { next } else { best })?;
-    let title = &finding.title;
+    let title = plain(&finding.title);
     if title.chars().count() <= CAUSE_CHARS {
-        return Some(title.clone());
+        return Some(title);
     }
     Some(title.chars().take(CAUSE_CHARS - 1).chain(['…']).collect())
+}
+
+/// The sentence without how the size was reckoned: "Needed at this load: about 47 connections." The finding has the rest.
+fn plain(title: &str) -> String {
+    const NEEDED: &str = "Needed at this load: ";
+    let Some((before, (size, _))) = title.split_once(NEEDED).and_then(|(before, after)| Some((before, after.split_once(" (")?))) else {
+        return title.to_owned();
+    };
+    format!("{before}{NEEDED}{size}.")
 }
 
 /// The last deploy of the alert's target within a day before the incident.
@@ -128,6 +137,9 @@ mod tests {
         ];
         assert_eq!(cause(&found).as_deref(), Some("full"));
         assert_eq!(cause(&found[..1]), None, "what is not known is not said");
+        let sized = "Pool `main` was full (20 of 20). Needed at this load: about 47 connections (31 to 57; Little's law, hold time 98ms).";
+        let told = cause(&[finding("pool_exhausted", Severity::High, sized)]);
+        assert_eq!(told.as_deref(), Some("Pool `main` was full (20 of 20). Needed at this load: about 47 connections."));
         let long = cause(&[finding("pool_exhausted", Severity::High, &"ä".repeat(400))]).unwrap();
         assert_eq!((long.chars().count(), long.ends_with('…')), (CAUSE_CHARS, true));
     }

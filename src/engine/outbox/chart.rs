@@ -65,7 +65,7 @@ pub(super) async fn of(store: &Arc<dyn Store>, setup: &Setup, message: &Message)
 
 /// What the message is about: of a group, the alert that stands first.
 fn subject_of<'a>(setup: &'a Setup, message: &'a Message) -> Option<Subject<'a>> {
-    if matches!(message.kind, MessageKind::Test | MessageKind::Acknowledged) {
+    if matches!(message.kind, MessageKind::Digest | MessageKind::Test | MessageKind::Acknowledged) {
         return None;
     }
     let first = message.alerts.first();
