@@ -39,7 +39,7 @@ fn chart() -> Chart {
 }
 
 fn with(memory: &Arc<Kept>, chart: Chart) -> Extras {
-    Extras { chart, memory: Some(memory.clone()) }
+    Extras { chart, memory: Some(memory.clone()), ..Extras::default() }
 }
 
 /// A fire, its reminder and its resolve.
