@@ -83,6 +83,9 @@ async fn a_run_that_cannot_be_stored_is_not_started_and_the_reason_is_kept() {
     .await;
     assert!(refused.reason.starts_with("the run could not be stored, so nothing was loaded") && refused.run.is_none(), "{refused:?}");
     assert!(!refused.reason.contains(Postgres::PASSWORD));
+    let page = daemon.try_get("/").await.unwrap().body;
+    assert!(page.contains("Instants that did not run") && page.contains("so nothing was loaded"), "{page}");
+    assert_eq!(daemon.api("/schedules").await["lost_ticks"], 0, "each has its record");
     daemon.signal("TERM");
     assert_eq!(daemon.exit_code().await, Some(0));
 }
