@@ -2,7 +2,7 @@
 //! out are named; two runs compared; deploys and baselines remembered.
 #![expect(clippy::unwrap_used, reason = "a step that fails, fails the test")]
 
-mod made;
+pub(crate) mod made;
 
 use std::sync::Arc;
 use std::time::Duration;

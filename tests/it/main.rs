@@ -25,4 +25,5 @@ mod servers;
 mod several;
 mod spool;
 mod store;
+mod systems;
 mod why;
