@@ -3,6 +3,7 @@
 
 mod battery;
 mod campaign;
+mod ladder;
 mod mailbox;
 mod nightly;
 mod spike;
