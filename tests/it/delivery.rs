@@ -20,6 +20,9 @@ use crate::servers::bed::{Bed, LONG};
 use crate::servers::daemon::{Daemon, plimsoll};
 use crate::servers::wait_until;
 
+/// Longer than hundreds of pools take to be stored for the first time on a machine that is busy with other things.
+const PATIENT: Duration = LONG.saturating_mul(5);
+
 #[expect(clippy::disallowed_methods, reason = "the number of incidents is chosen by scripts/prove-delivery")]
 fn incidents() -> Option<usize> {
     std::env::var("PLIMSOLL_INCIDENTS").ok().and_then(|text| text.parse().ok())
@@ -73,7 +76,7 @@ alerts:
         let mut command = plimsoll(&["serve", "--config", self.bed.config().to_str().unwrap()]);
         command.env("PLIMSOLL_FAIL_POINT", format!("{step}:{count}"));
         let mut child = crate::servers::Child::spawn(&format!("dies-{step}-{}", self.kills.len()), self.bed.folder.path(), &mut command);
-        wait_until(&format!("the end at {step}"), LONG, async || child.status()).await;
+        wait_until(&format!("the end at {step}"), PATIENT, async || child.status()).await;
         let status = child.status().unwrap();
         assert_eq!(std::os::unix::process::ExitStatusExt::signal(&status), Some(9), "{step}: {status}\n{}", child.output());
         *self.kills.entry(step.to_owned()).or_default() += 1;
@@ -81,7 +84,7 @@ alerts:
 
     /// Every pool has an incident of its own that is open, or none has.
     async fn judged(&self, daemon: &Daemon, open: usize) {
-        wait_until(&format!("{open} open incidents"), LONG, async || {
+        wait_until(&format!("{open} open incidents"), PATIENT, async || {
             let alerts = daemon.try_get("/api/v1/alerts").await?;
             let alerts = alerts.json();
             let found =
@@ -93,7 +96,7 @@ alerts:
 
     /// Everything that was decided is told.
     async fn told(&self, store: &dyn Store) {
-        wait_until("an empty outbox", LONG * 4, async || (store.outbox_stats().await.ok()?.waiting == 0).then_some(())).await;
+        wait_until("an empty outbox", PATIENT, async || (store.outbox_stats().await.ok()?.waiting == 0).then_some(())).await;
     }
 }
 
