@@ -38,6 +38,8 @@ const LAYERS: &[(&str, u8)] = &[
 const OUTSIDE: &[(&str, &[&str])] = &[
     ("sqlx", &["src/store/", "src/demo/", "src/probe/postgres", "src/probe/pgbouncer", "src/probe/mysql"]),
     ("lettre", &["src/notify/email"]),
+    ("minijinja", &["src/notify/template.rs"]),
+    ("tiny_skia", &["src/report/canvas.rs"]),
     ("axum", &["src/server/", "src/demo/"]),
     ("tokio_cron_scheduler", &["src/engine/scheduler.rs"]),
     ("croner", &["src/engine/", "src/config/"]),

@@ -35,6 +35,7 @@ const COMMANDS: &[&str] = &[
     "suite",
     "deploy",
     "baseline",
+    "digest",
 ];
 
 async fn call(arguments: &[&str]) -> Output {
