@@ -29,7 +29,7 @@ settings! {
         subject: optional Spanned<String>,
         /// What a person reads first.
         headline: optional Spanned<String>,
-        /// What stands below it, in mails, in Slack and for programs.
+        /// What stands below it, in mails and in Slack.
         text: optional Spanned<String>,
         /// The HTML of mails.
         html: optional Spanned<String>,
