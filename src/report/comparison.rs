@@ -48,7 +48,8 @@ pub fn value_words(row: &Row, value: Option<f64>) -> String {
 }
 
 fn three_digits(value: f64) -> f64 {
-    let scale = 10_f64.powi(2 - value.abs().log10().floor() as i32);
+    // Of 0 the logarithm has no end.
+    let scale = 10_f64.powi(2_i32.saturating_sub(value.abs().log10().floor() as i32));
     if scale.is_finite() && scale > 0.0 { (value * scale).round() / scale } else { value }
 }
 
@@ -127,4 +128,19 @@ pub fn comparison_text(comparison: &Comparison) -> String {
 /// A comparison as JSON, the answer of `/api/v1/compare`.
 pub fn comparison_json(comparison: &Comparison) -> Value {
     serde_json::to_value(comparison).unwrap_or_else(|error| json!({ "error": error.to_string() }))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn three_digits_are_kept_of_whatever_there_is() {
+        for (value, kept) in
+            [(1234.0, 1230.0), (0.012_345, 0.0123), (0.0, 0.0), (-5.0, -5.0), (f64::MIN_POSITIVE / 4.0, f64::MIN_POSITIVE / 4.0)]
+        {
+            assert!((three_digits(value) - kept).abs() < 1e-9, "{value}: {}", three_digits(value));
+        }
+        assert!(three_digits(f64::INFINITY).is_infinite());
+    }
 }
