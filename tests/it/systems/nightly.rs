@@ -1,7 +1,6 @@
 //! trio, every night: fifteen nights in the store of which the last three are a third slower. The daemon that starts on them says so on
 //! `/metrics` and by its rule, from the configuration to the message. What gates, flaky profiles and comparisons come to is the same
 //! on the API, the pages and the command line.
-#![expect(clippy::unwrap_used, reason = "a step that fails, fails the test")]
 
 use plimsoll::clock::{Clock as _, SystemClock};
 use plimsoll::model::run::Verdict;

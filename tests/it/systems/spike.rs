@@ -1,5 +1,4 @@
 //! trio, the spike: how much worse it was, when it was back, and that what stays worse is not called back.
-#![expect(clippy::unwrap_used, reason = "a step that fails, fails the test")]
 
 use std::time::Duration;
 
