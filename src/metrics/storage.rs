@@ -12,7 +12,7 @@ impl Metrics {
         self.families.intervals_lost.with_label_values::<&str>(&[]).inc_by(count);
     }
 
-    /// A record of one of [`RECORD_KINDS`] could not be stored.
+    /// A record of one of `RECORD_KINDS` could not be stored.
     pub fn record_lost(&self, kind: &str) {
         self.families.records_lost.with_label_values(&[kind]).inc();
     }
