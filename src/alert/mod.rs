@@ -45,7 +45,7 @@ pub use fingerprint::{fingerprint, group_labels};
 pub use group::fixed_labels;
 pub use merged::{merged, merged_group};
 pub use message::{Links, compose, test_message};
-pub use outgoing::outgoing;
+pub use outgoing::{addressed, outgoing};
 pub use quiet::{OpenWindow, Quiet};
 pub use route::channels_for;
 pub use storage::StorageWatch;

@@ -2,7 +2,7 @@
 
 use super::message::{Links, compose};
 use super::{Decision, Told};
-use crate::model::alerting::{OutboxState, Outgoing};
+use crate::model::alerting::{Message, OutboxState, Outgoing};
 use crate::model::units::Timestamp;
 
 /// The rows to store together with `decision`, which was made at `now`: `<incident>-<seq>-<channel>`.
@@ -12,9 +12,14 @@ pub fn outgoing(decision: &Decision, now: Timestamp, links: Links<'_>) -> Vec<Ou
 
 fn rows(told: &Told, now: Timestamp, links: Links<'_>) -> Vec<Outgoing> {
     let Some(message) = compose(told, links) else { return Vec::new() };
-    let row = |channel: &String| Outgoing {
+    told.channels.iter().map(|channel| addressed(&message, channel, now)).collect()
+}
+
+/// A message for one channel, to be sent from `now` on: `<incident>-<seq>-<channel>`.
+pub fn addressed(message: &Message, channel: &str, now: Timestamp) -> Outgoing {
+    Outgoing {
         id: format!("{}-{}-{channel}", message.incident, message.seq),
-        channel: channel.clone(),
+        channel: channel.to_owned(),
         message: message.clone(),
         state: OutboxState::Waiting,
         attempts: 0,
@@ -23,6 +28,5 @@ fn rows(told: &Told, now: Timestamp, links: Links<'_>) -> Vec<Outgoing> {
         leased_until: None,
         done_at: None,
         detail: String::new(),
-    };
-    told.channels.iter().map(row).collect()
+    }
 }

@@ -17,3 +17,5 @@ pub mod recovery;
 pub mod regression;
 pub mod stats;
 pub mod usl;
+
+pub(crate) use numbers::median;

@@ -15,7 +15,7 @@ pub(super) fn is_number(value: f64) -> bool {
 }
 
 /// Middle value; of an even number the mean of the two in the middle. 0 of none: callers ask of something.
-pub(super) fn median(values: &[f64]) -> f64 {
+pub(crate) fn median(values: &[f64]) -> f64 {
     median_in_place(&mut values.to_vec())
 }
 

@@ -13,11 +13,12 @@ use super::calendar::last_instant;
 use super::duty::Duty;
 use super::headroom;
 use super::setup::Setup;
-use crate::alert::{CapacityTold, DigestFacts, HeadroomTold, IncidentTold, MissedInstant, digest_id, digest_message};
+use crate::alert::{CapacityTold, DigestFacts, HeadroomTold, IncidentTold, MissedInstant, addressed, digest_id, digest_message};
+use crate::analysis::median;
 use crate::analysis::regression::flaky::flips;
 use crate::clock::SharedClock;
 use crate::metrics::Metrics;
-use crate::model::alerting::{AlertState, Message, OutboxState, Outgoing, Transition};
+use crate::model::alerting::{AlertState, Message, Transition};
 use crate::model::digest::Digest;
 use crate::model::history::PastRun;
 use crate::model::schedule::TickOutcome;
@@ -121,7 +122,7 @@ pub async fn write_due(
         return Ok(false);
     }
     let message = message_of(store, known, digest, (from, to), link).await?;
-    let messages = digest.send.iter().map(|channel| outgoing(&message, channel, now)).collect();
+    let messages = digest.send.iter().map(|channel| addressed(&message, channel, now)).collect();
     store.commit_alerts(&AlertChange { messages, ..AlertChange::default() }).await?;
     tracing::info!(digest = digest.name, id, "a digest is written");
     written.insert(id);
@@ -139,21 +140,6 @@ fn period(digest: &Digest, now: Timestamp) -> Option<(Timestamp, Timestamp)> {
     let to = last_instant(&digest.cron, digest.timezone, now)?;
     let from = last_instant(&digest.cron, digest.timezone, to.minus(Duration::from_secs(1)))?;
     Some((from, to))
-}
-
-fn outgoing(message: &Message, channel: &str, now: Timestamp) -> Outgoing {
-    Outgoing {
-        id: format!("{}-{}-{channel}", message.incident, message.seq),
-        channel: channel.to_owned(),
-        message: message.clone(),
-        state: OutboxState::Waiting,
-        attempts: 0,
-        created_at: now,
-        not_before: now,
-        leased_until: None,
-        done_at: None,
-        detail: String::new(),
-    }
 }
 
 async fn message_of(
@@ -204,15 +190,8 @@ fn capacity(profile: &str, past: &[PastRun], from: Timestamp) -> Option<Capacity
     let newest = past.get(index).filter(|run| run.started_at >= from)?;
     // Another load or another target is no former run.
     let alike = |run: &&PastRun| run.digest == newest.digest && run.target == newest.target;
-    let mut before: Vec<f64> = past.iter().skip(index + 1).filter(alike).filter_map(number).take(RECENT).collect();
-    before.sort_by(f64::total_cmp);
-    let middle = before.len() / 2;
-    let median = match before.len() {
-        0 => None,
-        len if len % 2 == 1 => before.get(middle).copied(),
-        _ => Some(f64::midpoint(before[middle - 1], before[middle])),
-    };
-    Some(CapacityTold { profile: profile.to_owned(), per_second, before: median.map(|median| (median, before.len())) })
+    let before: Vec<f64> = past.iter().skip(index + 1).filter(alike).filter_map(number).take(RECENT).collect();
+    Some(CapacityTold { profile: profile.to_owned(), per_second, before: (!before.is_empty()).then(|| (median(&before), before.len())) })
 }
 
 /// Incidents that were open in the period, those that opened last first.

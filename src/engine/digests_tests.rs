@@ -84,7 +84,7 @@ async fn a_period_is_told_once_whoever_writes_and_however_often() {
     assert_eq!(ids, ["20261121T070000-digest-morning-1-ops", "20261121T070000-digest-morning-1-slack"]);
     assert_eq!(messages[0].message.headline, "Daily digest: 0 of 1 run passed");
     // Both wrote at the same moment: the ids are the same, and the second one changes nothing.
-    let again = outgoing(&message_of(store.as_ref(), &known, &digest, period(&digest, now.0).unwrap(), None).await.unwrap(), "ops", now.0);
+    let again = addressed(&message_of(store.as_ref(), &known, &digest, period(&digest, now.0).unwrap(), None).await.unwrap(), "ops", now.0);
     store.commit_alerts(&AlertChange { messages: vec![again], ..AlertChange::default() }).await.unwrap();
     assert_eq!(store.messages(None, 0).await.unwrap().len(), 2);
     // The next day is another one.
