@@ -443,8 +443,9 @@ impl Going {
         run.ended_at = Some(ended_at);
         run.ended_by = Some(ended_by);
         run.verdict = judged.verdict;
-        // What is known from the start (the profile's notes) stays in front; why it ended is said once.
-        run.reasons.extend(judged.reasons);
+        // What spoils it stands in front; else what is known from the start (the profile's notes) does. Why it ended is said once.
+        let at = if run.verdict == Some(Verdict::Pass) { run.reasons.len() } else { 0 };
+        run.reasons.splice(at..at, judged.reasons);
         run.reasons.extend(summary.climbs.iter().map(ClimbSummary::sentence));
         if let Some((_, reason)) = self.ended.take().filter(|(_, reason)| !run.reasons.contains(reason)) {
             run.reasons.push(reason);

@@ -6,5 +6,6 @@ mod campaign;
 mod ladder;
 mod mailbox;
 mod nightly;
+mod soak;
 mod spike;
 mod watched;

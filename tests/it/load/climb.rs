@@ -83,11 +83,17 @@ async fn users_climb_no_higher_than_the_gate_lets_them() {
 async fn a_level_that_was_not_delivered_has_not_passed() {
     let target = target().await;
     // One VU cannot take 60 starts a second of 40 ms each; what it takes is quick.
-    let keys = "levels: [10/s, 60/s], preAllocatedVUs: 1, hold: 3s, stopOnFail: false, gate: [\"http_req_failed: rate < 1%\"]";
-    let done = run(&target, keys).await;
-    let climb = climb(&done);
+    let keys = "levels: [5/s, 60/s], preAllocatedVUs: 1, hold: 3s, stopOnFail: false, gate: [\"http_req_failed: rate < 1%\"]";
+    let mut climb = climb(&run(&target, keys).await);
+    // The first level leaves 160 ms between a request and the next; a machine that stands still for longer is asked again.
+    for _ in 0..8 {
+        if climb.levels[0].verdict == Verdict::Pass {
+            break;
+        }
+        climb = self::climb(&run(&target, keys).await);
+    }
     assert_eq!(climb.levels[1].verdict, Verdict::Invalid, "{climb:#?}");
-    assert!(climb.levels[1].reasons[0].contains("were not delivered"), "{:?}", climb.levels[1].reasons);
+    assert!(climb.levels[1].reasons.iter().any(|reason| reason.contains("were not delivered")), "{:?}", climb.levels[1].reasons);
     assert_eq!((climb.levels.len(), climb.failed), (2, Some(60.0)));
     target.stop().await;
 }

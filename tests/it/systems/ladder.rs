@@ -18,7 +18,8 @@ use crate::servers::daemon::Daemon;
 use crate::servers::http::ask;
 use crate::servers::wait_until;
 
-/// A request holds its connection for 100 ms: a pool of 4 serves less than 40 a second, one of 10 less than 100, whatever the machine.
+/// A request holds its connection for 100 ms: a pool of 4 serves less than 40 a second, one of 14 less than 140, whatever the machine; and
+/// a machine that makes it twice as long changes no verdict.
 const CONFIG: &str = r#"
 history: { reruns: 0 }
 profiles:
@@ -27,7 +28,7 @@ profiles:
     scenarios:
       users:
         executor: staircase
-        levels: [10/s, 20/s, 30/s, 60/s]
+        levels: [5/s, 10/s, 20/s, 60/s]
         hold: 27s
         preAllocatedVUs: 100
         maxVUs: 400
@@ -58,16 +59,16 @@ fn capacity(run: &Run) -> &CapacityFound {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_load_line_names_the_pool_that_gives_way_and_its_drop_is_told() {
-    let bed = Bed::with(Settings { hold: Duration::from_millis(100), pool: 10, ..Settings::default() }).await;
+    let bed = Bed::with(Settings { hold: Duration::from_millis(100), pool: 14, ..Settings::default() }).await;
     bed.configure(CONFIG);
     let (store, daemon) = (bed.store().await, bed.serve().await);
 
-    // With a pool of 10 nothing gives way.
+    // With a pool of 14 nothing gives way.
     let (run, findings) = climb(&daemon, store.as_ref()).await;
     let (found, all) = (capacity(&run), format!("{:#?}\n{findings:#?}\n{:#?}", run.reasons, capacity(&run)));
     assert_eq!((found.unit.as_str(), found.breaking, run.summary.as_ref().unwrap().total.failed), ("starts/s", None, 0), "{all}");
     let large = found.per_second.unwrap_or_else(|| panic!("{all}")).value;
-    assert!((60.0..105.0).contains(&large), "{all}");
+    assert!((60.0..145.0).contains(&large), "{all}");
     assert!(!findings.iter().any(|finding| finding.kind == "pool_exhausted"), "{all}");
 
     // With a pool of 4 the last level does.
@@ -75,7 +76,7 @@ async fn the_load_line_names_the_pool_that_gives_way_and_its_drop_is_told() {
     assert_eq!(ask(bed.target.addr, "POST", "/faults", "Content-Type: application/json\r\n", &faults).await.status, 200);
     let (run, findings) = climb(&daemon, store.as_ref()).await;
     let (found, all) = (capacity(&run), format!("{:#?}\n{findings:#?}\n{:#?}", run.reasons, capacity(&run)));
-    assert!(found.safe.is_some_and(|safe| safe <= 31.0), "{all}");
+    assert!(found.safe.is_some_and(|safe| safe <= 21.0), "{all}");
     assert!(found.breaking.is_some_and(|breaking| (55.0..65.0).contains(&breaking)), "{all}");
     assert_eq!(found.bottlenecks.first().map(|first| first.resource.as_str()), Some("pool `main`"), "{all}");
     let small = found.per_second.unwrap_or_else(|| panic!("{all}")).value;
