@@ -54,6 +54,8 @@ pub const KINDS: Kinds = Kinds { probes: crate::probe::KINDS, channels: crate::n
 const OUTBOX_DRAIN: Duration = Duration::from_secs(8);
 /// Longest time for rolling up the runs that ended last when the program stops.
 const UPKEEP_DRAIN: Duration = Duration::from_secs(5);
+/// How long the database may take to be told that this process ends.
+const FAREWELL: Duration = Duration::from_secs(10);
 
 /// What is started.
 pub struct Options {
@@ -463,13 +465,20 @@ impl App {
         upkeep::finish(&*self.store, UPKEEP_DRAIN).await;
         self.tasks.stop_watch.cancel();
         while self.tasks.watch.join_next().await.is_some() {}
-        // Others need not wait to see that this process is gone; when they cannot be told, they see it.
-        if let Err(error) = self.store.resign().await {
-            tracing::warn!(%error, "this process could not give back what it held");
+        // A database that does not answer holds nobody up.
+        if tokio::time::timeout(FAREWELL, farewell(&*self.store)).await.is_err() {
+            tracing::warn!("the database did not answer in time; its connections are cut off");
         }
-        self.store.close().await;
         broken.map_or(Ok(()), Err)
     }
+}
+
+/// Others need not wait to see that this process is gone; when they cannot be told, they see it.
+async fn farewell(store: &dyn Store) {
+    if let Err(error) = store.resign().await {
+        tracing::warn!(%error, "this process could not give back what it held");
+    }
+    store.close().await;
 }
 
 async fn listen(options: &Options) -> anyhow::Result<Option<TcpListener>> {

@@ -159,8 +159,9 @@ impl Alerting {
                 Some(news) = self.parts.news.recv() => self.take(news).await,
                 Some((_, reading)) = self.parts.readings.recv() => self.read(&reading),
                 Ok(()) = self.parts.setup.changed() => self.reconfigure(),
-                _ = every_second.tick() => self.decide().await,
+                // Before the tick, which is always due while the database is away.
                 () = stop.cancelled() => break,
+                _ = every_second.tick() => self.decide().await,
             }
         }
         while let Ok(news) = self.parts.news.try_recv() {

@@ -93,8 +93,14 @@ impl Watch {
         every.set_missed_tick_behavior(MissedTickBehavior::Delay);
         every.reset();
         loop {
+            // A database that is away makes each look longer than the time between them: the next one is due at once, and must not win.
             tokio::select! {
-                _ = every.tick() => self.look().await,
+                biased;
+                () = stop.cancelled() => return,
+                _ = every.tick() => {}
+            }
+            tokio::select! {
+                () = self.look() => {}
                 () = stop.cancelled() => return,
             }
         }

@@ -133,11 +133,13 @@ impl Outbox {
         let mut every = interval(Duration::from_millis(500));
         every.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
+            // Stopping comes first: with the database away the next tick is always due.
             tokio::select! {
+                biased;
+                () = stop.cancelled() => break,
                 _ = every.tick() => self.send_due().await,
                 Some(ended) = self.on_the_way.join_next() => self.ended(ended),
                 Ok(()) = self.parts.setup.changed() => self.reconfigure(),
-                () = stop.cancelled() => break,
             }
         }
         let rest = async {

@@ -92,6 +92,8 @@ impl Historian {
         self.show_last_judgements().await;
         loop {
             tokio::select! {
+                biased;
+                () = stop.cancelled() => break,
                 event = self.parts.events.recv() => match event {
                     Ok(Event::RunEnded(run)) => {
                         self.wait_for(run.id);
@@ -102,7 +104,6 @@ impl Historian {
                     Err(broadcast::error::RecvError::Closed) => break,
                 },
                 _ = retry.tick() => self.judge_waiting().await,
-                () = stop.cancelled() => break,
             }
         }
     }
