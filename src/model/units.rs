@@ -224,11 +224,13 @@ pub fn format_bytes(bytes: f64) -> String {
     let mut value = bytes;
     for unit in ["B", "KiB", "MiB", "GiB"] {
         if value.abs() < 1024.0 {
-            return format!("{} {unit}", trim_decimal(value, if unit == "B" { 0 } else { 1 }));
+            // Three figures or four: what is near 1 would lose what tells it from its neighbours.
+            let decimals = if unit == "B" { 0 } else { 1 + usize::from(value.abs() < 9.995) };
+            return format!("{} {unit}", trim_decimal(value, decimals));
         }
         value /= 1024.0;
     }
-    format!("{} TiB", trim_decimal(value, 1))
+    format!("{} TiB", trim_decimal(value, 2))
 }
 
 /// How often: `count` events in `per`. Kept as two numbers so that start times are exact.

@@ -226,7 +226,7 @@ impl Telling<'_> {
 
     fn value(&self, value: f64) -> String {
         let rounded = match self.subject.unit {
-            // Bytes are printed with one decimal of the unit that fits.
+            // Bytes are printed with three or four figures.
             Unit::Bytes => value,
             Unit::Time | Unit::Ratio | Unit::Count => significant(value),
         };

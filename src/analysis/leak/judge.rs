@@ -16,6 +16,8 @@ const MOST_RATIO: f64 = 1e9;
 const STEP: f64 = 0.75;
 /// A step that no test for a trend has seen has to be this much better than a line, and so many times the noise high.
 const CLEAR_STEP: (f64, f64) = (0.35, 3.0);
+/// Fewer points fall into two levels by chance.
+const STEP_POINTS: usize = 8;
 /// The second half grows less than this share of the whole's slope: it levels off.
 const LEVELLING: f64 = 0.25;
 /// A fall of this share of the growth makes it doubtful.
@@ -257,7 +259,8 @@ fn decide(looked: &Looked, level: f64, scale: Scale, factor: f64) -> (Verdict, O
     let other = judged.iter().find(|(verdict, _)| *verdict != Verdict::NoLeak);
     let (verdict, part) = other.copied().unwrap_or((Verdict::NoLeak, whole));
     let clear = &whole.window;
-    let jumped = clear.two_levels < CLEAR_STEP.0 && clear.step > least.max(CLEAR_STEP.1 * clear.noise);
+    let enough = clear.points >= STEP_POINTS;
+    let jumped = enough && clear.two_levels < CLEAR_STEP.0 && clear.step > least.max(CLEAR_STEP.1 * clear.noise);
     if jumped && matches!(verdict, Verdict::NoLeak | Verdict::Levelling) { (Verdict::Step, Some(whole)) } else { (verdict, Some(part)) }
 }
 

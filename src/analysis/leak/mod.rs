@@ -26,7 +26,7 @@ pub use limit::Exhaustion;
 pub use points::Envelope;
 
 /// Name and version of the method, for findings.
-pub const METHOD: &str = "leak-gls-mk/1";
+pub const METHOD: &str = "leak-gls-mk/2";
 /// Highest chance of calling a series without a trend a leak, over all windows, stretches and metrics of a run together.
 pub const ALPHA: f64 = 0.02;
 /// Share of false ones among those that are only watched.
