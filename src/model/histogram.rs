@@ -229,6 +229,11 @@ impl LatencyHistogram {
         Some(())
     }
 
+    /// True when what `to_packed_beside` wrote tells that it is the same as the one beside it.
+    pub fn is_same(bytes: &[u8]) -> bool {
+        packed::is_same(bytes)
+    }
+
     /// Becomes empty, keeping its memory.
     pub fn clear(&mut self) {
         self.buckets.clear();
@@ -272,6 +277,9 @@ impl LatencyHistogram {
                 index = index.checked_add(u32::try_from(-value).ok()?)?;
             } else {
                 if value > 0 {
+                    if index > index_of(HIGHEST_US) {
+                        return None;
+                    }
                     buckets.push((index, value as u64));
                 }
                 index = index.checked_add(1)?;

@@ -137,11 +137,35 @@ impl Rolled {
     }
 }
 
+/// A step of a [`Sum`].
+#[derive(Debug, Clone, Default)]
+pub struct StepSum {
+    counts: StepInterval,
+    /// Its histograms, in the order of [`StepInterval::latencies`].
+    pub latencies: [Dense; 5],
+    /// Response times that are service times, too, of those that succeeded and that failed: they count as both.
+    pub same: [Dense; 2],
+}
+
+impl StepSum {
+    fn finish(self) -> StepInterval {
+        let (mut step, mut latencies) = (self.counts, self.latencies);
+        for (outcome, same) in self.same.iter().enumerate() {
+            latencies[outcome].add_sum(same);
+            latencies[outcome + 2].add_sum(same);
+        }
+        for (histogram, sum) in step.latencies_mut().into_iter().zip(latencies) {
+            *histogram = sum.sum();
+        }
+        step
+    }
+}
+
 /// Many spans added up, of any length: as [`Rolled::follow`] does, but what it costs does not grow with the sum.
 #[derive(Debug, Clone, Default)]
 pub struct Sum {
     rest: Option<Rolled>,
-    steps: BTreeMap<u16, (StepInterval, [Dense; 5])>,
+    steps: BTreeMap<u16, StepSum>,
     scenarios: BTreeMap<u16, [Dense; 3]>,
     groups: BTreeMap<u16, Dense>,
 }
@@ -170,24 +194,24 @@ impl Sum {
 
     /// Adds a step of a span.
     pub fn step(&mut self, step: &StepInterval) {
-        let empty = || (StepInterval { step: step.step, ..StepInterval::default() }, <[Dense; 5]>::default());
-        let (counts, latencies) = self.steps.entry(step.step).or_insert_with(empty);
-        counts.merge_counts(step);
-        for (sum, one) in latencies.iter_mut().zip(step.latencies()) {
+        for (sum, one) in self.counted(step).latencies.iter_mut().zip(step.latencies()) {
             sum.add(one);
         }
+    }
+
+    /// Adds a step of a span without its histograms; they are to be added to what is returned.
+    pub fn counted(&mut self, step: &StepInterval) -> &mut StepSum {
+        let sum = self.steps.entry(step.step).or_default();
+        sum.counts.step = step.step;
+        sum.counts.merge_counts(step);
+        sum
     }
 
     /// The sum as a span that begins at `second`; `None` when no span was added.
     pub fn finish(self, second: u32) -> Option<Rolled> {
         let mut all = self.rest?;
         all.interval.second = second;
-        for (index, (mut step, latencies)) in self.steps {
-            for (histogram, sum) in step.latencies_mut().into_iter().zip(latencies) {
-                *histogram = sum.sum();
-            }
-            all.interval.steps.insert(index, step);
-        }
+        all.interval.steps.extend(self.steps.into_iter().map(|(index, step)| (index, step.finish())));
         for (index, latencies) in self.scenarios {
             let Some(scenario) = all.interval.scenarios.get_mut(&index) else { continue };
             for (histogram, sum) in scenario.latencies_mut().into_iter().zip(latencies) {

@@ -7,6 +7,7 @@ use super::StoreResult;
 use super::dialect::{Columns, Dialect, Value};
 use crate::model::histogram::LatencyHistogram;
 use crate::model::measure::StepInterval;
+use crate::model::rollup::StepSum;
 
 /// Values of the columns `response_ok`, `response_failed`, `service_ok`, `service_failed`, `waiting`.
 pub(super) fn values(step: &StepInterval) -> [Value<'static>; 5] {
@@ -45,6 +46,25 @@ fn one(
         return Ok(());
     };
     histogram.read(bytes, beside).ok_or(column)
+}
+
+/// Adds the histograms of what the columns hold to a sum, making only those of them that others are told by, in `service`. The error is the
+/// column that is none.
+pub(super) fn add(packed: [Option<&[u8]>; 5], sum: &mut StepSum, service: &mut [LatencyHistogram; 2]) -> Result<(), usize> {
+    for (outcome, service) in service.iter_mut().enumerate() {
+        one(&packed, outcome + 2, None, service)?;
+        if packed[outcome].is_some_and(LatencyHistogram::is_same) && !service.is_empty() {
+            sum.same[outcome].add(service);
+            continue;
+        }
+        sum.latencies[outcome + 2].add(service);
+        if let Some(response) = packed[outcome] {
+            sum.latencies[outcome].read(response, Some(service)).ok_or(outcome)?;
+        }
+    }
+    let Some(waiting) = packed[4] else { return Ok(()) };
+    let [ok, failed] = service;
+    sum.latencies[4].read(waiting, Some(&answered(ok, failed))).ok_or(4_usize)
 }
 
 /// Service times of all answered requests, as waiting is of all of them.

@@ -18,10 +18,10 @@ use super::shared::{SqlStore, store_error};
 use super::{Store, StoreError, StoreResult};
 
 /// Migrations, embedded.
+static MIGRATIONS: Migrator = sqlx::migrate!("migrations/sqlite");
 /// How long another process may take to bring the schema up to date, and how often it is looked at.
 const OTHERS_WORK: Duration = Duration::from_secs(5);
 const PATIENCE: Duration = Duration::from_millis(50);
-static MIGRATIONS: Migrator = sqlx::migrate!("migrations/sqlite");
 /// How long a statement waits for the lock of another process.
 const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
 /// How long a call waits for a connection that others of this process use.

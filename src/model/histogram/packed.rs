@@ -14,8 +14,10 @@ const BITS: u8 = 2;
 const BESIDE: u8 = 3;
 /// Zeros before the end of a Rice code; so many of them, and no one, announce 64 bits as they are.
 const MOST_ZEROS: u32 = 24;
-/// Most bits of a Rice code's remainder: with the zeros it is read from 57 bits.
+/// Most bits of a Rice code's remainder: with the zeros it is seen at once.
 const MOST_REMAINDER: u32 = 24;
+/// Bits that are certainly seen at once.
+const LOOK: u32 = 57;
 /// Changes that are part of their word, in the order of their codes; another one follows its word.
 const NEAR: [i64; 6] = [-3, -2, -1, 1, 2, 3];
 const FAR: u64 = 6;
@@ -39,12 +41,39 @@ pub(super) fn write(buckets: &[Bucket], beside: Option<&[Bucket]>) -> Vec<u8> {
 /// Reads any form into `out`, whose former content goes; `None` when the bytes are none, `out` then holds anything.
 pub(super) fn read(bytes: &[u8], beside: Option<&[Bucket]>, out: &mut Vec<Bucket>) -> Option<()> {
     out.clear();
+    match (bytes, beside) {
+        ([BESIDE], Some(beside)) if !beside.is_empty() => {
+            out.extend_from_slice(beside);
+            Some(())
+        }
+        ([BESIDE, ..], _) => each(bytes, beside, |index, count| {
+            // A bucket may come in parts.
+            match out.last_mut() {
+                Some(last) if last.0 == index => last.1 = last.1.checked_add(count)?,
+                _ => out.push((index, count)),
+            }
+            Some(())
+        }),
+        _ => each(bytes, beside, |index, count| {
+            out.push((index, count));
+            Some(())
+        }),
+    }
+}
+
+/// Shows the buckets of any form in ascending order to `take`, some in parts; `None` when the bytes are none, or as soon as `take` says so.
+pub(super) fn each(bytes: &[u8], beside: Option<&[Bucket]>, take: impl FnMut(u32, u64) -> Option<()>) -> Option<()> {
     match bytes {
-        [WORDS, rest @ ..] => read_words(rest, out),
-        [BITS, rest @ ..] => read_codes(rest, out),
-        [BESIDE, rest @ ..] => read_shifts(rest, beside.filter(|beside| !beside.is_empty())?, out),
+        [WORDS, rest @ ..] => read_words(rest, take),
+        [BITS, rest @ ..] => read_codes(rest, take),
+        [BESIDE, rest @ ..] => read_shifts(rest, beside.filter(|beside| !beside.is_empty())?, take),
         _ => None,
     }
+}
+
+/// True when the form tells nothing but that the histogram is the one beside it.
+pub(super) fn is_same(bytes: &[u8]) -> bool {
+    bytes == [BESIDE]
 }
 
 /// True when a form begins so.
@@ -67,18 +96,19 @@ fn words(buckets: &[Bucket]) -> Vec<u8> {
     bytes
 }
 
-fn read_words(mut rest: &[u8], out: &mut Vec<Bucket>) -> Option<()> {
+fn read_words(mut rest: &[u8], mut take: impl FnMut(u32, u64) -> Option<()>) -> Option<()> {
     let highest = index_of(HIGHEST_US);
-    let mut index = 0_u32;
+    let mut before = None;
     while !rest.is_empty() {
         let word = read_leb128(&mut rest)?;
         let distance = u32::try_from(word >> 1).ok()?;
         let count = if word & 1 == 1 { read_leb128(&mut rest)? } else { 1 };
-        if count == 0 || (distance == 0 && !out.is_empty()) {
+        if count == 0 || (distance == 0 && before.is_some()) {
             return None;
         }
-        index = index.checked_add(distance).filter(|index| *index <= highest)?;
-        out.push((index, count));
+        let index = before.unwrap_or(0_u32).checked_add(distance).filter(|index| *index <= highest)?;
+        take(index, count)?;
+        before = Some(index);
     }
     Some(())
 }
@@ -143,31 +173,56 @@ fn length(number: u64, remainder: u32) -> u64 {
     if zeros < u64::from(MOST_ZEROS) { zeros + 1 + u64::from(remainder) } else { u64::from(MOST_ZEROS) + 64 }
 }
 
-fn read_codes(mut rest: &[u8], out: &mut Vec<Bucket>) -> Option<()> {
-    let highest = index_of(HIGHEST_US);
-    let buckets = read_leb128(&mut rest).filter(|buckets| *buckets > 0 && *buckets <= u64::from(highest) + 1)?;
+fn read_codes(mut rest: &[u8], mut take: impl FnMut(u32, u64) -> Option<()>) -> Option<()> {
+    let highest = u64::from(index_of(HIGHEST_US));
+    let buckets = read_leb128(&mut rest).filter(|buckets| *buckets > 0 && *buckets <= highest + 1)?;
     let [distances, counts, tail @ ..] = rest else { return None };
     let (distances, counts) = (u32::from(*distances), u32::from(*counts));
     if distances > MOST_REMAINDER || counts > MOST_REMAINDER {
         return None;
     }
     rest = tail;
-    let mut index = u64::from(u32::try_from(read_leb128(&mut rest)?).ok()?);
+    let mut index = read_leb128(&mut rest).filter(|index| *index <= highest)?;
     let mut bits = BitReader { bytes: rest, at: 0 };
-    if index > u64::from(highest) {
-        return None;
-    }
-    out.reserve(buckets as usize);
-    out.push((index as u32, bits.rice(counts)?.checked_add(1)?));
-    for _ in 1..buckets {
-        let (between, more) = bits.pair(distances, counts)?;
-        index = index.checked_add(between)?.checked_add(1)?;
-        if index > u64::from(highest) {
-            return None;
+    take(index as u32, bits.rice(counts)?.checked_add(1)?)?;
+    let mut left = buckets - 1;
+    while left > 0 {
+        // Nearly always a look shows several pairs of codes.
+        let window = bits.window();
+        let mut used = 0;
+        while let Some((between, more, end)) = pair(window, used, distances, counts).filter(|_| left > 0) {
+            index += between + 1;
+            if index > highest {
+                return None;
+            }
+            take(index as u32, more + 1)?;
+            (used, left) = (end, left - 1);
         }
-        out.push((index as u32, more.checked_add(1)?));
+        bits.skip(used)?;
+        if used == 0 {
+            let (between, more) = (bits.rice(distances)?, bits.rice(counts)?);
+            index = index.checked_add(between)?.checked_add(1).filter(|index| *index <= highest)?;
+            take(index as u32, more.checked_add(1)?)?;
+            left -= 1;
+        }
     }
     (bits.at.div_ceil(8) == rest.len()).then_some(())
+}
+
+/// The two numbers whose codes begin after `used` bits of a look, and where they end in it; `None` when it does not show all of both.
+#[inline]
+fn pair(window: u64, used: u32, first: u32, second: u32) -> Option<(u64, u64, u32)> {
+    let low = |bits: u64, count: u32| bits & ((1 << count) - 1);
+    let one = window >> used;
+    let zeros = one.trailing_zeros().min(MOST_ZEROS);
+    let other = one >> (zeros + 1 + first);
+    let other_zeros = other.trailing_zeros().min(MOST_ZEROS);
+    let end = used + zeros + 1 + first + other_zeros + 1 + second;
+    if zeros == MOST_ZEROS || other_zeros == MOST_ZEROS || end > LOOK {
+        return None;
+    }
+    let between = (u64::from(zeros) << first) | low(one >> (zeros + 1), first);
+    Some((between, (u64::from(other_zeros) << second) | low(other >> (other_zeros + 1), second), end))
 }
 
 /// Bits from the lowest of the first byte on.
@@ -216,7 +271,7 @@ struct BitReader<'b> {
 }
 
 impl BitReader<'_> {
-    /// The next 57 bits at least, zeros after the end.
+    /// The next [`LOOK`] bits at least, zeros after the end.
     fn window(&self) -> u64 {
         let from = self.at / 8;
         let word = match self.bytes.get(from..).and_then(<[u8]>::first_chunk::<8>) {
@@ -231,25 +286,10 @@ impl BitReader<'_> {
         word >> (self.at % 8)
     }
 
-    /// The next two numbers. Nearly always both are in one look.
-    #[inline]
-    fn pair(&mut self, first: u32, second: u32) -> Option<(u64, u64)> {
-        let window = self.window();
-        let zeros = window.trailing_zeros();
-        let used = zeros + 1 + first;
-        if zeros < MOST_ZEROS && used < 32 {
-            let rest = window >> used;
-            let more_zeros = rest.trailing_zeros();
-            let all = used + more_zeros + 1 + second;
-            let end = self.at + all as usize;
-            if more_zeros < MOST_ZEROS && all <= 56 && end <= self.bytes.len() * 8 {
-                self.at = end;
-                let low = |bits: u64, count: u32| bits & ((1 << count) - 1);
-                let one = (u64::from(zeros) << first) | low(window >> (zeros + 1), first);
-                return Some((one, (u64::from(more_zeros) << second) | low(rest >> (more_zeros + 1), second)));
-            }
-        }
-        Some((self.rice(first)?, self.rice(second)?))
+    /// Goes on by so many bits.
+    fn skip(&mut self, bits: u32) -> Option<()> {
+        self.at += bits as usize;
+        (self.at <= self.bytes.len() * 8).then_some(())
     }
 
     fn rice(&mut self, remainder: u32) -> Option<u64> {
@@ -303,48 +343,44 @@ fn shifts(buckets: &[Bucket], beside: &[Bucket]) -> Option<Vec<u8>> {
     Some(bytes)
 }
 
-fn read_shifts(mut rest: &[u8], beside: &[Bucket], out: &mut Vec<Bucket>) -> Option<()> {
-    if rest.is_empty() {
-        out.extend_from_slice(beside);
-        return Some(());
-    }
+fn read_shifts(mut rest: &[u8], beside: &[Bucket], mut take: impl FnMut(u32, u64) -> Option<()>) -> Option<()> {
     let highest = i64::from(index_of(HIGHEST_US));
-    let mut shift = 0_i64;
-    let mut next = |run: &mut u64| -> Option<i64> {
-        if rest.is_empty() {
-            *run = u64::MAX;
-            return Some(0);
-        }
-        let word = read_leb128(&mut rest)?;
-        *run = word >> 3;
-        if let Some(near) = NEAR.get((word & 7) as usize) {
-            return Some(*near);
-        }
-        let far = (word & 7 == FAR).then(|| read_leb128(&mut rest)).flatten()?;
-        Some(((far >> 1) as i64) ^ -((far & 1) as i64))
-    };
-    let mut run = 0;
-    let mut waiting = next(&mut run)?;
+    let (mut shift, mut before) = (0_i64, 0);
+    let (mut run, mut waiting) = next_shift(&mut rest)?;
     for (index, count) in beside {
         let mut left = *count;
         while left > 0 {
             if run == 0 {
                 shift = shift.checked_add(waiting)?;
-                waiting = next(&mut run)?;
+                (run, waiting) = next_shift(&mut rest)?;
                 continue;
             }
             let both = left.min(run);
-            let at = i64::from(*index).checked_add(shift).filter(|at| (0..=highest).contains(at))? as u32;
-            match out.last_mut() {
-                Some(last) if last.0 == at => last.1 = last.1.checked_add(both)?,
-                Some(last) if last.0 > at => return None,
-                _ => out.push((at, both)),
-            }
-            left -= both;
+            let at = i64::from(*index).checked_add(shift).filter(|at| (before..=highest).contains(at))?;
+            take(at as u32, both)?;
+            (before, left) = (at, left - both);
             run = if run == u64::MAX { run } else { run - both };
         }
     }
     (run == u64::MAX).then_some(())
+}
+
+/// How many lie as far apart as those before, and the change that comes then. After the end all do.
+#[inline]
+fn next_shift(rest: &mut &[u8]) -> Option<(u64, i64)> {
+    let Some((first, tail)) = rest.split_first() else { return Some((u64::MAX, 0)) };
+    if let Some(near) = NEAR.get(usize::from(*first & 7))
+        && *first < 0x80
+    {
+        *rest = tail;
+        return Some((u64::from(*first >> 3), *near));
+    }
+    let word = read_leb128(rest)?;
+    if let Some(near) = NEAR.get((word & 7) as usize) {
+        return Some((word >> 3, *near));
+    }
+    let far = (word & 7 == FAR).then(|| read_leb128(rest)).flatten()?;
+    Some((word >> 3, ((far >> 1) as i64) ^ -((far & 1) as i64)))
 }
 
 /// LEB128: seven bits a byte, lowest first.
