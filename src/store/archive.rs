@@ -100,11 +100,11 @@ pub trait Archive: Send + Sync {
 
     /// What is left of a run's series; `None` when the run is not stored.
     async fn kept(&self, run: &RunId) -> StoreResult<Option<Kept>>;
-    /// Figures for charts, ascending. What is not rolled up yet is added up from seconds. None finer than what is kept.
+    /// Figures for charts, ascending; at most [`MOST_ROWS`](super::MOST_ROWS). What is not rolled up yet is added up from seconds. None finer than what is kept.
     async fn figures(&self, query: &FigureQuery) -> StoreResult<Vec<Figures>>;
-    /// Readings of a metric on the clock of a run, by probe and labels. What is not rolled up yet is added up from readings.
+    /// Readings of a metric on the clock of a run, by probe and labels; at most [`MOST_ROWS`](super::MOST_ROWS) spans. What is not rolled up yet is added up from readings.
     async fn reading_series(&self, query: &ReadingQuery) -> StoreResult<Vec<ReadingSeries>>;
-    /// Spans with their histograms that begin at `from <= second < to`, ascending: hold the window small.
+    /// Spans with their histograms that begin at `from <= second < to`, ascending; at most [`MOST_SECONDS`](super::MOST_SECONDS).
     async fn rolled(&self, run: &RunId, resolution: Resolution, from: u32, to: u32) -> StoreResult<Vec<Rolled>>;
     /// `from <= second < to` added up, exactly, from the coarsest spans that fit in. Where the seconds at its edges are not kept any
     /// more, the window is widened to whole spans. `None` when nothing of it is stored.

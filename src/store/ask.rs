@@ -6,8 +6,8 @@ use std::collections::BTreeMap;
 use super::archive::{FigureQuery, Kept, ReadingQuery, ReadingSeries, ReadingSpan, Window};
 use super::dialect::{Columns, Dialect, params};
 use super::runs::Key;
-use super::shared::Tx;
-use super::{StoreResult, rollup, rollup_sql as sql, series};
+use super::shared::{Tx, room};
+use super::{MOST_ROWS, MOST_SECONDS, StoreResult, rollup, rollup_sql as sql, series};
 use crate::model::Labels;
 use crate::model::catalog::Catalog;
 use crate::model::rollup::{Figures, ReadingRoll, Resolution, Rolled, Sum, roll_up};
@@ -50,15 +50,17 @@ pub(super) async fn figures<D: Dialect>(tx: &mut Tx<'_, D>, query: &FigureQuery)
             values.push(step.into());
             statement = sql::STEP_FIGURES;
         }
-        all = tx.list(statement, &values, read_figures).await?;
+        all = tx.at_most(MOST_ROWS, statement, &values, read_figures).await?;
     }
     if stored < to {
         let catalog = catalog(tx, key).await?;
         let wanted = |span: &Rolled| query.step.is_none_or(|step| span.interval.steps.contains_key(&step));
         for_each_span(tx, key, resolution, (stored, to), |span| {
             if wanted(&span) {
+                room(all.len(), MOST_ROWS)?;
                 all.push(span.figures(&catalog, query.step));
             }
+            Ok(())
         })
         .await?;
     }
@@ -91,7 +93,7 @@ async fn for_each_span<D: Dialect>(
     key: Key,
     resolution: Resolution,
     (from, to): (u32, u32),
-    mut take: impl FnMut(Rolled) + Send,
+    mut take: impl FnMut(Rolled) -> StoreResult<()> + Send,
 ) -> StoreResult<()> {
     let end = to.div_ceil(resolution.seconds()).saturating_mul(resolution.seconds());
     let last = tx.maybe::<u32>(sql::LAST_SECOND, params![key.num]).await?;
@@ -108,7 +110,7 @@ async fn for_each_span<D: Dialect>(
                 Some(before) if before.interval.second == span.interval.second => before.follow(&span),
                 _ => {
                     if let Some(whole) = open.replace(span) {
-                        take(whole);
+                        take(whole)?;
                     }
                 }
             }
@@ -116,7 +118,7 @@ async fn for_each_span<D: Dialect>(
         start = stop;
     }
     if let Some(whole) = open {
-        take(whole);
+        take(whole)?;
     }
     Ok(())
 }
@@ -133,7 +135,12 @@ pub(super) async fn rolled<D: Dialect>(
     let stored = if resolution == Resolution::Second { from } else { kept.stored_until(resolution).clamp(from, to.max(from)) };
     let mut all = rollup::list(tx, key, resolution, from, stored).await?;
     if stored < to {
-        for_each_span(tx, key, resolution, (stored, to), |span| all.push(span)).await?;
+        for_each_span(tx, key, resolution, (stored, to), |span| {
+            room(all.len(), MOST_SECONDS)?;
+            all.push(span);
+            Ok(())
+        })
+        .await?;
     }
     Ok(all)
 }
@@ -185,13 +192,18 @@ pub(super) async fn readings<D: Dialect>(tx: &mut Tx<'_, D>, query: &ReadingQuer
     if from < stored {
         let span = params![key.num, key.at(from), key.at(stored), resolution.seconds()];
         let values = [span.as_slice(), params![&query.metric]].concat();
-        for (series, at, roll) in tx.list(sql::READING_SPANS_OF_METRIC, &values, rollup::read_span).await? {
+        tx.each(sql::READING_SPANS_OF_METRIC, &values, |row| {
+            room(spans.len(), MOST_ROWS)?;
+            let (series, at, roll) = rollup::read_span(row)?;
             spans.insert((series, u32::try_from((at.0 - key.started_at.0) / 1_000_000).unwrap_or(0)), roll);
-        }
+            Ok(())
+        })
+        .await?;
     }
     if stored < to {
         let end = to.div_ceil(resolution.seconds()).saturating_mul(resolution.seconds());
-        tx.list(sql::RUN_READINGS, params![key.num, stored, end], |row| {
+        tx.each(sql::RUN_READINGS, params![key.num, stored, end], |row| {
+            room(spans.len(), MOST_ROWS)?;
             let second: u32 = row.number()?;
             for (number, value) in row.json::<Vec<(i64, f64)>>()? {
                 if series.contains_key(&number) {

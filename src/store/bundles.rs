@@ -98,7 +98,7 @@ pub(super) const POSTGRES: &str = concat!(
 pub(super) async fn add<D: Dialect>(tx: &mut Tx<'_, D>, run: Key, (from, to): (u32, u32), sum: &mut Sum) -> StoreResult<()> {
     let mut step = StepInterval::default();
     let mut service = <[LatencyHistogram; 2]>::default();
-    tx.list(D::BUNDLES, params![run.num, run.at(from), run.at(to)], |row| {
+    tx.each(D::BUNDLES, params![run.num, run.at(from), run.at(to)], |row| {
         let mut rest = row.opt_blob()?.unwrap_or_default();
         while !rest.is_empty() {
             let read = read(&mut rest, &mut step);
@@ -108,7 +108,6 @@ pub(super) async fn add<D: Dialect>(tx: &mut Tx<'_, D>, run: Key, (from, to): (u
         Ok(())
     })
     .await
-    .map(drop)
 }
 
 /// Reads the step that comes next into one that is there, but for its histograms; returns these as they are stored.

@@ -84,6 +84,9 @@ pub enum StoreError {
     /// Stored data cannot be understood.
     #[error("stored data is damaged: {0}")]
     Corrupt(String),
+    /// The answer would be more than is held in memory at once; nothing was cut off.
+    #[error("more than {0} rows at once: ask for a shorter span, or for a coarser resolution")]
+    TooMany(usize),
     /// This process was in charge, and another one is by now: what it decides is not based on what happened since.
     #[error("another daemon is in charge of the database by now")]
     NotInCharge,
@@ -101,6 +104,11 @@ impl StoreError {
 
 /// Result of a store call.
 pub type StoreResult<T> = Result<T, StoreError>;
+
+/// Most readings, figures or spans of readings in one answer.
+pub const MOST_ROWS: usize = 200_000;
+/// Most seconds, or longer spans, with their histograms in one answer.
+pub const MOST_SECONDS: usize = 3_600;
 
 /// Which runs to list.
 #[derive(Debug, Clone, Default)]
@@ -205,7 +213,8 @@ pub fn name_of(url: &str) -> Option<String> {
 }
 
 /// The memory of the daemon. Every call is one transaction; every promise is a test of the conformance suite.
-/// A `limit` of 0 means 50.
+/// A `limit` of 0 means 50. Lists without a limit of the caller's are of what is few by its nature (what is open, waits, or belongs to one run
+/// or incident), or they are bounded: then more than that is [`StoreError::TooMany`], and nothing is cut off.
 #[async_trait]
 pub trait Store: Archive + Ownership + Telling + Audit {
     /// Succeeds when the store can be written.
@@ -233,10 +242,16 @@ pub trait Store: Archive + Ownership + Telling + Audit {
     /// Adds intervals and readings. The same second of a run again replaces it, so does the same moment of a probe. All or nothing:
     /// fails when a run is not stored. Points that are not finite are left out.
     async fn append(&self, batch: &SeriesBatch) -> StoreResult<()>;
-    /// Intervals of a run with `from <= second < to`, ascending.
+    /// Intervals of a run with `from <= second < to`, ascending; at most [`MOST_SECONDS`] that are stored.
     async fn intervals(&self, run: &RunId, from: u32, to: u32) -> StoreResult<Vec<Interval>>;
-    /// Readings, ascending in time. Failed readings are included unless a metric is asked for; then only its points are.
+    /// Readings, ascending in time; at most [`MOST_ROWS`]. Failed readings are included unless a metric is asked for; then only its points
+    /// are.
     async fn readings(&self, filter: &ReadingFilter) -> StoreResult<Vec<Reading>>;
+    /// Shows the same one by one, however many they are: they are never in memory together.
+    async fn each_reading(&self, filter: &ReadingFilter, take: &mut (dyn FnMut(Reading) + Send)) -> StoreResult<()> {
+        self.readings(filter).await?.into_iter().for_each(take);
+        Ok(())
+    }
 
     /// Adds findings; those of the same run and method are replaced. Fails when the run is not stored.
     async fn save_findings(&self, run: &RunId, findings: &[Finding]) -> StoreResult<()>;

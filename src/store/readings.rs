@@ -6,8 +6,8 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use super::dialect::{Columns, Dialect, params};
 use super::runs::Key;
-use super::shared::{Tx, json};
-use super::{ReadingFilter, StoreError, StoreResult, sql};
+use super::shared::{Tx, json, room};
+use super::{MOST_ROWS, ReadingFilter, StoreError, StoreResult, sql};
 use crate::model::Labels;
 use crate::model::series::{Point, Reading};
 use crate::model::units::Timestamp;
@@ -97,6 +97,22 @@ pub(super) async fn save<D: Dialect>(tx: &mut Tx<'_, D>, keys: &mut NewKeys, run
 
 /// Readings that `filter` asks for, ascending in time.
 pub(super) async fn list<D: Dialect>(tx: &mut Tx<'_, D>, filter: &ReadingFilter) -> StoreResult<Vec<Reading>> {
+    let mut readings = Vec::new();
+    let mut keep = |reading| {
+        room(readings.len(), MOST_ROWS)?;
+        readings.push(reading);
+        Ok(())
+    };
+    each(tx, filter, &mut keep).await?;
+    Ok(readings)
+}
+
+/// Shows them to `take`, whose error ends it.
+pub(super) async fn each<D: Dialect>(
+    tx: &mut Tx<'_, D>,
+    filter: &ReadingFilter,
+    take: &mut (dyn FnMut(Reading) -> StoreResult<()> + Send),
+) -> StoreResult<()> {
     let series: HashMap<i64, (String, Labels)> = tx
         .list(sql::SERIES, params![&filter.target, &filter.metric], |row| Ok((row.int()?, (row.string()?, row.json()?))))
         .await?
@@ -106,15 +122,19 @@ pub(super) async fn list<D: Dialect>(tx: &mut Tx<'_, D>, filter: &ReadingFilter)
     let mut values = params![&filter.target, &filter.metric, span[0], span[1]].to_vec();
     let mut statement = sql::READINGS;
     if let Some(run) = &filter.run {
-        let Some(run) = Key::find(tx, run).await? else { return Ok(Vec::new()) };
+        let Some(run) = Key::find(tx, run).await? else { return Ok(()) };
         values.push(run.num.into());
         statement = sql::READINGS_OF_RUN;
     }
-    let mut readings = tx.list(statement, &values, |row| read(row, &series, filter.metric.is_some())).await?;
-    if filter.metric.is_some() {
-        readings.retain(|reading| reading.points.as_ref().is_ok_and(|points| !points.is_empty()));
-    }
-    Ok(readings)
+    let some_only = filter.metric.is_some();
+    tx.each(statement, &values, |row| {
+        let reading = read(row, &series, some_only)?;
+        if !some_only || reading.points.as_ref().is_ok_and(|points| !points.is_empty()) {
+            take(reading)?;
+        }
+        Ok(())
+    })
+    .await
 }
 
 fn read<D: Dialect>(row: &mut Columns<'_, D>, series: &HashMap<i64, (String, Labels)>, some_only: bool) -> StoreResult<Reading> {

@@ -8,7 +8,7 @@ use super::dialect::{Columns, Dialect, Value, params};
 use super::rollup_sql as sql;
 use super::runs::Key;
 use super::shared::{SqlStore, Tx};
-use super::{StoreError, StoreResult, bundles, series};
+use super::{MOST_SECONDS, StoreError, StoreResult, bundles, series};
 use crate::model::catalog::Catalog;
 use crate::model::measure::StepInterval;
 use crate::model::rollup::{ReadingRoll, Resolution, Rolled, Sum, durations_of, roll_up};
@@ -133,7 +133,7 @@ pub(super) async fn list<D: Dialect>(tx: &mut Tx<'_, D>, run: Key, resolution: R
     let mut spans = spans(tx, run, resolution, from, to).await?;
     let span = params![run.num, run.at(from), run.at(to), resolution.seconds()];
     let (statement, values) = steps_of(resolution, span);
-    tx.list(statement, values, |row| {
+    tx.each(statement, values, |row| {
         let (second, step): (u32, _) = (row.number()?, series::read_step(row)?);
         if let Some(span) = spans.get_mut(&second) {
             span.interval.steps.insert(step.step, step);
@@ -157,9 +157,9 @@ async fn spans<D: Dialect>(tx: &mut Tx<'_, D>, run: Key, resolution: Resolution,
     }
     let span = params![run.num, run.at(from), run.at(to), resolution.seconds()];
     let head = |row: &mut Columns<'_, D>| Ok(Rolled { interval: series::read_head(row)?, seconds: row.number()?, vus: row.number()? });
-    let heads = tx.list(sql::HEADS, span, head).await?;
+    let heads = tx.at_most(MOST_SECONDS, sql::HEADS, span, head).await?;
     let mut spans: BTreeMap<u32, Rolled> = heads.into_iter().map(|span| (span.interval.second, span)).collect();
-    tx.list(sql::SCENARIOS, span, |row| {
+    tx.each(sql::SCENARIOS, span, |row| {
         let (second, scenario): (u32, _) = (row.number()?, series::read_scenario(row)?);
         if let Some(span) = spans.get_mut(&second) {
             span.interval.scenarios.insert(scenario.scenario, scenario);
@@ -167,7 +167,7 @@ async fn spans<D: Dialect>(tx: &mut Tx<'_, D>, run: Key, resolution: Resolution,
         Ok(())
     })
     .await?;
-    tx.list(sql::GROUPS, span, |row| {
+    tx.each(sql::GROUPS, span, |row| {
         let (second, group): (u32, u16) = (row.number()?, row.number()?);
         let duration = row.histogram()?;
         if let Some(span) = spans.get_mut(&second) {
@@ -195,14 +195,13 @@ pub(super) async fn add<D: Dialect>(
     }
     let span = params![run.num, run.at(from), run.at(to), resolution.seconds()];
     let mut step = StepInterval::default();
-    tx.list(sql::STEPS, span, |row| {
+    tx.each(sql::STEPS, span, |row| {
         let _second: u32 = row.number()?;
         series::read_step_into(row, &mut step)?;
         sum.step(&step);
         Ok(())
     })
     .await
-    .map(drop)
 }
 
 async fn replace<D: Dialect>(
@@ -266,7 +265,7 @@ pub(super) fn read_span<D: Dialect>(row: &mut Columns<'_, D>) -> StoreResult<(i6
 /// Readings of a run in spans of ten seconds of its clock.
 async fn readings_of<D: Dialect>(tx: &mut Tx<'_, D>, run: Key, from: u32, to: u32) -> StoreResult<Readings> {
     let mut readings = Readings::new();
-    tx.list(sql::RUN_READINGS, params![run.num, from, to], |row| {
+    tx.each(sql::RUN_READINGS, params![run.num, from, to], |row| {
         let second: u32 = row.number()?;
         for (series, value) in row.json::<Vec<(i64, f64)>>()? {
             follow(&mut readings, run.at(Resolution::TenSeconds.floor(second)), series, ReadingRoll::one(value));
@@ -317,7 +316,7 @@ async fn idle<D: Dialect>(store: &SqlStore<D>, pieces: u32) -> StoreResult<u32> 
 async fn idle_piece<D: Dialect>(store: &SqlStore<D>, probe: i64, (claimed, start, to): (i64, i64, i64)) -> StoreResult<bool> {
     let mut minutes = Readings::new();
     let mut tx = store.reading().await?;
-    tx.list(sql::IDLE_READINGS, params![probe, start, to], |row| {
+    tx.each(sql::IDLE_READINGS, params![probe, start, to], |row| {
         let at = Timestamp(row.int()? / MINUTE * MINUTE);
         for (series, value) in row.json::<Vec<(i64, f64)>>()? {
             follow(&mut minutes, at, series, ReadingRoll::one(value));

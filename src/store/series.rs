@@ -7,7 +7,7 @@ use std::time::Duration;
 use super::dialect::{Columns, Dialect, Value, params};
 use super::runs::Key;
 use super::shared::{Tx, json};
-use super::{StoreResult, latencies, sql};
+use super::{MOST_SECONDS, StoreResult, latencies, sql};
 use crate::model::measure::{Accounting, CheckCount, Interval, PhaseSums, ScenarioInterval, StepInterval};
 use crate::model::run::RunId;
 
@@ -97,7 +97,7 @@ pub(super) async fn list<D: Dialect>(tx: &mut Tx<'_, D>, run: &RunId, from: u32,
 /// The same of a run whose key is known.
 pub(super) async fn list_of<D: Dialect>(tx: &mut Tx<'_, D>, run: Key, from: u32, to: u32) -> StoreResult<Vec<Interval>> {
     let mut seconds = without_steps(tx, run, from, to).await?;
-    tx.list(sql::STEPS, params![run.num, run.at(from), run.at(to)], |row| {
+    tx.each(sql::STEPS, params![run.num, run.at(from), run.at(to)], |row| {
         let (second, step) = (row.number()?, read_step(row)?);
         if let Some(interval) = seconds.get_mut(&second) {
             interval.steps.insert(step.step, step);
@@ -111,9 +111,9 @@ pub(super) async fn list_of<D: Dialect>(tx: &mut Tx<'_, D>, run: Key, from: u32,
 /// The same without their steps, by their second.
 pub(super) async fn without_steps<D: Dialect>(tx: &mut Tx<'_, D>, run: Key, from: u32, to: u32) -> StoreResult<BTreeMap<u32, Interval>> {
     let span = params![run.num, run.at(from), run.at(to)];
-    let heads = tx.list(sql::INTERVALS, span, read_head).await?;
+    let heads = tx.at_most(MOST_SECONDS, sql::INTERVALS, span, read_head).await?;
     let mut seconds: BTreeMap<u32, Interval> = heads.into_iter().map(|interval| (interval.second, interval)).collect();
-    tx.list(sql::SCENARIOS, span, |row| {
+    tx.each(sql::SCENARIOS, span, |row| {
         let (second, scenario) = (row.number()?, read_scenario(row)?);
         if let Some(interval) = seconds.get_mut(&second) {
             interval.scenarios.insert(scenario.scenario, scenario);
@@ -121,7 +121,7 @@ pub(super) async fn without_steps<D: Dialect>(tx: &mut Tx<'_, D>, run: Key, from
         Ok(())
     })
     .await?;
-    tx.list(sql::GROUPS, span, |row| {
+    tx.each(sql::GROUPS, span, |row| {
         let (second, group): (u32, u16) = (row.number()?, row.number()?);
         let duration = row.histogram()?;
         if let Some(interval) = seconds.get_mut(&second) {

@@ -144,20 +144,47 @@ impl<'s, D: Dialect> Tx<'s, D> {
         done.map_err(|error| store_error::<D>(self.place, &error))
     }
 
-    /// Runs a query and makes something of each row.
-    pub(super) async fn list<T>(
+    /// Runs a query and shows each row to `read`, as they come: they are never in memory together. An error of `read` ends it.
+    pub(super) async fn each(
         &mut self,
+        sql: &'static str,
+        values: &[Value<'_>],
+        mut read: impl FnMut(&mut Columns<'_, D>) -> StoreResult<()> + Send,
+    ) -> StoreResult<()> {
+        let arguments = arguments::<D>(values)?;
+        let mut rows = D::fetch(&mut self.inner, sql, arguments);
+        while let Some(row) = within(self.place, rows.next()).await? {
+            let row = row.map_err(|error| store_error::<D>(self.place, &error))?;
+            read(&mut Columns::new(&row)).map_err(|error| placed(self.place, error))?;
+        }
+        Ok(())
+    }
+
+    /// Runs a query and makes something of each row; for few.
+    pub(super) async fn list<T: Send>(
+        &mut self,
+        sql: &'static str,
+        values: &[Value<'_>],
+        read: impl FnMut(&mut Columns<'_, D>) -> StoreResult<T> + Send,
+    ) -> StoreResult<Vec<T>> {
+        self.at_most(usize::MAX, sql, values, read).await
+    }
+
+    /// The same; more rows than `most` are an error, for no answer is cut off without a word.
+    pub(super) async fn at_most<T: Send>(
+        &mut self,
+        most: usize,
         sql: &'static str,
         values: &[Value<'_>],
         mut read: impl FnMut(&mut Columns<'_, D>) -> StoreResult<T> + Send,
     ) -> StoreResult<Vec<T>> {
-        let arguments = arguments::<D>(values)?;
-        let mut rows = D::fetch(&mut self.inner, sql, arguments);
         let mut list = Vec::new();
-        while let Some(row) = within(self.place, rows.next()).await? {
-            let row = row.map_err(|error| store_error::<D>(self.place, &error))?;
-            list.push(read(&mut Columns::new(&row)).map_err(|error| placed(self.place, error))?);
-        }
+        self.each(sql, values, |row| {
+            room(list.len(), most)?;
+            list.push(read(row)?);
+            Ok(())
+        })
+        .await?;
         Ok(list)
     }
 
@@ -209,6 +236,11 @@ impl<'s, D: Dialect> Tx<'s, D> {
         let number = self.first(sql, values, |row| row.int()).await?;
         number.ok_or_else(|| StoreError::Other(format!("{}: a statement returned no row", self.place)))
     }
+}
+
+/// Fails when there are `most` already.
+pub(super) fn room(there: usize, most: usize) -> StoreResult<()> {
+    if there < most { Ok(()) } else { Err(StoreError::TooMany(most)) }
 }
 
 /// Adds the database's name to what is wrong with its data.
@@ -319,6 +351,14 @@ impl<D: Dialect> Store for SqlStore<D> {
 
     async fn readings(&self, filter: &ReadingFilter) -> StoreResult<Vec<Reading>> {
         readings::list(&mut self.reading().await?, filter).await
+    }
+
+    async fn each_reading(&self, filter: &ReadingFilter, take: &mut (dyn FnMut(Reading) + Send)) -> StoreResult<()> {
+        let mut show = |reading| {
+            take(reading);
+            Ok(())
+        };
+        readings::each(&mut self.reading().await?, filter, &mut show).await
     }
 
     async fn save_findings(&self, run: &RunId, findings: &[Finding]) -> StoreResult<()> {

@@ -1,10 +1,11 @@
 //! Promises about probe readings.
 
 use std::slice::from_ref;
+use std::time::Duration;
 
 use plimsoll::model::run::RunId;
 use plimsoll::model::series::{Point, Reading};
-use plimsoll::store::{ReadingFilter, SeriesBatch};
+use plimsoll::store::{MOST_ROWS, ReadingFilter, SeriesBatch, StoreError};
 use proptest::collection::vec;
 use proptest::prelude::*;
 use proptest::test_runner::{Config, TestRunner};
@@ -121,4 +122,26 @@ pub(super) async fn series_of_a_batch_that_failed_are_made_again(bed: Bed) {
     append(&bed, None, from_ref(&first)).await;
     assert_eq!(bed.store.readings(&ReadingFilter::default()).await.unwrap(), from_ref(&first));
     assert_eq!(bed.opened_again().await.readings(&ReadingFilter::default()).await.unwrap(), [first]);
+}
+
+/// Whoever asks for more readings than are held in memory is told so, and can have them one by one.
+pub(super) async fn more_readings_than_fit_are_shown_one_by_one(bed: Bed) {
+    append(&bed, None, &[reading("shop", "app", at(0), 5.0)]).await;
+    bed.sql(&format!(
+        "INSERT INTO readings (probe, at, points) WITH RECURSIVE more(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM more WHERE i < {MOST_ROWS}) \
+         SELECT r.probe, r.at + i, r.points FROM readings r, more"
+    ))
+    .await;
+    let filter = ReadingFilter { target: Some("shop".into()), ..ReadingFilter::default() };
+    let (mut shown, mut before) = (0, None);
+    let mut take = |reading: Reading| {
+        assert!(before < Some(reading.at) && reading.points.is_ok_and(|points| points.len() == 3));
+        (shown, before) = (shown + 1, Some(reading.at));
+    };
+    bed.store.each_reading(&filter, &mut take).await.unwrap();
+    assert_eq!(shown, MOST_ROWS + 1);
+    let error = bed.store.readings(&filter).await.unwrap_err();
+    assert!(matches!(error, StoreError::TooMany(MOST_ROWS)), "{error}");
+    let fewer = ReadingFilter { from: Some(at(0).plus(Duration::from_micros(1))), ..filter };
+    assert_eq!(bed.store.readings(&fewer).await.unwrap().len(), MOST_ROWS);
 }

@@ -9,7 +9,7 @@ use plimsoll::model::measure::{Accounting, CheckCount, Interval, PhaseSums, Scen
 use plimsoll::model::message::{Messages, Said};
 use plimsoll::model::rollup::Resolution;
 use plimsoll::model::run::{Run, RunId, RunStatus};
-use plimsoll::store::{ReadingFilter, SeriesBatch};
+use plimsoll::store::{MOST_SECONDS, ReadingFilter, SeriesBatch, StoreError};
 use proptest::collection::{btree_map, vec};
 use proptest::prelude::*;
 use proptest::test_runner::{Config, TestRunner};
@@ -200,6 +200,7 @@ pub(super) async fn latencies_that_tell_the_same_are_stored_once(bed: Bed) {
     let second = Interval { steps: [(3, step), (4, open)].into(), shards: 1, ..Interval::default() };
     bed.store.append(&batch(&run.id, std::slice::from_ref(&second))).await.unwrap();
     assert_eq!(bed.store.intervals(&run.id, 0, 1).await.unwrap(), std::slice::from_ref(&second));
+    assert_eq!(bed.store.merged(&run.id, 0, 1).await.unwrap().unwrap().interval().steps, second.steps, "added up, it is the same");
     bed.holds("SELECT CAST(length(response_ok) + length(response_failed) AS BIGINT) FROM step_intervals WHERE step = 3", 2).await;
     bed.holds("SELECT count(*) FROM step_intervals WHERE step = 3 AND length(waiting) * 2 < length(service_ok)", 1).await;
     let whole = Run { status: RunStatus::Finished, ended_at: Some(at(1)), ..run };
@@ -211,4 +212,69 @@ pub(super) async fn latencies_that_tell_the_same_are_stored_once(bed: Bed) {
     bed.sql("UPDATE step_intervals SET service_ok = NULL WHERE step = 3").await;
     let error = bed.store.intervals(&whole.id, 0, 1).await.unwrap_err().to_string();
     assert!(error.contains("column response_ok: is not a histogram"), "{error}");
+    bed.sql("UPDATE runs SET rolled_seconds = 0, rolled = 0").await;
+    let error = bed.store.merged(&whole.id, 0, 1).await.unwrap_err().to_string();
+    assert!(error.contains("step 3 of a second is damaged"), "{error}");
+}
+
+/// Small and huge numbers, and those whose halves are no characters: sums are made of another form of the rows.
+pub(super) async fn seconds_add_up_whatever_their_numbers(bed: Bed) {
+    let number = || prop_oneof![Just(0), 1..100_000_u64, Just(0xd800), 0xdfff_u64..0xe_0001, 1_u64 << 35..1 << 37, 1_u64 << 50..1 << 55];
+    let numbers = vec((0..3_u16, proptest::array::uniform10(number()), vec((0..9_u64, number()), 0..3), any::<bool>()), 1..8);
+    let id = std::cell::Cell::new(0);
+    let mut runner = TestRunner::new(Config { cases: 16, failure_persistence: None, ..Config::default() });
+    let outcome = runner.run(&numbers, |seconds| {
+        let run = run(&format!("run-{}", id.replace(id.get() + 1)), at(0));
+        let step = |(step, n, checks, connected): &(u16, [u64; 10], Vec<(u64, u64)>, bool)| StepInterval {
+            step: *step * 0x6c00,
+            ok: n[0],
+            phases: PhaseSums {
+                connecting_us: if *connected { n[1] } else { 0 },
+                sending_us: n[2],
+                waiting_us: n[3],
+                receiving_us: n[4],
+                ..PhaseSums::default()
+            },
+            bytes_sent: n[5],
+            bytes_received: n[6],
+            connections: n[7],
+            service_ok: LatencyHistogram::from_us([n[8]]),
+            failures: if n[9] == 0 { [(Reason::Status(500), 2)].into() } else { [].into() },
+            checks: checks.iter().map(|(passed, failed)| CheckCount { passed: *passed, failed: *failed }).collect(),
+            ..StepInterval::default()
+        };
+        let steps: Vec<StepInterval> = seconds.iter().map(step).collect();
+        let mut expected = std::collections::BTreeMap::new();
+        for one in &steps {
+            expected.entry(one.step).or_insert_with(|| StepInterval { step: one.step, ..StepInterval::default() }).merge(one);
+        }
+        let second =
+            |(second, one): (u32, &StepInterval)| Interval { second, steps: [(one.step, one.clone())].into(), ..Interval::default() };
+        let intervals: Vec<Interval> = (0..).zip(&steps).map(second).collect();
+        let found = block_in_place(|| {
+            Handle::current().block_on(async {
+                bed.store.start_run(&run).await.unwrap();
+                bed.store.append(&batch(&run.id, &intervals)).await.unwrap();
+                bed.store.merged(&run.id, 0, 100).await.unwrap().unwrap()
+            })
+        });
+        prop_assert_eq!(&found.interval().steps, &expected);
+        Ok(())
+    });
+    outcome.unwrap();
+}
+
+/// Whoever asks for more seconds than are held in memory is told so.
+pub(super) async fn more_seconds_than_fit_are_refused_not_cut(bed: Bed) {
+    let run = run("a", at(0));
+    bed.store.start_run(&run).await.unwrap();
+    let most = MOST_SECONDS as u32;
+    let seconds: Vec<Interval> = (0..=most).map(|second| Interval { second, shards: 1, ..Interval::default() }).collect();
+    bed.store.append(&batch(&run.id, &seconds)).await.unwrap();
+    assert_eq!(bed.store.intervals(&run.id, 1, u32::MAX).await.unwrap(), seconds[1..]);
+    let error = bed.store.intervals(&run.id, 0, u32::MAX).await.unwrap_err();
+    assert!(matches!(error, StoreError::TooMany(MOST_SECONDS)) && !error.is_passing(), "{error}");
+    assert_eq!(bed.store.rolled(&run.id, Resolution::Second, 0, most).await.unwrap().len(), MOST_SECONDS);
+    assert!(matches!(bed.store.rolled(&run.id, Resolution::Second, 0, most + 1).await, Err(StoreError::TooMany(MOST_SECONDS))));
+    assert_eq!(bed.store.merged(&run.id, 0, u32::MAX).await.unwrap().unwrap().sum.seconds, most + 1, "a sum is of as many as there are");
 }
