@@ -20,11 +20,11 @@ pub struct Beside {
     pub need: Option<(String, Vec<Evidence>)>,
 }
 
-/// The finding about an attribution: of failures `pool_exhausted` when the cause is a pool, else `failures_caused`; `failures_unexplained`
-/// without one; of slowness `slowdown_caused` or `slowdown_unexplained`.
+/// The finding about an attribution: `pool_exhausted` when the cause is a pool, of failures and of slowness alike; else `failures_caused`
+/// or `slowdown_caused`; `failures_unexplained` or `slowdown_unexplained` without a cause.
 pub fn of_attribution(run: &RunId, at: Timestamp, found: &Attribution, is_pool: bool, beside: &Beside) -> Finding {
     let kind = match (found.harm, &found.cause) {
-        (Harm::Failures, Some(_)) if is_pool => "pool_exhausted",
+        (_, Some(_)) if is_pool => "pool_exhausted",
         (Harm::Failures, Some(_)) => "failures_caused",
         (Harm::Failures, None) => "failures_unexplained",
         (Harm::Slowness, Some(_)) => "slowdown_caused",
@@ -48,6 +48,17 @@ pub fn of_attribution(run: &RunId, at: Timestamp, found: &Attribution, is_pool: 
     }
     evidence.extend(found.others.iter().map(|(name, why)| figure(&format!("not {name}"), told(*why, found.harm))));
     Finding { kind: kind.into(), run: run.clone(), severity, title, evidence, method: METHOD.into(), at }
+}
+
+/// What a cause of failures did to the response times besides, as a figure beside them: slowness with the same cause is not told twice.
+pub fn slowness_beside(found: &Attribution, cause: &Cause) -> Evidence {
+    let share = format_percent((found.of_all * cause.share * 100.0).round() / 100.0);
+    let span =
+        if found.from == found.to { format!("in second {}", found.from) } else { format!("from second {} to {}", found.from, found.to) };
+    figure(
+        "responses",
+        format!("slow in {} seconds {span}{}; {share} of all slow seconds are those in which it was full", found.seconds, times(found)),
+    )
 }
 
 fn figure(name: &str, value: String) -> Evidence {

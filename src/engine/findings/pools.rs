@@ -118,6 +118,11 @@ impl Pools {
         })
     }
 
+    /// When a pool was full in the whole run, whatever came of it.
+    pub(super) fn full(&self, key: &(String, String)) -> Option<FullPool> {
+        full_pool(self.of(key)?, &self.failures)
+    }
+
     /// What analysis finds of the pools that are not `told` of already.
     pub(super) fn findings(&self, run: &RunId, at: Timestamp, told: &BTreeSet<(String, String)>) -> Vec<Finding> {
         let mut findings = Vec::new();

@@ -6,8 +6,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use super::super::summary::{duration_of, is_open};
 use super::needs;
 use super::pools::Pools;
-use crate::analysis::attribution::finding::{Beside, of_attribution};
+use crate::analysis::attribution::finding::{Beside, of_attribution, slowness_beside};
 use crate::analysis::attribution::{Attribution, Harm, Resource, Second, Seen, attribute};
+use crate::model::alerting::Severity;
 use crate::model::analysed::{CauseFound, NeedFound};
 use crate::model::catalog::Catalog;
 use crate::model::finding::{Evidence, Finding};
@@ -16,7 +17,7 @@ use crate::model::measure::Interval;
 use crate::model::message::essence;
 use crate::model::run::RunId;
 use crate::model::series::Reading;
-use crate::model::units::Timestamp;
+use crate::model::units::{Timestamp, format_percent};
 
 pub(super) use crate::analysis::attribution::METHOD;
 
@@ -83,6 +84,17 @@ pub(super) struct Told {
     pub(super) needs: Vec<NeedFound>,
     /// Probe and name of the pools that are told of.
     pub(super) pools: BTreeSet<(String, String)>,
+}
+
+impl Told {
+    /// Adds a need; of a pool that did harm more than once the largest stays.
+    fn need(&mut self, need: NeedFound) {
+        match self.needs.iter_mut().find(|known| (&known.probe, &known.pool) == (&need.probe, &need.pool)) {
+            Some(known) if known.connections.value >= need.connections.value => {}
+            Some(known) => *known = need,
+            None => self.needs.push(need),
+        }
+    }
 }
 
 impl Reasons {
@@ -186,12 +198,7 @@ impl Reasons {
         let mut told = Told::default();
         for one in &found {
             let key = one.cause.as_ref().and_then(|cause| keys.get(cause.resource)).and_then(Option::as_ref);
-            // The same pool in the same seconds: slowness is what failures look like before they fail.
-            let again = |other: &Attribution| {
-                let resource = |one: &Attribution| one.cause.as_ref().map(|cause| cause.resource);
-                one.harm == Harm::Slowness && other.harm == Harm::Failures && resource(one).is_some() && resource(one) == resource(other)
-            };
-            if found.iter().any(again) {
+            if found.iter().any(|other| is_the_same(one, other)) {
                 continue;
             }
             let need = key.and_then(|key| needs::of(self, pools, key, one.cause.as_ref().map(|cause| (cause.from, cause.to))));
@@ -199,13 +206,15 @@ impl Reasons {
             told.causes.push(cause_found(one, said.as_ref()));
             let beside = Beside { said, need: need.as_ref().map(|need| (needs::sentence(need), needs::evidence(need))) };
             let mut finding = of_attribution(run, at, one, key.is_some(), &beside);
-            if let Some((probe, _)) = key {
-                finding.evidence.insert(0, Evidence { name: "probe".into(), value: probe.clone() });
+            let slow = found.iter().filter(|other| is_the_same(other, one)).filter_map(|other| Some((other, other.cause.as_ref()?)));
+            finding.evidence.extend(slow.map(|(other, cause)| slowness_beside(other, cause)));
+            if let Some(key) = key {
+                take_over(&mut finding, one, key, pools);
+                told.pools.insert(key.clone());
             }
             told.findings.push(finding);
-            told.needs.extend(need);
-            if one.harm == Harm::Failures {
-                told.pools.extend(key.cloned());
+            if let Some(need) = need {
+                told.need(need);
             }
         }
         told
@@ -244,6 +253,31 @@ impl Reasons {
         let failed: u64 = self.seconds.iter().filter(|load| (from..=to).contains(&load.second)).map(|load| load.failed).sum();
         let (_, sample) = self.texts.values().find(|(index, _)| *index == most)?;
         Some((essence(sample), count as f64 / failed.max(count).max(1) as f64))
+    }
+}
+
+/// Slowness that failures explain with the same resource in the same seconds: it is what failures look like before they fail.
+fn is_the_same(slow: &Attribution, failed: &Attribution) -> bool {
+    let both = slow.harm == Harm::Slowness && failed.harm == Harm::Failures;
+    let causes = slow.cause.as_ref().zip(failed.cause.as_ref()).filter(|_| both);
+    causes.is_some_and(|(one, other)| one.resource == other.resource && one.from <= other.to && other.from <= one.to)
+}
+
+/// What else is known of a pool that did harm: its probe, when it was full in the whole run, and, where it made requests slow, the share of
+/// the failures that fall into that time. It is told once, so that nothing of it may be lost.
+fn take_over(finding: &mut Finding, one: &Attribution, key: &(String, String), pools: &Pools) {
+    finding.evidence.insert(0, Evidence { name: "probe".into(), value: key.0.clone() });
+    let Some(full) = pools.full(key) else { return };
+    if one.cause.as_ref().is_some_and(|cause| (cause.from, cause.to) != (full.from, full.to)) {
+        let value = format!("{} of {} readings, from second {} to {}", full.seconds, full.readings, full.from, full.to);
+        finding.evidence.insert(1, Evidence { name: "full in the whole run".into(), value });
+    }
+    let Some(share) = full.failures_share.filter(|share| one.harm == Harm::Slowness && *share > 0.0) else { return };
+    finding.evidence.insert(1, Evidence { name: "failures in full seconds".into(), value: format_percent(share) });
+    if share > 0.5 {
+        finding.severity = finding.severity.max(Severity::High);
+        let share = format_percent((share * 100.0).round() / 100.0);
+        finding.title.push_str(&format!(" {share} of all failures fall into seconds in which it was full."));
     }
 }
 

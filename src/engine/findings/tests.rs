@@ -378,3 +378,73 @@ fn failures_that_nothing_explains_are_told_as_that() {
     let told: Vec<(&str, &str)> = looked.findings.iter().map(|one| (one.kind.as_str(), one.title.as_str())).collect();
     assert_eq!(told, [("failures_unexplained", "1800 requests failed from second 20 to 49. No resource that was read explains this.")]);
 }
+
+/// A minute of 100 requests a second: the pool is full from 20 to 39, and responses are slow meanwhile; of the requests `failed(second)` fail.
+fn queued(failed: impl Fn(u32) -> u64) -> Looked {
+    let catalog = catalog(&[phase("hold", 0, 60, false)]);
+    let mut observed = Observed::default();
+    for at in 0..60 {
+        let full = (20..40).contains(&at);
+        observed.interval(&catalog, &[], &second(at, 100, failed(at), if full { 160_000 } else { 40_000 }));
+        observed.reading(&if full { busy_pool(at, 20.0, 6.0) } else { busy_pool(at, 6.0, 0.0) });
+    }
+    // Full again for two seconds, which nobody noticed.
+    for at in 60..80 {
+        observed.interval(&catalog, &[], &second(at, 100, failed(at), 40_000));
+        observed.reading(&if at < 62 { busy_pool(at, 20.0, 0.0) } else { busy_pool(at, 6.0, 0.0) });
+    }
+    observed.look(&run(catalog), &Asked::default(), Timestamp(0))
+}
+
+fn evidence<'a>(finding: &'a crate::model::finding::Finding, name: &str) -> Option<&'a str> {
+    finding.evidence.iter().find(|one| one.name == name).map(|one| one.value.as_str())
+}
+
+#[test]
+fn a_pool_that_makes_responses_slow_is_told_once_and_as_a_full_pool() {
+    let looked = queued(|_| 0);
+    let [finding] = &looked.findings[..] else { panic!("{:#?}", looked.findings) };
+    assert_eq!((finding.kind.as_str(), finding.severity), ("pool_exhausted", Severity::Medium));
+    let begins = "From second 20 to 39 pool `main` was full (20 of 20, 6 waiting). 100 % of all slow seconds are among them (p95 up to 1";
+    assert!(finding.title.starts_with(begins) && finding.title.contains("Needed at this load: about "), "{}", finding.title);
+    assert_eq!(evidence(finding, "probe"), Some("app"));
+    assert_eq!(evidence(finding, "full in the whole run"), Some("22 of 80 readings, from second 20 to 61"));
+    assert!(finding.method.starts_with("attribution/") && evidence(finding, "failures in full seconds").is_none(), "{finding:#?}");
+    assert_eq!((looked.analysed.causes.len(), looked.analysed.needs.len()), (1, 1), "{:#?}", looked.analysed);
+}
+
+#[test]
+fn of_a_pool_that_makes_responses_slow_the_failures_in_its_time_are_not_forgotten() {
+    // Too few to be explained as a burst, but all of them while it was full.
+    let looked = queued(|second| u64::from(second == 30 || second == 31));
+    let [finding] = &looked.findings[..] else { panic!("{:#?}", looked.findings) };
+    assert_eq!((finding.kind.as_str(), finding.severity), ("pool_exhausted", Severity::High), "{finding:#?}");
+    assert!(finding.title.ends_with(" 100 % of all failures fall into seconds in which it was full."), "{}", finding.title);
+    assert_eq!(evidence(finding, "failures in full seconds"), Some("100 %"));
+}
+
+#[test]
+fn slowness_before_failures_of_the_same_pool_is_a_figure_of_theirs() {
+    let looked = queued(|second| if (25..40).contains(&second) { 30 } else { 0 });
+    let [finding] = &looked.findings[..] else { panic!("{:#?}", looked.findings) };
+    assert_eq!((finding.kind.as_str(), finding.severity), ("pool_exhausted", Severity::High));
+    assert!(finding.title.contains("100 % of all failures fall into these seconds"), "{}", finding.title);
+    let slow = evidence(finding, "responses").unwrap_or_else(|| panic!("{finding:#?}"));
+    assert!(slow.starts_with("slow in 20 seconds from second 20 to 39 (p95 up to 1"), "{slow}");
+    assert!(slow.ends_with("100 % of all slow seconds are those in which it was full"), "{slow}");
+}
+
+#[test]
+fn what_makes_responses_slow_and_is_no_pool_is_no_full_pool() {
+    let catalog = catalog(&[phase("hold", 0, 60, false)]);
+    let mut observed = Observed::default();
+    for at in 0..60 {
+        let held = (20..40).contains(&at);
+        observed.interval(&catalog, &[], &second(at, 100, 0, if held { 160_000 } else { 40_000 }));
+        observed.reading(&reading(at, vec![Point::new("cgroup_throttled", if held { 0.6 } else { 0.0 })]));
+        observed.reading(&busy_pool(at, 6.0, 0.0));
+    }
+    let looked = observed.look(&run(catalog), &Asked::default(), Timestamp(0));
+    let told: Vec<(&str, bool)> = looked.findings.iter().map(|one| (one.kind.as_str(), one.title.contains("CPU quota of `app`"))).collect();
+    assert_eq!(told, [("slowdown_caused", true)], "{:#?}", looked.findings);
+}
