@@ -198,7 +198,9 @@ fn contrast(stage: &[Second], harmed: &Harmed, covered: &BTreeMap<u32, bool>, la
     let rate = |side: fn(&Stratum) -> (f64, f64)| {
         both().map(|stratum| weight(stratum) * side(stratum).0 / side(stratum).1).sum::<f64>() / weights.max(f64::MIN_POSITIVE)
     };
-    Some(Contrast { with: rate(|stratum| stratum.with), without: rate(|stratum| stratum.without), seconds })
+    let contrast = Contrast { with: rate(|stratum| stratum.with), without: rate(|stratum| stratum.without), seconds };
+    // Loads without harm on either side say nothing of it.
+    Some(contrast).filter(|contrast| contrast.with > 0.0 || contrast.without > 0.0)
 }
 
 /// Share of all shifts of the resource's course against the load's that cover as much of the harm, and begin as near to its beginning:

@@ -7,12 +7,14 @@ mod bursts;
 pub mod finding;
 mod judge;
 #[cfg(test)]
+mod noise;
+#[cfg(test)]
 mod tests;
 
 use std::collections::BTreeMap;
 
 /// Name and version of the method.
-pub const METHOD: &str = "attribution/1";
+pub const METHOD: &str = "attribution/2";
 /// Fewest seconds of a run that can be judged.
 const SECONDS: usize = 5;
 

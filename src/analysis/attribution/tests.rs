@@ -61,15 +61,41 @@ fn slowness_that_settles_just_below_what_it_began_with_is_one_burst() {
     let full = |second: u32| (9..33).contains(&second);
     let p95 = |second: u32| match second {
         10..15 => 220,
-        15..33 => 180,
+        15..33 => 140,
         _ => 80,
     };
     let found = one(&load(|second| (200, 0, p95(second)), 60), &[resource("pool `main`", 60, full)]);
     assert_eq!((found.harm, found.from, found.to, found.seconds), (Harm::Slowness, 10, 32, 23));
     assert_eq!(found.cause.map(|cause| (cause.name, cause.from, cause.to)), Some(("pool `main`".into(), 9, 32)));
     // Seconds that are half as slow again, and none that is more, are no burst.
-    let seconds = load(|second| (200, 0, if full(second) { 180 } else { 80 }), 60);
+    let seconds = load(|second| (200, 0, if full(second) { 140 } else { 80 }), 60);
     assert!(attribute(&seconds, &[resource("pool `main`", 60, full)], 1).is_empty());
+}
+
+#[test]
+fn twice_as_slow_is_slow_but_not_a_few_milliseconds_nor_pauses_with_quiet_between() {
+    let full = |second: u32| (20..40).contains(&second);
+    let slow = |usual: u64, then: u64| {
+        attribute(&load(|second| (200, 0, if full(second) { then } else { usual }), 60), &[resource("pool `main`", 60, full)], 1).len()
+    };
+    assert_eq!((slow(80, 165), slow(80, 155)), (1, 0));
+    assert_eq!((slow(2, 11), slow(2, 13)), (0, 1), "10 ms more at least");
+    // Every fourth second a pause, and the pool full with it.
+    let paused = |second: u32| second % 4 == 3;
+    let seconds = load(|second| (200, 0, if paused(second) { 400 } else { 80 }), 60);
+    assert!(attribute(&seconds, &[resource("pool `main`", 60, paused)], 0).is_empty());
+}
+
+#[test]
+fn at_a_load_without_any_harm_nothing_is_compared() {
+    // The queue forms at the higher load only; at the lower one the pool is full for a moment, and nothing is slow with it or without.
+    let high = |second: u32| (20..40).contains(&second);
+    let seconds: Vec<Second> = load(|second| (200, 0, if high(second) { 300 } else { 80 }), 60)
+        .into_iter()
+        .map(|second| Second { load: if high(second.second) { 1.0 } else { 0.1 }, ..second })
+        .collect();
+    let cause = one(&seconds, &[resource("pool `main`", 60, |second| (19..41).contains(&second))]).cause.unwrap();
+    assert_eq!((cause.contrast, cause.lead_s), (None, 1));
 }
 
 #[test]

@@ -54,7 +54,8 @@ pub async fn analyse(store: &dyn Store, run: &Run, at: Timestamp) -> Result<(Run
 pub async fn causes(store: &dyn Store, run: &Run, until: Timestamp) -> Result<Vec<Finding>, NotAnalysed> {
     if run.status != RunStatus::Running {
         let mut findings = store.findings(Some(&run.id), 0).await?;
-        findings.retain(|finding| finding.method == attribution::METHOD);
+        // Of an older version, too.
+        findings.retain(|finding| finding.method.split('/').next() == attribution::METHOD.split('/').next());
         return Ok(findings);
     }
     let end = until.since(run.started_at).as_secs() as u32;
