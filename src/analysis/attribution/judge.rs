@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 
 use super::bursts::{Burst, Harmed};
 use super::{Cause, Contrast, Harm, Resource, Second, Why};
+use crate::analysis::numbers::{quantile, sorted};
 
 /// Least share of the harm in seconds in which the resource was read.
 const READ: f64 = 0.5;
@@ -24,6 +25,8 @@ const CHANCE: f64 = 0.1;
 const EQUAL: f64 = 1.25;
 /// Of two resources whose evidence differs by less, neither is the better explanation.
 const ALIKE: f64 = 0.1;
+/// A queue of fewer is none that can be told from a shorter one.
+const FEWEST_WAITING: f64 = 1.0;
 
 /// What is said of one burst.
 #[derive(Debug)]
@@ -47,7 +50,13 @@ pub(super) fn judge(seconds: &[Second], harmed: &Harmed, burst: &Burst, resource
     let stage: Vec<Second> = seconds.iter().filter(|second| !elsewhere(second.second)).copied().collect();
     let (mut standing, mut others) = (Vec::new(), Vec::new());
     for (index, resource) in resources.iter().enumerate().filter(|(_, resource)| !resource.seen.is_empty()) {
-        match evidence(&stage, harmed, burst, (index, resource), lag_s) {
+        let found = evidence(&stage, harmed, burst, (index, resource), lag_s).or_else(|why| {
+            let queue = queueing(harmed, burst, resource).filter(|_| matches!(why, Why::Always(_) | Why::Throughout));
+            let again = queue.and_then(|queue| evidence(&stage, harmed, burst, (index, &queue), lag_s).ok());
+            // The second look at the same seconds has to be twice as clear.
+            again.filter(|again| again.cause.p <= CHANCE / 2.0).ok_or(why)
+        });
+        match found {
             Ok(evidence) => standing.push(evidence),
             Err(why) => others.push((resource.name.clone(), why)),
         }
@@ -62,6 +71,23 @@ pub(super) fn judge(seconds: &[Second], harmed: &Harmed, burst: &Burst, resource
     others.extend(less.into_iter().map(|one| (one.cause.name, Why::Less)));
     let cause = Cause { alike: alike.into_iter().map(|one| one.cause.name).collect(), ..chosen.cause };
     Judged { burst: *burst, cause: Some(cause), others }
+}
+
+/// The resource as if it were saturated only where at least half as many waited for it as do in the harm. A pool is full for a while
+/// before its queue is so long that callers give up: what it did not do then does not speak for it. `None` when its queue was no shorter
+/// at other times, or is not read.
+fn queueing(harmed: &Harmed, burst: &Burst, resource: &Resource) -> Option<Resource> {
+    let inside = harmed.harm.range(burst.from..=burst.to).filter_map(|(second, _)| resource.seen.get(second)?.waiting);
+    let waiting = sorted(&inside.collect::<Vec<f64>>());
+    let least = if waiting.is_empty() { 0.0 } else { quantile(&waiting, 0.25) / 2.0 };
+    if least < FEWEST_WAITING {
+        return None;
+    }
+    let mut queue = resource.clone();
+    for seen in queue.seen.values_mut() {
+        seen.saturated &= seen.waiting.is_some_and(|waiting| waiting >= least);
+    }
+    (queue != *resource).then_some(queue)
 }
 
 /// The state of a resource by second, as far as it was read: saturated now or within the lag before.

@@ -118,6 +118,32 @@ fn of_two_saturated_resources_the_one_that_is_not_always_so_is_the_cause() {
 }
 
 #[test]
+fn a_pool_that_was_full_before_without_a_queue_is_the_cause_once_it_has_one() {
+    // A staircase: at the third level the pool is just full and two wait now and then, at the fourth thirty wait and give up.
+    let bad = |second: u32| (83..=108).contains(&second);
+    let full = |second: u32| bad(second) || (55..83).contains(&second) && second % 3 != 0;
+    let seconds: Vec<Second> = load(|second| (if bad(second) { 60 } else { 30 }, if bad(second) { 20 } else { 0 }, 120), 112)
+        .into_iter()
+        .map(|second| Second { load: f64::from(second.second / 28 + 1) / 4.0, ..second })
+        .collect();
+    let mut pool = resource("pool `main`", 112, full);
+    let queue = |pool: &mut Resource, before: f64| {
+        pool.seen.iter_mut().filter(|(_, seen)| seen.saturated).for_each(|(second, seen)| {
+            seen.waiting = Some(if bad(*second) { 30.0 } else { before });
+        });
+    };
+    queue(&mut pool, 2.0);
+    let cause = one(&seconds, std::slice::from_ref(&pool)).cause.unwrap();
+    assert_eq!((cause.name.as_str(), cause.from, cause.to, cause.lead_s), ("pool `main`", 83, 108, 0));
+    assert!(cause.share > 0.99 && cause.p <= 0.05, "{cause:?}");
+    // Where as many waited before and nothing failed, something else is the matter.
+    queue(&mut pool, 30.0);
+    let found = one(&seconds, &[pool]);
+    assert_eq!(found.cause, None);
+    assert!(matches!(found.others[..], [(_, Why::Always(_))]), "{:?}", found.others);
+}
+
+#[test]
 fn what_is_full_because_of_the_failures_is_not_their_cause() {
     let bad = |second: u32| (50..70).contains(&second);
     let seconds = load(|second| (100, if bad(second) { 50 } else { 0 }, 20), 120);

@@ -334,7 +334,7 @@ fn told(soak: &Soak) -> crate::model::finding::Finding {
 fn findings_say_it_in_words() {
     let leak = told(&Soak { limit: Some(1024.0), ..leaking(1) });
     let title = "Memory of `app` grows by 40.8 MiB an hour (38.6 MiB to 43.1 MiB): a leak, certain. The limit of 1 GiB is reached in 11h32m \
-                 (8h10m to 14h14m) if it goes on like this. A growth of 7.8 MiB an hour or more would have shown.";
+                 (8h10m to 14h14m) if it goes on like this. A growth of 7.83 MiB an hour or more would have shown.";
     assert_eq!(leak.title, title);
     assert_eq!((leak.kind.as_str(), leak.severity, leak.method.as_str()), ("leak", Severity::High, METHOD));
     let evidence: Vec<String> = leak.evidence.iter().map(|evidence| format!("{}: {}", evidence.name, evidence.value)).collect();
@@ -345,7 +345,7 @@ fn findings_say_it_in_words() {
         "p-value: < 0.0001",
         "sample size: 324 samples, medians of 48 blocks",
         "worth of independent points: 48",
-        "smallest growth that would have shown: 7.8 MiB an hour, 7 MiB over this time",
+        "smallest growth that would have shown: 7.83 MiB an hour, 7.05 MiB over this time",
         "level: 533.7 MiB",
     ];
     assert_eq!(evidence, expected);
@@ -359,7 +359,7 @@ fn every_verdict_has_its_words() {
         (flat(1), "No leak of memory of `app` is seen in the 54m judged. A growth of 7.5 MiB an hour or more would have shown."),
         (
             soak(360, 2, |part| if part > 0.6 { 560.0 } else { 512.0 }),
-            "Memory of `app` jumped once, by 47.9 MiB at 36m50s, and stays: a single step, no leak. A growth of 7.8 MiB an hour or more would \
+            "Memory of `app` jumped once, by 47.9 MiB at 36m50s, and stays: a single step, no leak. A growth of 7.76 MiB an hour or more would \
              have shown.",
         ),
         (
