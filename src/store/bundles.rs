@@ -36,35 +36,18 @@ macro_rules! numbers {
         )
     };
 }
-/// Of a number its low 16 bits and the others.
-macro_rules! halves {
-    ($column:literal) => {
-        concat!($column, " & 65535, ", $column, " >> 16, ")
-    };
-}
-/// The same where nothing failed and no connection had to be waited for, as it nearly always is: a `!`, then each number (most in halves) as
-/// the character of that code. That costs a third of making digits.
+/// The same after a `!` where nothing failed and no connection was opened, as it nearly always is, without what is 0 then. `format` makes
+/// digits of numbers; other functions want each as a text before.
 macro_rules! usual_numbers {
     () => {
-        concat!(
-            "char(33, step, ",
-            halves!("ok"),
-            halves!("sending_us"),
-            halves!("waiting_us"),
-            halves!("receiving_us"),
-            halves!("bytes_sent"),
-            halves!("bytes_received"),
-            halves!("connections"),
-            "octet_length(checks), octet_length(response_ok), octet_length(service_ok), octet_length(waiting))"
-        )
+        "format('!%d,%d,%d,%d,%d,%d,%d,%d,%d,%d,%d,', step, ok, sending_us, waiting_us, receiving_us, bytes_sent, bytes_received, \
+         octet_length(checks), octet_length(response_ok), octet_length(service_ok), octet_length(waiting))"
     };
 }
-/// What can be told so: no half and no length is more than the highest code, 0x10ffff (a histogram has at most 0.4 MB), none is negative.
 macro_rules! is_usual {
     () => {
-        "COALESCE(failures, messages, response_failed, service_failed) IS NULL AND (blocked_us | dns_us | connecting_us | tls_us) = 0 \
-         AND (ok | sending_us | waiting_us | receiving_us | bytes_sent | bytes_received | connections) >> 36 = 0 \
-         AND COALESCE(octet_length(checks), 0) < 65536"
+        "COALESCE(failures, messages, response_failed, service_failed) IS NULL \
+         AND (blocked_us | dns_us | connecting_us | tls_us | connections) = 0"
     };
 }
 macro_rules! of_seconds {
@@ -156,28 +139,13 @@ fn read_numbers(rest: &mut &[u8], step: &mut StepInterval) -> Option<[u64; PARTS
 
 /// Reads what `usual_numbers` tells after the `!`.
 fn read_usual_numbers(rest: &mut &[u8], step: &mut StepInterval) -> Option<[u64; PARTS]> {
-    step.step = u16::try_from(character(rest)?).ok()?;
-    let mut whole = || Some(u64::from(character(rest)?) | u64::from(character(rest)?) << 16);
-    step.ok = whole()?;
-    step.phases = PhaseSums { sending_us: whole()?, waiting_us: whole()?, receiving_us: whole()?, ..PhaseSums::default() };
-    (step.bytes_sent, step.bytes_received, step.connections) = (whole()?, whole()?, whole()?);
-    let mut length = || character(rest).map(u64::from);
-    let (checks, response_ok, service_ok, waiting) = (length()?, length()?, length()?, length()?);
+    step.step = u16::try_from(number(rest)?).ok()?;
+    step.ok = number(rest)?;
+    let (sending_us, waiting_us, receiving_us) = (number(rest)?, number(rest)?, number(rest)?);
+    step.phases = PhaseSums { sending_us, waiting_us, receiving_us, ..PhaseSums::default() };
+    (step.bytes_sent, step.bytes_received, step.connections) = (number(rest)?, number(rest)?, 0);
+    let (checks, response_ok, service_ok, waiting) = (number(rest)?, number(rest)?, number(rest)?, number(rest)?);
     Some([0, 0, checks, response_ok, 0, service_ok, 0, waiting])
-}
-
-/// The code of a character in UTF-8, also of those that are none (surrogates): SQLite writes numbers so.
-fn character(rest: &mut &[u8]) -> Option<u32> {
-    let more = |byte: &u8| (byte & 0xc0 == 0x80).then_some(u32::from(byte & 0x3f));
-    let (code, tail) = match *rest {
-        [a @ ..0x80, tail @ ..] => (u32::from(*a), tail),
-        [a @ 0xc0..0xe0, b, tail @ ..] => (u32::from(a & 0x1f) << 6 | more(b)?, tail),
-        [a @ 0xe0..0xf0, b, c, tail @ ..] => (u32::from(a & 0x0f) << 12 | more(b)? << 6 | more(c)?, tail),
-        [a @ 0xf0..0xf8, b, c, d, tail @ ..] => (u32::from(a & 0x07) << 18 | more(b)? << 12 | more(c)? << 6 | more(d)?, tail),
-        _ => return None,
-    };
-    *rest = tail;
-    Some(code)
 }
 
 /// Digits up to a comma.
@@ -203,22 +171,21 @@ fn json<T: serde::de::DeserializeOwned + Default>(bytes: Option<&[u8]>) -> Optio
 
 #[cfg(test)]
 mod tests {
-    use sqlx::{Connection, SqliteConnection};
-
     use super::*;
 
     #[test]
     fn steps_are_read_one_after_the_other_or_refused() {
         let mut step = StepInterval::default();
         let one = b"3,98,1,0,0,0,5,6,7,4000,0,2,0,0,7,1,0,4,0,0,[[1,2]]\x03\x01\x06\x0f\x02";
-        let both = [one.as_slice(), b"!\x04\x01\x02", &[0; 16], b"4,1,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,"].concat();
+        let both = [one.as_slice(), b"!4,70000,0,9,0,0,8,0,0,0,0,", b"4,1,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,"].concat();
         let mut rest = both.as_slice();
         let packed = read(&mut rest, &mut step);
         assert_eq!(packed, Some([Some(b"\x03".as_slice()), None, Some(b"\x01\x06\x0f\x02"), None, None]));
         assert_eq!((step.step, step.ok, step.phases.sending_us, step.bytes_sent, step.connections), (3, 98, 5, 4_000, 2));
         assert_eq!(step.checks[0].failed, 2);
         assert_eq!(read(&mut rest, &mut step), Some([None; 5]));
-        assert_eq!((step.step, step.ok, step.checks.len()), (4, 0x2_0001, 0));
+        assert_eq!((step.step, step.ok, step.phases.waiting_us, step.bytes_received), (4, 70_000, 9, 8));
+        assert_eq!((step.connections, step.checks.len()), (0, 0), "nothing of the one before is left");
         assert_eq!(read(&mut rest, &mut step), Some([None; 5]));
         assert_eq!((step.step, step.ok, rest.len()), (4, 1, 0));
         for length in 0..one.len() {
@@ -229,26 +196,5 @@ mod tests {
             damaged[at] = wrong;
             assert_eq!(read(&mut damaged.as_slice(), &mut step), None, "{wrong} at {at}");
         }
-    }
-
-    #[test]
-    fn what_is_no_character_is_refused() {
-        for wrong in [b"".as_slice(), b"\x80", b"\xc3", b"\xc3a", b"\xe2\x82", b"\xf0\x9f\x98", b"\xff\x80\x80\x80"] {
-            assert_eq!(character(&mut &*wrong), None, "{wrong:?}");
-        }
-    }
-
-    /// Those that stand for no character are no texts, but the same bytes come back.
-    #[tokio::test]
-    async fn sqlite_tells_every_number_as_a_character() {
-        let mut connection = SqliteConnection::connect("sqlite::memory:").await.unwrap();
-        let numbers = "WITH RECURSIVE n(i) AS (SELECT 0 UNION ALL SELECT i + 1 FROM n WHERE i < 1114111) \
-            SELECT CAST(group_concat(char(i), '') AS BLOB) FROM n";
-        let bytes: Vec<u8> = sqlx::query_scalar(numbers).fetch_one(&mut connection).await.unwrap();
-        let mut rest = bytes.as_slice();
-        for expected in 0..=0x0010_ffff {
-            assert_eq!(character(&mut rest), Some(expected));
-        }
-        assert!(rest.is_empty());
     }
 }

@@ -217,16 +217,16 @@ pub(super) async fn latencies_that_tell_the_same_are_stored_once(bed: Bed) {
     assert!(error.contains("step 3 of a second is damaged"), "{error}");
 }
 
-/// Small and huge numbers, and those whose halves are no characters: sums are made of another form of the rows.
+/// Small and huge numbers, with and without failures and connections: sums are made of other forms of the rows.
 pub(super) async fn seconds_add_up_whatever_their_numbers(bed: Bed) {
-    let number = || prop_oneof![Just(0), 1..100_000_u64, Just(0xd800), 0xdfff_u64..0xe_0001, 1_u64 << 35..1 << 37, 1_u64 << 50..1 << 55];
+    let number = || prop_oneof![Just(0), 1..100_000_u64, 1_u64 << 31..1 << 37, 1_u64 << 50..1 << 55];
     let numbers = vec((0..3_u16, proptest::array::uniform10(number()), vec((0..9_u64, number()), 0..3), any::<bool>()), 1..8);
     let id = std::cell::Cell::new(0);
     let mut runner = TestRunner::new(Config { cases: 16, failure_persistence: None, ..Config::default() });
     let outcome = runner.run(&numbers, |seconds| {
         let run = run(&format!("run-{}", id.replace(id.get() + 1)), at(0));
         let step = |(step, n, checks, connected): &(u16, [u64; 10], Vec<(u64, u64)>, bool)| StepInterval {
-            step: *step * 0x6c00,
+            step: *step * 30_000,
             ok: n[0],
             phases: PhaseSums {
                 connecting_us: if *connected { n[1] } else { 0 },
@@ -237,7 +237,7 @@ pub(super) async fn seconds_add_up_whatever_their_numbers(bed: Bed) {
             },
             bytes_sent: n[5],
             bytes_received: n[6],
-            connections: n[7],
+            connections: if *connected { n[7] } else { 0 },
             service_ok: LatencyHistogram::from_us([n[8]]),
             failures: if n[9] == 0 { [(Reason::Status(500), 2)].into() } else { [].into() },
             checks: checks.iter().map(|(passed, failed)| CheckCount { passed: *passed, failed: *failed }).collect(),
