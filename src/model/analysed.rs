@@ -316,8 +316,17 @@ pub struct NeedFound {
     pub connections: Ranged,
     /// Connections busy on average, had all requests been served.
     pub busy: f64,
-    /// Requests a second that were due.
+    /// Requests a second that were due; of closed loops as many as they would make if they had not to wait for the pool.
     pub per_second: f64,
+    /// The same of closed loops as it was measured; `None` without them.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub measured: Option<f64>,
+    /// Seconds of an answer in closed loops without the connection and the wait for it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub other_s: Option<f64>,
+    /// Seconds between an answer and the next request of a user.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub between_s: Option<f64>,
     /// Seconds that a request holds a connection, on average.
     pub hold_s: f64,
     /// The same in all but the worst twentieth of the seconds.

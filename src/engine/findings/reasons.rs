@@ -51,14 +51,15 @@ pub(super) struct Load {
     pub(super) requests: u64,
     pub(super) failed: u64,
     p95_s: Option<f64>,
-    /// Requests that were due.
-    pub(super) due: f64,
-    /// Of them those of open scenarios.
+    /// Requests of open scenarios that were due.
     pub(super) open: f64,
     /// VUs.
     pub(super) vus: u64,
     /// Of them those of closed loops.
     pub(super) closed: u64,
+    /// Requests of closed loops, and the seconds that they took together.
+    pub(super) asked: u64,
+    pub(super) answer_s: f64,
 }
 
 /// What was seen of a run so far.
@@ -110,7 +111,13 @@ impl Reasons {
             load.failed += step.failed();
             let open = is_open(catalog, step.step);
             load.open += if open { step.requests() as f64 } else { 0.0 };
-            duration.merge(&duration_of(step, open));
+            let took = duration_of(step, open);
+            if !open && let Some(mean) = took.mean() {
+                // Those that were not answered are taken to have lasted as long.
+                load.asked += step.requests();
+                load.answer_s += mean.as_secs_f64() * step.requests() as f64;
+            }
+            duration.merge(&took);
             self.failed.merge(&step.response_failed);
             for (print, said) in step.messages.values().flat_map(|messages| &messages.by) {
                 self.said(interval.second, print, &said.sample, said.count);
@@ -130,10 +137,7 @@ impl Reasons {
             self.loads.push(offered as f32);
         }
         // Starts that were dropped would have made requests, too.
-        let open = load.open;
         load.open *= if started > 0 { (scheduled as f64 / started as f64).max(1.0) } else { 1.0 };
-        let closed = load.requests as f64 - open;
-        load.due = closed + load.open;
         load.p95_s = duration.quantile(0.95).filter(|_| duration.count() >= ANSWERED).map(|time| time.as_secs_f64());
         self.seconds.push(load);
     }

@@ -26,5 +26,6 @@ pub(super) fn needs(needs: &[NeedFound]) -> Markup {
         } } }
     } }
     p.muted { "Needed by Little's law: requests a second that were due × seconds that a request holds a connection, so that 19 of 20 seconds have enough. \
+        Users of closed loops are taken to ask as often as they would without waiting for the pool. \
         The rule of thumb, (VUs × 1.5 + requests/s ÷ 10) + 20 %, knows nothing of how long a connection is held." } } } }
 }
