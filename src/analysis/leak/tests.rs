@@ -345,7 +345,7 @@ fn findings_say_it_in_words() {
         "p-value: < 0.0001",
         "sample size: 324 samples, medians of 48 blocks",
         "worth of independent points: 48",
-        "smallest growth that would have shown: 7.83 MiB an hour, 7.05 MiB over this time",
+        "smallest growth that would have shown: 7.83 MiB an hour, 7.02 MiB over this time",
         "level: 533.7 MiB",
     ];
     assert_eq!(evidence, expected);
