@@ -121,7 +121,7 @@ fn of_two_saturated_resources_the_one_that_is_not_always_so_is_the_cause() {
 fn a_pool_that_was_full_before_without_a_queue_is_the_cause_once_it_has_one() {
     // A staircase: at the third level the pool is just full and two wait now and then, at the fourth thirty wait and give up.
     let bad = |second: u32| (83..=108).contains(&second);
-    let full = |second: u32| bad(second) || (55..83).contains(&second) && second % 3 != 0;
+    let full = |second: u32| bad(second) || (55..83).contains(&second) && !second.is_multiple_of(3);
     let seconds: Vec<Second> = load(|second| (if bad(second) { 60 } else { 30 }, if bad(second) { 20 } else { 0 }, 120), 112)
         .into_iter()
         .map(|second| Second { load: f64::from(second.second / 28 + 1) / 4.0, ..second })

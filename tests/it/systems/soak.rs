@@ -1,6 +1,5 @@
 //! trio, the soak, in its real length: the daemon loads a target that leaks, the rule `leak(memory) at least likely` of its configuration
 //! hears it, and what is told, shown and exported says the same. A rule on something that does not leak stays silent.
-#![expect(clippy::unwrap_used, reason = "a step that fails, fails the test")]
 
 use std::time::Duration;
 
