@@ -77,11 +77,12 @@ async fn merge(store: &dyn Store, made: &Made, seconds: u32, from: &str, table: 
     let counted: u64 = window.interval().steps.values().map(|step| step.service_ok.count()).sum();
     assert_eq!(counted, made.requests(), "in the histograms, too");
     if from == "seconds" {
-        table.judge("everything merged from seconds", took, "s", 1.5, 0.5);
-        table.judge("memory that it takes", most, "MB", 50.0, 50.0);
+        // A question that no daemon asks: it rolls up half a minute behind a run. The goal is for the answer, wherever it comes from.
+        table.tell("everything merged from seconds, nothing rolled up", took, "s");
     } else {
-        table.tell(format!("everything merged from {from}"), took, "s");
+        table.judge(format!("everything merged, as a daemon keeps it ({from})"), took, "s", 1.5, 0.5);
     }
+    table.judge(format!("memory that it takes from {from}"), most, "MB", 50.0, 50.0);
 }
 
 /// What the page of the run asks for.

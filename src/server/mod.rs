@@ -25,7 +25,7 @@ use tokio_util::sync::CancellationToken;
 use crate::clock::SharedClock;
 use crate::engine::handle::EngineHandle;
 use crate::metrics::{self, Metrics};
-use crate::store::{Store, StoreResult};
+use crate::store::{Store, StoreError, StoreResult};
 use error::ApiError;
 
 /// Longest time for one request.
@@ -140,6 +140,7 @@ async fn guard(request: Request, next: Next) -> Response {
 async fn stored<T>(call: impl Future<Output = StoreResult<T>>) -> Result<T, ApiError> {
     match tokio::time::timeout(STORE_TIMEOUT, call).await {
         Ok(Ok(value)) => Ok(value),
+        Ok(Err(error @ StoreError::TooMany(_))) => Err(ApiError::new(StatusCode::BAD_REQUEST, "too_many", error.to_string())),
         Ok(Err(error)) => {
             tracing::warn!(%error, "the store did not answer a request");
             Err(ApiError::storage())
@@ -148,5 +149,19 @@ async fn stored<T>(call: impl Future<Output = StoreResult<T>>) -> Result<T, ApiE
             tracing::warn!(timeout_s = STORE_TIMEOUT.as_secs(), "the store took too long for a request");
             Err(ApiError::storage())
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn an_answer_that_would_be_too_large_is_for_who_asks_to_change() {
+        let refused = stored(async { StoreResult::<()>::Err(StoreError::TooMany(5)) }).await.unwrap_err();
+        assert_eq!((refused.status, refused.code), (StatusCode::BAD_REQUEST, "too_many"));
+        assert!(refused.message.contains("shorter span"), "{}", refused.message);
+        let away = stored(async { StoreResult::<()>::Err(StoreError::Gone("away".into())) }).await.unwrap_err();
+        assert_eq!((away.status, away.code), (StatusCode::SERVICE_UNAVAILABLE, "storage_unavailable"));
     }
 }
