@@ -1,5 +1,6 @@
 //! The server that `scripts/bench-load` loads: one thread, as little work per request as possible, HTTP/1.1 and HTTP/2 (prior
-//! knowledge) on one port. Not a server for anything else: it reads what load generators send and nothing more.
+//! knowledge) on one port, both over TLS (ALPN, a certificate made at the start) on another. Not a server for anything else: it reads
+//! what load generators send and nothing more.
 //!
 //!     cargo run --release --example bench_target [-- PORT]
 //!
@@ -7,6 +8,7 @@
 //! | --- | --- |
 //! | `/` | 13 bytes of text |
 //! | `/json` | a JSON document with a token, for flows |
+//! | `/grpc.health.v1.Health/Check` | HTTP/2: a message that says SERVING |
 //! | `/tick` | as `/`, and the time of its arrival is noted |
 //! | `/arrivals?rate=N` | how late the noted ones came for N a second, as JSON; forgets them |
 //! | `/stall?ms=N` | answers at once; nothing else is answered for N ms |
@@ -14,12 +16,17 @@
 
 use std::cell::{Cell, RefCell};
 use std::rc::Rc;
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::{TcpSocket, TcpStream};
+use http::{HeaderMap, HeaderValue, Response};
+use rustls::ServerConfig;
+use rustls::pki_types::PrivateKeyDer;
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
+use tokio::net::{TcpListener, TcpSocket, TcpStream};
 use tokio::time::{Instant, sleep_until};
+use tokio_rustls::TlsAcceptor;
 
 const TEXT: &str = "Hello, world!";
 const JSON: &str = r#"{"ok":true,"token":"dGhlIHRva2VuIG9mIHRoaXMgdXNlcg","user":{"id":4711,"name":"ann"},"items":[{"id":1,"price":12.5},{"id":2,"price":3}]}"#;
@@ -34,33 +41,66 @@ fn main() {
     let port = std::env::args().nth(1).map_or(0, |port| port.parse().unwrap());
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     tokio::task::LocalSet::new().block_on(&runtime, async {
-        let socket = TcpSocket::new_v4().unwrap();
-        socket.set_reuseaddr(true).unwrap();
-        socket.bind(([127, 0, 0, 1], port).into()).unwrap();
-        // Thousands connect in the same moment.
-        let listener = socket.listen(16 * 1024).unwrap();
-        println!("{{\"port\": {}}}", listener.local_addr().unwrap().port());
+        let (plain, secret, acceptor) = (listen(port), listen(0), acceptor());
+        println!("{{\"port\": {}, \"tls_port\": {}}}", plain.local_addr().unwrap().port(), secret.local_addr().unwrap().port());
         let shared = Rc::<Shared>::default();
+        let over_tls = shared.clone();
+        tokio::task::spawn_local(async move {
+            loop {
+                let stream = accept(&secret).await;
+                tokio::task::spawn_local(serve_tls(stream, acceptor.clone(), over_tls.clone()));
+            }
+        });
         loop {
-            let (stream, _) = listener.accept().await.unwrap();
-            stream.set_nodelay(true).unwrap();
-            tokio::task::spawn_local(serve(stream, shared.clone()));
+            tokio::task::spawn_local(serve(accept(&plain).await, shared.clone()));
         }
     });
+}
+
+fn listen(port: u16) -> TcpListener {
+    let socket = TcpSocket::new_v4().unwrap();
+    socket.set_reuseaddr(true).unwrap();
+    socket.bind(([127, 0, 0, 1], port).into()).unwrap();
+    // Thousands connect in the same moment.
+    socket.listen(16 * 1024).unwrap()
+}
+
+async fn accept(listener: &TcpListener) -> TcpStream {
+    let (stream, _) = listener.accept().await.unwrap();
+    stream.set_nodelay(true).unwrap();
+    stream
+}
+
+/// With a certificate that signs itself: generators are told not to look at it.
+fn acceptor() -> TlsAcceptor {
+    let made = rcgen::generate_simple_self_signed(["localhost".to_owned(), "127.0.0.1".to_owned()]).unwrap();
+    let key = PrivateKeyDer::Pkcs8(made.signing_key.serialize_der().into());
+    let provider = Arc::new(rustls::crypto::ring::default_provider());
+    let builder = ServerConfig::builder_with_provider(provider).with_safe_default_protocol_versions().unwrap();
+    let mut config = builder.with_no_client_auth().with_single_cert(vec![made.cert.der().clone()], key).unwrap();
+    config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
+    TlsAcceptor::from(Arc::new(config))
 }
 
 async fn serve(stream: TcpStream, shared: Rc<Shared>) {
     let mut first = [0; 3];
     // Whoever breaks off is a load generator that has ended.
     let Ok(peeked) = stream.peek(&mut first).await else { return };
-    let _ = if &first[..peeked] == b"PRI" {
-        serve_http2(stream, shared).await.map_err(drop)
-    } else {
-        serve_http1(stream, shared).await.map_err(drop)
-    };
+    serve_either(stream, &first[..peeked] == b"PRI", shared).await;
 }
 
-async fn serve_http1(mut stream: TcpStream, shared: Rc<Shared>) -> std::io::Result<()> {
+async fn serve_tls(stream: TcpStream, acceptor: TlsAcceptor, shared: Rc<Shared>) {
+    let Ok(stream) = acceptor.accept(stream).await else { return };
+    let http2 = stream.get_ref().1.alpn_protocol() == Some(b"h2");
+    serve_either(stream, http2, shared).await;
+}
+
+async fn serve_either(stream: impl AsyncRead + AsyncWrite + Unpin, http2: bool, shared: Rc<Shared>) {
+    // As above.
+    let _ = if http2 { serve_http2(stream, shared).await.map_err(drop) } else { serve_http1(stream, shared).await.map_err(drop) };
+}
+
+async fn serve_http1(mut stream: impl AsyncRead + AsyncWrite + Unpin, shared: Rc<Shared>) -> std::io::Result<()> {
     let plain = format!("HTTP/1.1 200 OK\r\ncontent-type: text/plain\r\ncontent-length: {}\r\n\r\n{TEXT}", TEXT.len());
     let json = format!("HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: {}\r\n\r\n{JSON}", JSON.len());
     let mut buffer = Vec::with_capacity(8 * 1024);
@@ -86,6 +126,7 @@ async fn serve_http1(mut stream: TcpStream, shared: Rc<Shared>) -> std::io::Resu
             None => &plain,
         };
         stream.write_all(answer.as_bytes()).await?;
+        stream.flush().await?;
         buffer.drain(..all);
     }
 }
@@ -99,11 +140,16 @@ fn content_length(head: &[u8]) -> usize {
     head.lines().find_map(|line| line.strip_prefix("content-length:")?.trim().parse().ok()).unwrap_or(0)
 }
 
-async fn serve_http2(stream: TcpStream, shared: Rc<Shared>) -> Result<(), h2::Error> {
+async fn serve_http2(stream: impl AsyncRead + AsyncWrite + Unpin, shared: Rc<Shared>) -> Result<(), h2::Error> {
     let mut connection = h2::server::Builder::new().max_concurrent_streams(1_000).handshake::<_, Bytes>(stream).await?;
     while let Some(request) = connection.accept().await {
         let (request, mut respond) = request?;
         let path = request.uri().path().as_bytes();
+        if path.starts_with(b"/grpc.") {
+            tokio::task::spawn_local(read(request.into_body()));
+            serving(&mut respond)?;
+            continue;
+        }
         let told = shared.told(path);
         shared.be_still(path).await;
         let body = match told {
@@ -111,9 +157,26 @@ async fn serve_http2(stream: TcpStream, shared: Rc<Shared>) -> Result<(), h2::Er
             None if path.starts_with(b"/json") => Bytes::from_static(JSON.as_bytes()),
             None => Bytes::from_static(TEXT.as_bytes()),
         };
-        respond.send_response(http::Response::new(()), false)?.send_data(body, true)?;
+        respond.send_response(Response::new(()), false)?.send_data(body, true)?;
     }
     Ok(())
+}
+
+/// Reads a message to its end and forgets it.
+async fn read(mut body: h2::RecvStream) {
+    while let Some(Ok(data)) = body.data().await {
+        if body.flow_control().release_capacity(data.len()).is_err() {
+            return;
+        }
+    }
+}
+
+/// Answers a health check of gRPC: one message, field 1 is 1 (SERVING), then the status.
+fn serving(respond: &mut h2::server::SendResponse<Bytes>) -> Result<(), h2::Error> {
+    let head = Response::builder().header("content-type", "application/grpc").body(()).unwrap();
+    let mut body = respond.send_response(head, false)?;
+    body.send_data(Bytes::from_static(&[0, 0, 0, 0, 2, 8, 1]), false)?;
+    body.send_trailers(HeaderMap::from_iter([(http::HeaderName::from_static("grpc-status"), HeaderValue::from_static("0"))]))
 }
 
 impl Shared {
