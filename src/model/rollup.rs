@@ -89,22 +89,33 @@ impl From<Interval> for Rolled {
 impl Rolled {
     /// Adds what came later; exact. (Shards of the same second are merged by [`Interval::merge`].)
     pub fn follow(&mut self, later: &Self) {
+        later.interval.steps.values().for_each(|step| self.step(step));
+        later.interval.scenarios.values().for_each(|scenario| self.scenario(scenario));
+        later.interval.groups.iter().for_each(|(group, duration)| self.group(*group, duration));
+        self.head(later);
+    }
+
+    fn step(&mut self, later: &StepInterval) {
+        let empty = || StepInterval { step: later.step, ..StepInterval::default() };
+        self.interval.steps.entry(later.step).or_insert_with(empty).merge(later);
+    }
+
+    fn scenario(&mut self, later: &ScenarioInterval) {
+        let empty = || ScenarioInterval { scenario: later.scenario, ..ScenarioInterval::default() };
+        let sum = self.interval.scenarios.entry(later.scenario).or_insert_with(empty);
+        // Merging adds VUs up; over time the most counts.
+        let most = (sum.vus.max(later.vus), sum.vus_busy.max(later.vus_busy));
+        sum.merge(later);
+        (sum.vus, sum.vus_busy) = most;
+    }
+
+    fn group(&mut self, group: u16, duration: &LatencyHistogram) {
+        self.interval.groups.entry(group).or_default().merge(duration);
+    }
+
+    /// Adds what is not of a step, a scenario or a group.
+    fn head(&mut self, later: &Self) {
         let (mine, theirs) = (&mut self.interval, &later.interval);
-        for (index, step) in &theirs.steps {
-            mine.steps.entry(*index).or_insert_with(|| StepInterval { step: *index, ..StepInterval::default() }).merge(step);
-        }
-        for (index, scenario) in &theirs.scenarios {
-            let empty = || ScenarioInterval { scenario: *index, ..ScenarioInterval::default() };
-            let sum = mine.scenarios.entry(*index).or_insert_with(empty);
-            let most = (sum.vus.max(scenario.vus), sum.vus_busy.max(scenario.vus_busy));
-            // Merging adds VUs up; over time the most counts.
-            (sum.vus, sum.vus_busy) = (0, 0);
-            sum.merge(&ScenarioInterval { vus: 0, vus_busy: 0, ..scenario.clone() });
-            (sum.vus, sum.vus_busy) = most;
-        }
-        for (index, group) in &theirs.groups {
-            mine.groups.entry(*index).or_default().merge(group);
-        }
         mine.generator_stall = mine.generator_stall.max(theirs.generator_stall);
         mine.generator_cpu = match (mine.generator_cpu, theirs.generator_cpu) {
             (Some(a), Some(b)) => Some(a + b),
@@ -250,6 +261,71 @@ pub fn roll_up(finer: impl IntoIterator<Item = Rolled>, into: Resolution) -> Vec
     spans
 }
 
+/// Spans while what they are added up from comes piece by piece: heads first, the rest in any order. What came is not kept, so that it
+/// takes as much memory as the spans, however much there is. The same as [`roll_up`].
+#[derive(Debug)]
+pub struct Rolling {
+    into: Resolution,
+    spans: BTreeMap<u32, Rolled>,
+    /// VUs of what came, by its first second.
+    vus: BTreeMap<u32, u64>,
+}
+
+impl Rolling {
+    /// Nothing yet; from spans of the next finer resolution.
+    pub fn new(into: Resolution) -> Self {
+        Self { into, spans: BTreeMap::new(), vus: BTreeMap::new() }
+    }
+
+    /// Adds a finer span without its steps, scenarios and groups. What follows of spans whose head did not come is left out.
+    pub fn head(&mut self, head: &Rolled) {
+        let (second, first) = (head.interval.second, self.into.floor(head.interval.second));
+        self.vus.insert(second, head.vus);
+        let empty = || Rolled { interval: Interval { second: first, ..Interval::default() }, ..Rolled::default() };
+        self.spans.entry(first).or_insert_with(empty).head(head);
+    }
+
+    /// Adds a step of the finer span that begins at `second`.
+    pub fn step(&mut self, second: u32, step: &StepInterval) {
+        if let Some(span) = self.span(second) {
+            span.step(step);
+        }
+    }
+
+    /// The same of a scenario. The VUs of a second are those of its scenarios.
+    pub fn scenario(&mut self, second: u32, scenario: &ScenarioInterval) {
+        if self.into.finer() == Some(Resolution::Second)
+            && let Some(vus) = self.vus.get_mut(&second)
+        {
+            *vus += scenario.vus;
+        }
+        if let Some(span) = self.span(second) {
+            span.scenario(scenario);
+        }
+    }
+
+    /// The same of a group.
+    pub fn group(&mut self, second: u32, group: u16, duration: &LatencyHistogram) {
+        if let Some(span) = self.span(second) {
+            span.group(group, duration);
+        }
+    }
+
+    fn span(&mut self, second: u32) -> Option<&mut Rolled> {
+        self.spans.get_mut(&self.into.floor(second)).filter(|_| self.vus.contains_key(&second))
+    }
+
+    /// The spans, ascending.
+    pub fn finish(mut self) -> Vec<Rolled> {
+        for (second, vus) in self.vus {
+            if let Some(span) = self.spans.get_mut(&self.into.floor(second)) {
+                span.vus = span.vus.max(vus);
+            }
+        }
+        self.spans.into_values().collect()
+    }
+}
+
 /// Figures of a span of a run, for charts.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
 pub struct Figures {
@@ -318,6 +394,29 @@ mod tests {
     use crate::model::failure::Reason;
     use crate::model::measure::Accounting;
 
+    fn by_minute_of(spans: Vec<Rolled>) -> Vec<Rolled> {
+        roll_up(spans, Resolution::Minute)
+    }
+
+    /// Rolled up as a database gives it: the heads, then the rows of each table, here from the last to the first.
+    fn in_pieces(finer: Vec<Rolled>, into: Resolution) -> Vec<Rolled> {
+        let mut rolling = Rolling::new(into);
+        for Rolled { interval, seconds, vus } in &finer {
+            let head = Interval { steps: BTreeMap::new(), scenarios: BTreeMap::new(), groups: BTreeMap::new(), ..interval.clone() };
+            // A second knows its VUs from its scenarios only.
+            let vus = if into == Resolution::TenSeconds { 0 } else { *vus };
+            rolling.head(&Rolled { interval: head, seconds: *seconds, vus });
+        }
+        for Rolled { interval, .. } in finer.iter().rev() {
+            interval.steps.values().for_each(|step| rolling.step(interval.second, step));
+            interval.scenarios.values().for_each(|scenario| rolling.scenario(interval.second, scenario));
+            interval.groups.iter().for_each(|(group, duration)| rolling.group(interval.second, *group, duration));
+        }
+        let unknown = StepInterval { ok: 1_000, ..StepInterval::default() };
+        rolling.step(4_000_000, &unknown);
+        rolling.finish()
+    }
+
     fn second(second: u32, latencies: &[u64], vus: u64) -> Rolled {
         let step = StepInterval {
             step: 0,
@@ -346,6 +445,9 @@ mod tests {
             prop_assert_eq!(&by_minute, &roll_up(raw.clone(), Resolution::Minute));
             let by_hour = roll_up(by_minute, Resolution::Hour);
             prop_assert_eq!(&by_hour, &roll_up(raw.clone(), Resolution::Hour));
+            let piece_by_piece = in_pieces(raw.clone(), Resolution::TenSeconds);
+            prop_assert_eq!(&in_pieces(piece_by_piece.clone(), Resolution::Minute), &by_minute_of(piece_by_piece));
+            prop_assert_eq!(in_pieces(raw.clone(), Resolution::TenSeconds), roll_up(raw.clone(), Resolution::TenSeconds));
             prop_assert_eq!(by_hour.iter().map(|span| span.seconds).sum::<u32>(), raw.len() as u32);
             let mut sum = Sum::default();
             raw.iter().cloned().for_each(|one| sum.span(one));

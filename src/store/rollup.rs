@@ -8,10 +8,10 @@ use super::dialect::{Columns, Dialect, Value, params};
 use super::rollup_sql as sql;
 use super::runs::Key;
 use super::shared::{SqlStore, Tx};
-use super::{MOST_SECONDS, StoreError, StoreResult, bundles, series};
+use super::{MOST_SECONDS, StoreError, StoreResult, bundles, series, sql as raw};
 use crate::model::catalog::Catalog;
 use crate::model::measure::StepInterval;
-use crate::model::rollup::{ReadingRoll, Resolution, Rolled, Sum, durations_of, roll_up};
+use crate::model::rollup::{ReadingRoll, Resolution, Rolled, Rolling, Sum, durations_of};
 use crate::model::run::{RunId, RunStatus};
 use crate::model::series::Reading;
 use crate::model::units::Timestamp;
@@ -91,8 +91,7 @@ async fn next<D: Dialect>(tx: &mut Tx<'_, D>, key: Key, from: u32) -> StoreResul
 async fn piece<D: Dialect>(store: &SqlStore<D>, work: &Work, (from, start, to): (u32, u32, u32), all: bool) -> StoreResult<bool> {
     let key = work.key;
     let mut tx = store.reading().await?;
-    let seconds = series::list_of(&mut tx, key, start, to).await?;
-    let spans = roll_up(seconds.into_iter().map(Rolled::from), Resolution::TenSeconds);
+    let spans = rolled(&mut tx, key, (start, to), Resolution::TenSeconds).await?;
     let readings = readings_of(&mut tx, key, start, to).await?;
     drop(tx);
     let mut tx = store.writing().await?;
@@ -116,7 +115,7 @@ async fn piece<D: Dialect>(store: &SqlStore<D>, work: &Work, (from, start, to): 
 /// Makes the spans of `resolution` from those of the next finer one.
 async fn coarser<D: Dialect>(tx: &mut Tx<'_, D>, work: &Work, resolution: Resolution, (from, to): (u32, u32)) -> StoreResult<()> {
     let Some(finer) = resolution.finer() else { return Ok(()) };
-    let spans = roll_up(list(tx, work.key, finer, from, to).await?, resolution);
+    let spans = rolled(tx, work.key, (from, to), resolution).await?;
     let span = params![work.key.num, work.key.at(from), work.key.at(to), finer.seconds()];
     let mut readings = Readings::new();
     let started_at = work.key.started_at.0;
@@ -128,12 +127,71 @@ async fn coarser<D: Dialect>(tx: &mut Tx<'_, D>, work: &Work, resolution: Resolu
     save_readings(tx, work.key.num, resolution, &readings).await
 }
 
+/// Where spans of a resolution are read, and how many of the values each statement takes.
+struct Tables {
+    heads: &'static str,
+    scenarios: &'static str,
+    groups: &'static str,
+    steps: &'static str,
+    values: usize,
+}
+
+impl Tables {
+    fn of(resolution: Resolution) -> Self {
+        if resolution == Resolution::Second {
+            let (heads, scenarios, groups, steps) = (raw::INTERVALS, raw::SCENARIOS, raw::GROUPS, raw::STEPS);
+            return Self { heads, scenarios, groups, steps, values: 3 };
+        }
+        Self { heads: sql::HEADS, scenarios: sql::SCENARIOS, groups: sql::GROUPS, steps: sql::STEPS, values: 4 }
+    }
+
+    /// Spans without their steps, scenarios and groups; of a second the VUs are not known yet.
+    async fn heads<D: Dialect>(&self, tx: &mut Tx<'_, D>, values: &[Value<'_>]) -> StoreResult<Vec<Rolled>> {
+        let raw = self.values == 3;
+        tx.at_most(MOST_SECONDS, self.heads, values, |row| {
+            let interval = series::read_head(row)?;
+            let (seconds, vus) = if raw { (1, 0) } else { (row.number()?, row.number()?) };
+            Ok(Rolled { interval, seconds, vus })
+        })
+        .await
+    }
+}
+
+/// Rolls the next finer spans with `from <= second < to` up to those of `into`, row by row: it takes the memory of what comes out only.
+async fn rolled<D: Dialect>(tx: &mut Tx<'_, D>, run: Key, (from, to): (u32, u32), into: Resolution) -> StoreResult<Vec<Rolled>> {
+    let Some(finer) = into.finer() else { return Ok(Vec::new()) };
+    let tables = Tables::of(finer);
+    let span = params![run.num, run.at(from), run.at(to), finer.seconds()];
+    let values = &span[..tables.values];
+    let mut rolling = Rolling::new(into);
+    tables.heads(tx, values).await?.iter().for_each(|head| rolling.head(head));
+    tx.each(tables.scenarios, values, |row| {
+        rolling.scenario(row.number()?, &series::read_scenario(row)?);
+        Ok(())
+    })
+    .await?;
+    tx.each(tables.groups, values, |row| {
+        rolling.group(row.number()?, row.number()?, &row.histogram()?);
+        Ok(())
+    })
+    .await?;
+    let mut step = StepInterval::default();
+    tx.each(tables.steps, values, |row| {
+        let second = row.number()?;
+        series::read_step_into(row, &mut step)?;
+        rolling.step(second, &step);
+        Ok(())
+    })
+    .await?;
+    Ok(rolling.finish())
+}
+
 /// Spans of a run that begin at `from <= second < to`, ascending.
 pub(super) async fn list<D: Dialect>(tx: &mut Tx<'_, D>, run: Key, resolution: Resolution, from: u32, to: u32) -> StoreResult<Vec<Rolled>> {
     let mut spans = spans(tx, run, resolution, from, to).await?;
+    let tables = Tables::of(resolution);
     let span = params![run.num, run.at(from), run.at(to), resolution.seconds()];
-    let (statement, values) = steps_of(resolution, span);
-    tx.each(statement, values, |row| {
+    tx.each(tables.steps, &span[..tables.values], |row| {
         let (second, step): (u32, _) = (row.number()?, series::read_step(row)?);
         if let Some(span) = spans.get_mut(&second) {
             span.interval.steps.insert(step.step, step);
@@ -144,30 +202,25 @@ pub(super) async fn list<D: Dialect>(tx: &mut Tx<'_, D>, run: Key, resolution: R
     Ok(spans.into_values().collect())
 }
 
-/// The statement that reads the steps of spans, and how many of the values it takes.
-fn steps_of<'v>(resolution: Resolution, values: &'v [Value<'v>; 4]) -> (&'static str, &'v [Value<'v>]) {
-    if resolution == Resolution::Second { (super::sql::STEPS, &values[..3]) } else { (sql::STEPS, values) }
-}
-
 /// The same without their steps, by their first second.
 async fn spans<D: Dialect>(tx: &mut Tx<'_, D>, run: Key, resolution: Resolution, from: u32, to: u32) -> StoreResult<BTreeMap<u32, Rolled>> {
-    if resolution == Resolution::Second {
-        let seconds = series::without_steps(tx, run, from, to).await?;
-        return Ok(seconds.into_iter().map(|(second, interval)| (second, Rolled::from(interval))).collect());
-    }
+    let tables = Tables::of(resolution);
     let span = params![run.num, run.at(from), run.at(to), resolution.seconds()];
-    let head = |row: &mut Columns<'_, D>| Ok(Rolled { interval: series::read_head(row)?, seconds: row.number()?, vus: row.number()? });
-    let heads = tx.at_most(MOST_SECONDS, sql::HEADS, span, head).await?;
+    let values = &span[..tables.values];
+    let heads = tables.heads(tx, values).await?;
     let mut spans: BTreeMap<u32, Rolled> = heads.into_iter().map(|span| (span.interval.second, span)).collect();
-    tx.each(sql::SCENARIOS, span, |row| {
+    tx.each(tables.scenarios, values, |row| {
         let (second, scenario): (u32, _) = (row.number()?, series::read_scenario(row)?);
         if let Some(span) = spans.get_mut(&second) {
+            if resolution == Resolution::Second {
+                span.vus += scenario.vus;
+            }
             span.interval.scenarios.insert(scenario.scenario, scenario);
         }
         Ok(())
     })
     .await?;
-    tx.each(sql::GROUPS, span, |row| {
+    tx.each(tables.groups, values, |row| {
         let (second, group): (u32, u16) = (row.number()?, row.number()?);
         let duration = row.histogram()?;
         if let Some(span) = spans.get_mut(&second) {

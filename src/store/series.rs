@@ -109,7 +109,7 @@ pub(super) async fn list_of<D: Dialect>(tx: &mut Tx<'_, D>, run: Key, from: u32,
 }
 
 /// The same without their steps, by their second.
-pub(super) async fn without_steps<D: Dialect>(tx: &mut Tx<'_, D>, run: Key, from: u32, to: u32) -> StoreResult<BTreeMap<u32, Interval>> {
+async fn without_steps<D: Dialect>(tx: &mut Tx<'_, D>, run: Key, from: u32, to: u32) -> StoreResult<BTreeMap<u32, Interval>> {
     let span = params![run.num, run.at(from), run.at(to)];
     let heads = tx.at_most(MOST_SECONDS, sql::INTERVALS, span, read_head).await?;
     let mut seconds: BTreeMap<u32, Interval> = heads.into_iter().map(|interval| (interval.second, interval)).collect();

@@ -31,6 +31,9 @@ const READERS: u32 = 4;
 const APPLICATION_ID: i64 = 0x504c_494d;
 /// First bytes of every SQLite file.
 const MAGIC: &[u8; 16] = b"SQLite format 3\0";
+/// Page cache of a connection: a negative number of KiB. It is filled to the brim within hours by a file that only grows, and gives nothing
+/// there: what is read again is in the system's cache.
+const CACHE: &str = "-512";
 /// Size to which the WAL shrinks after it has grown.
 const WAL_BYTES: &str = "67108864";
 
@@ -156,6 +159,7 @@ pub(super) fn options(path: &Path) -> SqliteConnectOptions {
         .foreign_keys(true)
         .busy_timeout(BUSY_TIMEOUT)
         .pragma("journal_size_limit", WAL_BYTES)
+        .pragma("cache_size", CACHE)
 }
 
 /// The path, when a database can be there.
