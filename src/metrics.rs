@@ -184,7 +184,7 @@ const REQUEST_DURATION: Definition = Definition {
     name: "plimsoll_request_duration_seconds",
     kind: "histogram",
     labels: &["profile", "scenario", "step"],
-    help: "Duration of answered requests: from the intended start in open scenarios, sending + waiting + receiving in closed ones.",
+    help: "Duration of answered requests: from the intended start in open scenarios, sending + waiting + receiving in closed ones. Starts that were dropped count with their waits, at the scenario's first step.",
 };
 
 const fn shown(name: &'static str, labels: &'static [&'static str], help: &'static str) -> Definition {

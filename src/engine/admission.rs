@@ -13,6 +13,8 @@ pub(super) struct Waiting {
     pub(super) tick: Option<(String, Timestamp)>,
     /// Why it is started, once it is.
     pub(super) why: String,
+    /// When it is tried again: another process loads its target, and does not tell when it is done.
+    pub(super) not_before: Option<Timestamp>,
 }
 
 impl Waiting {

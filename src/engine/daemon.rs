@@ -4,6 +4,7 @@
 mod commands;
 mod duty;
 mod missed;
+mod places;
 
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::{Arc, PoisonError};
@@ -18,7 +19,8 @@ use super::calendar;
 use super::captures::{Busy, CaptureParts, Captures};
 use super::duty::Duty;
 use super::handle::{Command, EngineStatus, Event, LiveRun, NextFire, Refusal};
-use super::launch::{Launch, new_run};
+use super::launch::{Launch, Launched, new_run};
+use super::leases::{Leases, place_of};
 use super::prober::{ActiveRun, ActiveRuns, Prober, ProberParts};
 use super::runner::{EndRequest, Order, RunnerParts};
 use super::scheduler::Ticker;
@@ -31,7 +33,7 @@ use crate::metrics::Metrics;
 use crate::model::alerting::AlertInstance;
 use crate::model::channel::ChannelHealth;
 use crate::model::control::Standstill;
-use crate::model::run::{EndedBy, Run, RunId, Trigger};
+use crate::model::run::{EndedBy, RunId, Trigger};
 use crate::model::schedule::{Schedule, Tick, TickOutcome};
 use crate::model::units::Timestamp;
 use crate::probe::ProbeParts;
@@ -91,6 +93,8 @@ pub struct DaemonParts {
 
 struct Running {
     id: RunId,
+    /// What of its target one run loads at a time; see `leases`.
+    place: String,
     started_at: Timestamp,
     end: watch::Sender<Option<EndRequest>>,
     steers: mpsc::Sender<SteerOrder>,
@@ -109,7 +113,8 @@ pub struct Daemon {
     planned: BTreeMap<String, Planned>,
     running: BTreeMap<String, Running>,
     queue: VecDeque<Waiting>,
-    runs: JoinSet<(String, Option<Run>)>,
+    runs: JoinSet<(String, Launched)>,
+    leases: Arc<Leases>,
     /// What is done beside the runs.
     chores: JoinSet<()>,
     prober: Option<Prober>,
@@ -120,6 +125,8 @@ pub struct Daemon {
     last_reload: Option<(Timestamp, Option<String>)>,
     stopping: bool,
     standstill: Option<Standstill>,
+    /// The last time that everything was stopped, as far as this process has acted on it.
+    last_stop: Option<Standstill>,
     in_charge: bool,
 }
 
@@ -134,6 +141,7 @@ impl Daemon {
     /// A daemon that follows `setup`.
     pub fn new(parts: DaemonParts, commands: mpsc::Receiver<Command>) -> Self {
         let setup = parts.setup.borrow().clone();
+        let leases = Arc::new(Leases::new(parts.store.clone()));
         let started_at = parts.clock.now();
         Self {
             parts,
@@ -143,6 +151,7 @@ impl Daemon {
             running: BTreeMap::new(),
             queue: VecDeque::new(),
             runs: JoinSet::new(),
+            leases,
             chores: JoinSet::new(),
             prober: None,
             busy: Busy::default(),
@@ -151,6 +160,7 @@ impl Daemon {
             last_reload: None,
             stopping: false,
             standstill: None,
+            last_stop: None,
             in_charge: false,
         }
     }
@@ -292,6 +302,7 @@ impl Daemon {
             }
         }
         self.start_waiting();
+        self.tidy_leases(now);
     }
 
     /// A schedule fires: start, queue, skip or replace, and record which.
@@ -299,7 +310,7 @@ impl Daemon {
         let now = self.parts.clock.now();
         let trigger = Trigger { by: "schedule".into(), name: Some(schedule.name.clone()) };
         let tick = Some((schedule.name.clone(), due));
-        let mut waiting = Waiting { profile: schedule.profile.clone(), trigger, tick, why: why.into() };
+        let mut waiting = Waiting { profile: schedule.profile.clone(), trigger, tick, why: why.into(), not_before: None };
         let Some(target) = self.setup.profiles.get(&schedule.profile).map(|profile| profile.target.clone()) else {
             let reason = format!("there is no profile `{}`", schedule.profile);
             self.tell_missed(&schedule.name, &schedule.profile, 1, &reason);
@@ -312,7 +323,7 @@ impl Daemon {
             return;
         }
         let occupancy = Occupancy {
-            running: self.running.get(&target).map(|running| running.id.clone()),
+            running: self.loading(&target).map(|running| running.id.clone()),
             queued_already: self.queue.iter().any(|other| other.profile == schedule.profile),
             stopping: self.stopping,
             standstill: self.standstill.clone(),
@@ -352,14 +363,15 @@ impl Daemon {
 
     /// Starts what waits for a target that is free now.
     fn start_waiting(&mut self) {
+        let now = self.parts.clock.now();
         let mut still = VecDeque::new();
         while let Some(waiting) = self.queue.pop_front() {
             let target = self.setup.profiles.get(&waiting.profile).map(|profile| profile.target.clone());
             match target {
-                Some(target) if self.running.contains_key(&target) => still.push_back(waiting),
+                Some(_) if waiting.not_before.is_some_and(|at| at > now) => still.push_back(waiting),
+                Some(target) if self.loading(&target).is_some() => still.push_back(waiting),
                 Some(_) => self.start(waiting, None),
                 None => {
-                    let now = self.parts.clock.now();
                     self.record_waiting(&waiting, TickOutcome::Refused, "its profile is no longer configured", now);
                 }
             }
@@ -375,7 +387,8 @@ impl Daemon {
         let id = RunId::new(now, &profile.name, (self.parts.random)() as u32);
         let (end, end_receiver) = watch::channel(None);
         let (steers, steers_receiver) = mpsc::channel(STEERS);
-        self.running.insert(profile.target.clone(), Running { id: id.clone(), started_at: now, end, steers });
+        let place = place_of(&target.target);
+        self.running.insert(profile.target.clone(), Running { id: id.clone(), place, started_at: now, end, steers });
         let readings = self.parts.taps.open(&profile.target);
         let run = new_run(&profile, id, wish.trigger, now);
         let live = LiveRun {
@@ -401,6 +414,7 @@ impl Daemon {
         let order = Order { run, profile, target, threads, seed, end: end_receiver, steers: steers_receiver, readings, captures, began };
         let launch = Launch {
             store: self.parts.store.clone(),
+            leases: self.leases.clone(),
             probe: self.parts.probe.clone(),
             runner: self.parts.runner.clone(),
             tick: wish.tick,
@@ -411,11 +425,16 @@ impl Daemon {
         self.runs.spawn(async move { (key, Box::pin(launch.run(order)).await) });
     }
 
-    fn run_ended(&mut self, ended: Result<(String, Option<Run>), tokio::task::JoinError>) {
+    fn run_ended(&mut self, ended: Result<(String, Launched), tokio::task::JoinError>) {
+        let mut busy = None;
         let target = match ended {
-            Ok((target, run)) => {
-                if let Some(run) = &run {
-                    tracing::info!(run_id = %run.id, verdict = run.verdict.map_or("none", |verdict| verdict.as_str()), "run ended");
+            Ok((target, launched)) => {
+                match launched {
+                    Launched::Ran(run) => {
+                        tracing::info!(run_id = %run.id, verdict = run.verdict.map_or("none", |verdict| verdict.as_str()), "run ended");
+                    }
+                    Launched::Nothing => {}
+                    Launched::Busy(waiting, who) => busy = Some((*waiting, who)),
                 }
                 target
             }
@@ -424,6 +443,10 @@ impl Daemon {
                 tracing::error!(%error, "a run's task broke off; this is a bug in Plimsoll");
                 let gone = self.running.iter().find(|(_, running)| running.end.is_closed()).map(|(target, _)| target.clone());
                 let Some(target) = gone else { return };
+                if let Some(place) = self.running.get(&target).map(|running| running.place.clone()) {
+                    let leases = self.leases.clone();
+                    self.chores.spawn(async move { leases.give_back(&place).await });
+                }
                 target
             }
         };
@@ -434,6 +457,9 @@ impl Daemon {
         self.parts.active.send_modify(|active| {
             active.remove(&target);
         });
+        if let Some((waiting, who)) = busy {
+            self.taken_elsewhere(waiting, &who);
+        }
         if !self.stopping {
             self.start_waiting();
         }

@@ -15,12 +15,15 @@ use super::spool::SpoolPlace;
 use super::writer::take_over;
 use crate::clock::SharedClock;
 use crate::metrics::Metrics;
+use crate::model::control::Standstill;
 use crate::model::run::RunId;
 use crate::model::units::Timestamp;
 use crate::store::{CHARGE, Owner, Seen, Store, StoreResult};
 
 /// How often a process shows that it lives and looks at the others.
 const BEAT: Duration = Duration::from_secs(3);
+/// How often it looks whether everything was stopped; a part of [`BEAT`].
+const LOOK: Duration = Duration::from_secs(1);
 
 /// Whether this daemon is in charge.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -29,11 +32,14 @@ pub struct Duty {
     pub in_charge: bool,
     /// Who does instead: "HOST (process PID)".
     pub other: Option<String>,
+    /// When everything was stopped while this process looked on, by whichever process.
+    pub stopped: Option<Standstill>,
 }
 
 impl Duty {
-    fn of(holder: Option<&Owner>) -> Self {
-        Self { in_charge: holder.is_none(), other: holder.map(|owner| format!("{} (process {})", owner.host, owner.pid)) }
+    fn of(holder: Option<&Owner>, stopped: Option<Standstill>) -> Self {
+        let other = holder.map(|owner| format!("{} (process {})", owner.host, owner.pid));
+        Self { in_charge: holder.is_none(), other, stopped }
     }
 
     /// Why this daemon does nothing by itself at present; `None` when it is in charge.
@@ -66,6 +72,8 @@ pub struct WatchParts {
 pub struct Watch {
     parts: WatchParts,
     others: Others,
+    /// The stop that was there when this process began; what comes after it concerns its runs.
+    first_stop: Option<Standstill>,
     /// Spools have to be looked for.
     look_for_spools: bool,
     unreachable: bool,
@@ -75,10 +83,11 @@ impl Watch {
     /// Enlists this process. A daemon frees what belongs to processes that are gone, and takes charge if it can; then it marks runs
     /// of processes that are gone as interrupted and returns them.
     pub async fn begin(parts: WatchParts, this: &Owner) -> StoreResult<(Self, Vec<RunId>)> {
-        let mut watch = Self { parts, others: Others::default(), look_for_spools: true, unreachable: false };
+        let first_stop = parts.store.last_stop().await?;
+        let mut watch = Self { parts, others: Others::default(), first_stop, look_for_spools: true, unreachable: false };
         watch.parts.store.enlist(this).await?;
         if !watch.parts.daemon {
-            watch.tell(&Duty { in_charge: true, other: None });
+            watch.tell(&Duty { in_charge: true, ..Duty::default() });
             return Ok((watch, Vec::new()));
         }
         let gone = |seen: &Seen| seen.owner.id != this.id && is_gone(seen, life_of(&seen.owner));
@@ -89,9 +98,10 @@ impl Watch {
 
     /// Watches until `stop`.
     pub async fn run(mut self, stop: CancellationToken) {
-        let mut every = interval(BEAT);
+        let mut every = interval(LOOK);
         every.set_missed_tick_behavior(MissedTickBehavior::Delay);
         every.reset();
+        let mut beat = Instant::now();
         loop {
             // A database that is away makes each look longer than the time between them: the next one is due at once, and must not win.
             tokio::select! {
@@ -99,15 +109,19 @@ impl Watch {
                 () = stop.cancelled() => return,
                 _ = every.tick() => {}
             }
+            let due = beat.elapsed() + LOOK / 2 >= BEAT;
+            if due {
+                beat = Instant::now();
+            }
             tokio::select! {
-                () = self.look() => {}
+                () = self.look(due) => {}
                 () = stop.cancelled() => return,
             }
         }
     }
 
-    async fn look(&mut self) {
-        match self.try_look().await {
+    async fn look(&mut self, beat: bool) {
+        match self.try_look(beat).await {
             Ok(()) => self.unreachable = false,
             Err(error) => {
                 // Who was silent while nobody could speak is not gone for that.
@@ -120,7 +134,11 @@ impl Watch {
         }
     }
 
-    async fn try_look(&mut self) -> StoreResult<()> {
+    async fn try_look(&mut self, beat: bool) -> StoreResult<()> {
+        self.hear_of_stops().await?;
+        if !beat {
+            return Ok(());
+        }
         self.parts.store.beat().await?;
         if !self.parts.daemon {
             return Ok(());
@@ -130,6 +148,20 @@ impl Watch {
         if !orphans.is_empty() {
             let runs: Vec<&str> = orphans.iter().map(|id| id.0.as_str()).collect();
             tracing::warn!(runs = runs.join(", "), "runs of a process that is gone are marked as interrupted");
+        }
+        Ok(())
+    }
+
+    /// Whoever stops everything stops the runs of all processes: each looks for itself, so that nobody has to be reached. What tells
+    /// is that it changed, and not a clock.
+    async fn hear_of_stops(&self) -> StoreResult<()> {
+        let last = self.parts.store.last_stop().await?;
+        if last.is_some() && last != self.first_stop {
+            self.parts.duty.send_if_modified(|duty| {
+                let changed = duty.stopped != last;
+                duty.stopped = last;
+                changed
+            });
         }
         Ok(())
     }
@@ -144,7 +176,8 @@ impl Watch {
             store.dismiss(&gone).await?;
             self.look_for_spools = true;
         }
-        let duty = Duty::of(store.hold(CHARGE).await?.as_ref());
+        let stopped = self.parts.duty.borrow().stopped.clone();
+        let duty = Duty::of(store.hold(CHARGE).await?.as_ref(), stopped);
         if duty.in_charge && self.look_for_spools {
             // Before runs are marked as interrupted: their ends may be there.
             self.empty_spools().await?;
@@ -237,8 +270,8 @@ mod tests {
     #[test]
     fn who_stands_by_says_who_is_in_charge() {
         let owner = this_process("db-1", 7, Timestamp(0));
-        let text = Duty::of(Some(&owner)).standing_by().unwrap();
+        let text = Duty::of(Some(&owner), None).standing_by().unwrap();
         assert!(text.contains("db-1 (process ") && text.contains("is in charge"), "{text}");
-        assert_eq!(Duty::of(None).standing_by(), None);
+        assert_eq!(Duty::of(None, None).standing_by(), None);
     }
 }

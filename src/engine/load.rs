@@ -209,6 +209,7 @@ impl Health {
         let cpu = thread_cpu();
         interval.generator_stall = std::mem::take(&mut self.stall);
         interval.generator_cpu = cpu.zip(self.cpu).map(|(now, before)| now - before);
+        interval.generator_busiest = interval.generator_cpu;
         self.cpu = cpu;
         interval
     }

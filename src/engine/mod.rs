@@ -18,6 +18,7 @@ pub mod handle;
 pub mod headroom;
 pub mod history;
 mod launch;
+pub mod leases;
 pub mod load;
 pub mod outbox;
 pub mod own;

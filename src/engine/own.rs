@@ -160,7 +160,7 @@ mod tests {
         let metrics = Arc::new(Metrics::new());
         let writer = Writer::start(store.clone(), metrics.clone(), None, tasks);
         let (news, heard) = mpsc::channel(8);
-        let (in_charge, duty) = watch::channel(Duty { in_charge: true, other: None });
+        let (in_charge, duty) = watch::channel(Duty { in_charge: true, ..Duty::default() });
         let parts = OwnParts { store, clock: Arc::new(SystemClock), metrics, writer, news, name: "here".into(), duty };
         (parts, heard, in_charge)
     }

@@ -24,7 +24,7 @@ use super::setup::TargetSetup;
 use super::snapshots::Snapshots;
 use super::steer::{Helm, SteerOrder};
 use super::summary::Fold;
-use super::verdict::judge;
+use super::verdict::{judge, saturated};
 use super::watchers::Watchers;
 use super::writer::Writer;
 use crate::clock::SharedClock;
@@ -38,7 +38,6 @@ use crate::model::profile::{Limits, Profile};
 use crate::model::progress::{PoolNow, Progress};
 use crate::model::run::{EndedBy, Run, RunId, RunStatus, Verdict};
 use crate::model::series::{Point, Reading};
-use crate::model::staircase::ClimbSummary;
 
 /// A wish to end a run early.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -446,7 +445,14 @@ impl Going {
         // What spoils it stands in front; else what is known from the start (the profile's notes) does. Why it ended is said once.
         let at = if run.verdict == Some(Verdict::Pass) { run.reasons.len() } else { 0 };
         run.reasons.splice(at..at, judged.reasons);
-        run.reasons.extend(summary.climbs.iter().map(ClimbSummary::sentence));
+        run.reasons.extend(saturated(&summary));
+        for climb in &summary.climbs {
+            let sentence = climb.sentence();
+            // It may be what the verdict rests on, and is the first reason then.
+            if !run.reasons.contains(&sentence) {
+                run.reasons.push(sentence);
+            }
+        }
         if let Some((_, reason)) = self.ended.take().filter(|(_, reason)| !run.reasons.contains(reason)) {
             run.reasons.push(reason);
         }

@@ -97,11 +97,31 @@ pub struct ProductionLoad {
     pub labels: BTreeMap<String, String>,
 }
 
+impl TargetSetup {
+    /// The first host of a production target among those that load on this one may name.
+    pub fn reaches_production(&self) -> Option<&ProductionHost> {
+        let hosts = self.target.hosts();
+        self.production.iter().find(|other| hosts.contains(&other.host))
+    }
+}
+
+/// A host of a production target.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ProductionHost {
+    /// Name of the target.
+    pub target: String,
+    /// `host:port` in lower case.
+    pub host: String,
+}
+
 /// A target with its probes and guards.
 #[derive(Debug, Clone)]
 pub struct TargetSetup {
     /// The target.
     pub target: Target,
+    /// Hosts of the production targets of this configuration, those of this one included: what they resolve to is loaded with the profile's
+    /// opt-in only.
+    pub production: Vec<ProductionHost>,
     /// Its probes.
     pub probes: Vec<ProbeSpec>,
     /// Conditions on which the load is stopped: the text as written and the condition that is bad.

@@ -15,6 +15,11 @@ use crate::model::series::Reading;
 /// A utilization at or above this counts as saturated.
 const SATURATED: f64 = 0.99;
 
+/// A load thread that uses so much of a core in a second has used it up.
+const SATURATED_CORE: f64 = 0.95;
+/// A thread that sees so late what is ready has measured itself.
+const LATE_LOOP: Duration = Duration::from_millis(50);
+
 /// The fold of one run.
 #[derive(Debug, Default)]
 pub struct Fold {
@@ -28,6 +33,8 @@ pub struct Fold {
     stall: Duration,
     cpu: Option<f64>,
     threads: u32,
+    /// Seconds in which a load thread used its core up; those of them in which it was late; how late at most.
+    saturated: (u32, u32, Duration),
     recent: VecDeque<LatencyHistogram>,
     told: Told,
     /// Intervals that could not be stored.
@@ -51,6 +58,11 @@ impl Fold {
         }
         self.told.second(interval);
         self.stall = self.stall.max(interval.generator_stall);
+        if interval.generator_busiest.is_some_and(|busiest| busiest >= SATURATED_CORE) {
+            let (seconds, late, most) = self.saturated;
+            let lag = interval.generator_stall;
+            self.saturated = (seconds + 1, late + u32::from(lag > LATE_LOOP), most.max(lag));
+        }
         self.cpu = match (self.cpu, interval.generator_cpu) {
             (Some(sum), Some(more)) => Some(sum + more),
             (one, other) => one.or(other),
@@ -59,6 +71,11 @@ impl Fold {
         let mut now = LatencyHistogram::default();
         for step in interval.steps.values() {
             now.merge(&duration_of(step, is_open(catalog, step.step)));
+        }
+        for (index, scenario) in &interval.scenarios {
+            if catalog.is_open(*index) {
+                now.merge(&scenario.dropped_wait);
+            }
         }
         self.recent.push_back(now);
         if self.recent.len() > 5 {
@@ -110,7 +127,8 @@ impl Fold {
     pub fn summary(&self, catalog: &Catalog, seconds: f64) -> Summary {
         let told = |(index, step): (&u16, &StepInterval)| {
             let (told, told_beyond) = self.told.of(*index);
-            StepSummary { told, told_beyond, ..step_summary(catalog, step, seconds) }
+            let waits = self.dropped_before(catalog, *index);
+            StepSummary { told, told_beyond, ..step_summary(catalog, step, waits, seconds) }
         };
         let steps = self.steps.iter().map(told).collect();
         Summary {
@@ -125,12 +143,22 @@ impl Fold {
                 stall_max_us: self.stall.as_micros() as u64,
                 cpu_cores: self.cpu.map(|cpu| cpu / seconds.max(1e-9)),
                 threads: self.threads,
+                saturated_seconds: self.saturated.0,
+                late_seconds: self.saturated.1,
+                late_max_us: u32::try_from(self.saturated.2.as_micros()).unwrap_or(u32::MAX),
             },
             intervals_lost: self.intervals_lost,
             climbs: Vec::new(),
             databases: Vec::new(),
             analysed: Analysed::default(),
         }
+    }
+
+    /// How long the starts waited that were dropped, if this step is what they would have begun with; see [`Catalog::first_step`].
+    fn dropped_before(&self, catalog: &Catalog, step: u16) -> Option<&LatencyHistogram> {
+        let scenario = catalog.steps.get(usize::from(step))?.scenario;
+        let first = catalog.first_step(scenario)?.0 == step && catalog.is_open(scenario);
+        first.then(|| self.scenarios.get(&scenario).map(|scenario| &scenario.dropped_wait)).flatten()
     }
 
     fn total(&self, catalog: &Catalog, seconds: f64) -> StepSummary {
@@ -178,10 +206,17 @@ fn group_summary(catalog: &Catalog, index: u16, duration: &LatencyHistogram) -> 
 }
 
 /// Figures of one step with its names.
-fn step_summary(catalog: &Catalog, step: &StepInterval, seconds: f64) -> StepSummary {
+fn step_summary(catalog: &Catalog, step: &StepInterval, waits: Option<&LatencyHistogram>, seconds: f64) -> StepSummary {
     let meta = catalog.steps.get(usize::from(step.step));
     let scenario = meta.and_then(|meta| catalog.scenarios.get(usize::from(meta.scenario)));
-    let mut summary = figures(step, &duration_of(step, is_open(catalog, step.step)), seconds);
+    let mut summary = match waits.filter(|waits| !waits.is_empty()) {
+        Some(waits) => {
+            let mut waited = step.clone();
+            waited.response_ok.merge(waits);
+            figures(&waited, &duration_of(&waited, true), seconds)
+        }
+        None => figures(step, &duration_of(step, is_open(catalog, step.step)), seconds),
+    };
     summary.scenario = scenario.map(|scenario| scenario.name.clone()).unwrap_or_default();
     summary.step = meta.map(|meta| meta.name.clone()).unwrap_or_default();
     summary.checks = meta.map(|meta| meta.checks.iter().cloned().zip(step.checks.iter().copied()).collect()).unwrap_or_default();
@@ -370,6 +405,9 @@ mod tests {
                 prop_assert_eq!(step.told.iter().map(|one| one.count).sum::<u64>() + step.told_beyond, step.failed);
                 let responses: Vec<u64> = own.iter().filter(|one| answered(one)).map(|one| one.0).collect();
                 let services: Vec<u64> = own.iter().filter(|one| answered(one)).map(|one| one.1).collect();
+                // What was dropped would have begun with the open scenario's only step.
+                let waited = if step.scenario == "open" { dropped.as_slice() } else { &[] };
+                let responses = responses.into_iter().chain(waited.iter().copied()).collect();
                 prop_assert_eq!((step.response, step.service), (latency(responses), latency(services)));
                 // Thresholds look at what users felt where starts come by the clock, at the wire where users wait for answers.
                 prop_assert_eq!(step.duration, if step.scenario == "open" { step.response } else { step.service });
@@ -417,6 +455,30 @@ mod tests {
         let second = |at: u32, us: u64| interval(at, &([vec![(us, us, None)], vec![]], vec![], 1));
         let fold = folded(&(0..6).map(|at| second(at, if at == 0 { 4_000_000 } else { 1_000 })).collect::<Vec<_>>());
         assert_eq!((fold.recent().count(), fold.recent().max()), (5, Some(Duration::from_millis(1))));
+        // Nothing is sent while all VUs wait: the waits of dropped starts are what is felt now.
+        let stalled = folded(&[interval(0, &([vec![], vec![]], vec![2_000_000], 1))]);
+        assert_eq!((stalled.recent().count(), stalled.recent().max().map(|max| max.as_secs())), (1, Some(2)));
+    }
+
+    #[test]
+    fn a_second_counts_as_late_when_a_thread_had_no_cpu_left_and_its_loop_was_behind() {
+        let second = |at: u32, busiest: f64, lag: u64| {
+            let thread = |cpu: f64, lag: u64| Interval {
+                second: at,
+                shards: 1,
+                generator_cpu: Some(cpu),
+                generator_busiest: Some(cpu),
+                generator_stall: Duration::from_millis(lag),
+                ..Interval::default()
+            };
+            // The other thread idles: together they are never at their limit.
+            let mut both = thread(0.1, 1);
+            both.merge(&thread(busiest, lag));
+            both
+        };
+        let fold = folded(&[second(0, 0.5, 400), second(1, 0.96, 20), second(2, 0.99, 51), second(3, 0.94, 90), second(4, 1.2, 70)]);
+        let generator = fold.summary(&catalog(), 5.0).generator;
+        assert_eq!((generator.saturated_seconds, generator.late_seconds, generator.late_max_us), (3, 2, 70_000));
     }
 
     #[test]

@@ -246,7 +246,9 @@ mod tests {
         let guards = vec![("as written".to_owned(), parse_series("http_req_failed: rate > 50% over 10s").unwrap())];
         let mut setup = Setup::default();
         setup.profiles.insert("soak".into(), profile);
-        setup.targets.insert("shop".into(), TargetSetup { target, probes: Vec::new(), guards, idle_interval: time("15s") });
+        setup
+            .targets
+            .insert("shop".into(), TargetSetup { target, production: Vec::new(), probes: Vec::new(), guards, idle_interval: time("15s") });
         setup
     }
 

@@ -1,6 +1,7 @@
 //! The thresholds and guards of one run, followed second by second. A threshold must hold; a guard's condition is what is bad. Pure.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use crate::model::Labels;
 use crate::model::catalog::Catalog;
@@ -94,6 +95,8 @@ pub struct Watchers {
     thresholds: Vec<(Threshold, Followed)>,
     guards: Vec<Guard>,
     second: u32,
+    /// The threshold with `abortOnFail` that is broken, and whose time has come.
+    abort: Option<usize>,
     tripped: Option<usize>,
     /// Guards look on from this second on.
     guards_from: f64,
@@ -112,6 +115,7 @@ impl Watchers {
             thresholds: thresholds.iter().map(follow).collect(),
             guards: guards.iter().map(guard).collect(),
             second: 0,
+            abort: None,
             tripped: None,
             guards_from: 0.0,
         }
@@ -123,6 +127,10 @@ impl Watchers {
         for (_, followed) in &mut self.thresholds {
             followed.interval(catalog, interval);
         }
+        self.abort = self.thresholds.iter().position(|(threshold, followed)| {
+            let from = begin_of(threshold, catalog) + threshold.delay_abort_eval;
+            threshold.abort_on_fail && f64::from(self.second) >= from.as_secs_f64() && followed.is_broken()
+        });
         self.guard(f64::from(interval.second), |followed| followed.interval(catalog, interval));
     }
 
@@ -168,19 +176,22 @@ impl Watchers {
         }
     }
 
-    /// The first threshold with `abortOnFail` that is broken now.
+    /// The first threshold with `abortOnFail` that is broken now, `delayAbortEval` after what it selects began.
     pub fn abort(&self) -> Option<&str> {
-        let late_enough = |threshold: &Threshold| f64::from(self.second) >= threshold.delay_abort_eval.as_secs_f64();
-        self.thresholds
-            .iter()
-            .find(|(threshold, followed)| threshold.abort_on_fail && late_enough(threshold) && followed.is_broken())
-            .map(|(threshold, _)| threshold.text.as_str())
+        self.abort.map(|index| self.thresholds[index].0.text.as_str())
     }
 
     /// What each threshold came to: of several series, the one that failed first, else the first.
     pub fn results(&self) -> Vec<ThresholdResult> {
         self.thresholds.iter().map(|(threshold, followed)| result(threshold, followed)).collect()
     }
+}
+
+/// When the scenarios began that a threshold selects, the last of them; the run, when it selects none in particular.
+fn begin_of(threshold: &Threshold, catalog: &Catalog) -> Duration {
+    let selected = threshold.series.scenarios(catalog);
+    let starts = selected.into_iter().flatten().filter_map(|index| catalog.scenarios.get(usize::from(index)));
+    starts.map(|scenario| scenario.start).max().unwrap_or_default()
 }
 
 fn result(threshold: &Threshold, followed: &Followed) -> ThresholdResult {
@@ -195,8 +206,6 @@ fn result(threshold: &Threshold, followed: &Followed) -> ThresholdResult {
 
 #[cfg(test)]
 mod tests {
-    use std::time::Duration;
-
     use super::*;
     use crate::model::alerting::Severity;
     use crate::model::threshold::parse_series;
@@ -232,6 +241,51 @@ mod tests {
         watchers.interval(&catalog, &Interval { second: 2, ..Interval::default() });
         assert_eq!(watchers.abort(), Some("pool_utilization{pool:main}: max < 80%"));
         assert_eq!(watchers.results()[0].verdict, Verdict::Fail);
+    }
+
+    #[test]
+    fn the_delay_counts_from_the_start_of_the_scenario_that_is_selected() {
+        use crate::model::catalog::{ScenarioMeta, StepMeta};
+        let scenario = |name: &str, start| ScenarioMeta {
+            name: name.into(),
+            executor: String::new(),
+            open: true,
+            tags: BTreeMap::new(),
+            phases: Vec::new(),
+            start: Duration::from_secs(start),
+            duration: Duration::from_secs(60),
+        };
+        let step = |scenario| StepMeta {
+            scenario,
+            name: format!("step-{scenario}"),
+            protocol: "http".into(),
+            title: String::new(),
+            checks: Vec::new(),
+        };
+        let scenarios = vec![scenario("early", 0), scenario("late", 10)];
+        let catalog = Catalog { scenarios, steps: vec![step(0), step(1)], groups: Vec::new() };
+        // Each is broken from the first second on, and is to be asked 2 s after its scenario began.
+        for (text, first) in [
+            ("dropped_iterations: count < 0", 2),
+            ("dropped_iterations{scenario:early}: count < 0", 2),
+            ("dropped_iterations{scenario:late}: count < 0", 12),
+            ("http_reqs{step:step-1}: count < 0", 12),
+        ] {
+            let mut watchers = Watchers::new(&[threshold(text, true)], &[]);
+            let mut aborted = None;
+            for second in 0..20 {
+                let mut interval = Interval { second, ..Interval::default() };
+                for index in 0..2_u16 {
+                    let one = crate::model::measure::ScenarioInterval { scenario: index, ..Default::default() };
+                    interval.scenarios.insert(index, one);
+                }
+                watchers.interval(&catalog, &interval);
+                if aborted.is_none() {
+                    aborted = watchers.abort().map(|_| second);
+                }
+            }
+            assert_eq!(aborted, Some(first), "{text}");
+        }
     }
 
     #[test]

@@ -134,6 +134,14 @@ impl Writer {
         }
     }
 
+    /// Writes that everything was stopped; never waits.
+    pub fn stop(&self, stop: Standstill) {
+        if let Err(stop) = self.try_put(Write::Stop(stop)) {
+            self.metrics.record_lost(stop.kind());
+            tracing::error!("it could not be stored that everything was stopped: other processes on this database do not know");
+        }
+    }
+
     /// Writes what somebody did; never waits.
     pub fn deed(&self, deed: Deed) {
         if let Err(deed) = self.try_put(Write::Deed(Box::new(deed))) {

@@ -16,6 +16,7 @@ use super::{Drive, Iteration, IterationEnd, Part, Workload, drive};
 use crate::model::control::Scale;
 use crate::model::measure::{Interval, ScenarioInterval};
 use crate::model::profile::{Executor, Scenario, Spacing, Stage, VuPool, WhenBusy};
+use crate::model::staircase::{StairUnit, Staircase};
 use crate::model::units::Rate;
 
 /// Iterations that take a fixed time, and never return before the stall is over.
@@ -25,6 +26,8 @@ struct Sleeper {
     slow: fn(u64) -> bool,
     by_vu: std::cell::RefCell<std::collections::BTreeMap<u64, u64>>,
     stall: (Instant, Instant),
+    /// The thread stands still for so long when it begins the iteration of this number.
+    blocks: Option<(u64, Duration)>,
     /// How long after its intended start each iteration began.
     waits: std::cell::RefCell<Vec<Duration>>,
     most: Cell<u64>,
@@ -38,6 +41,10 @@ impl Workload for Rc<Sleeper> {
     }
     async fn iterate(&self, vu: &mut u64, iteration: Iteration) -> IterationEnd {
         self.waits.borrow_mut().push(iteration.intended.elapsed());
+        if let Some((_, still)) = self.blocks.filter(|(number, _)| iteration.number == *number) {
+            // Time jumps, as for a thread that gets no CPU: nothing that is due in between is seen before its end.
+            tokio::time::advance(still).await;
+        }
         *self.by_vu.borrow_mut().entry(*vu).or_default() += 1;
         self.now.set(self.now.get() + 1);
         self.most.set(self.most.get().max(self.now.get()));
@@ -70,6 +77,7 @@ struct Play {
     slow: fn(u64) -> bool,
     /// From which millisecond to which the target stands still.
     stall: (u64, u64),
+    blocks: Option<(u64, Duration)>,
     stop_after: Option<Duration>,
     kill_after: Option<Duration>,
     /// Decisions, each told `LEAD` before it takes effect.
@@ -78,7 +86,16 @@ struct Play {
 
 impl Default for Play {
     fn default() -> Self {
-        Self { threads: 1, takes: 100 * MS, slow: |_| false, stall: CALM, stop_after: None, kill_after: None, decisions: Vec::new() }
+        Self {
+            threads: 1,
+            takes: 100 * MS,
+            slow: |_| false,
+            stall: CALM,
+            blocks: None,
+            stop_after: None,
+            kill_after: None,
+            decisions: Vec::new(),
+        }
     }
 }
 
@@ -101,8 +118,8 @@ impl Play {
         let start = Instant::now();
         let stall = (start + Duration::from_millis(self.stall.0), start + Duration::from_millis(self.stall.1));
         let (most, now, by_vu) = (Cell::new(0), Cell::new(0), std::cell::RefCell::default());
-        let sleeper =
-            Rc::new(Sleeper { takes: self.takes, slow: self.slow, by_vu, waits: std::cell::RefCell::default(), stall, most, now });
+        let (waits, blocks) = (std::cell::RefCell::default(), self.blocks);
+        let sleeper = Rc::new(Sleeper { takes: self.takes, slow: self.slow, by_vu, waits, stall, blocks, most, now });
         let (stop, kill) = (CancellationToken::new(), CancellationToken::new());
         for (token, after) in [(stop.clone(), self.stop_after), (kill.clone(), self.kill_after)] {
             if let Some(after) = after {
@@ -281,6 +298,34 @@ fn an_open_executor_starts_on_the_clock_and_loses_nothing() {
 }
 
 #[test]
+fn what_a_starved_generator_did_not_send_is_counted() {
+    // 50 starts a second for 10 s; at the start of second 2 the thread stands still.
+    let open = rate(50.0, 10, 5, 50);
+    for (still, unsent) in [
+        // Beyond the end: what was due meanwhile was never sent.
+        (9_000, 399),
+        // To just before the end, and to the moment that a timer may be late: it is sent, however late.
+        (7_900, 0),
+        (8_050, 0),
+    ] {
+        for threads in [1, 2] {
+            let blocks = Some((100, still as u32 * MS));
+            let played = Play { threads, takes: MS, blocks, ..Play::default() }.of(&scenario(open.clone()));
+            let counts = played.figures.counts;
+            assert_eq!(
+                (counts.scheduled, counts.unsent, counts.breach()),
+                (500, unsent, None),
+                "{still} ms, {threads} threads: {counts:?}"
+            );
+            assert_eq!(counts.started + counts.dropped, 500 - unsent, "{counts:?}");
+            // Who is told of these figures sees that it was the generator.
+            let lag = played.figures.start_lag.quantile(1.0).unwrap_or_default();
+            assert!(unsent > 0 || lag > Duration::from_secs(5), "{lag:?}");
+        }
+    }
+}
+
+#[test]
 fn vus_are_made_up_to_the_maximum_then_starts_are_dropped() {
     let played = play(&scenario(rate(10.0, 10, 0, 2)), Duration::from_secs(1), CALM, None, None);
     let counts = played.figures.counts;
@@ -452,6 +497,24 @@ fn a_thread_without_a_vu_takes_no_starts() {
     }
 }
 
+/// A staircase that nobody judges, of the targets of these stages.
+fn stairs(unit: StairUnit, stages: &[Stage], ramp_ms: u64) -> Executor {
+    let mut levels: Vec<f64> = stages.iter().map(|stage| stage.target + 1.0).collect();
+    levels.sort_by(f64::total_cmp);
+    levels.dedup();
+    Executor::Staircase(Box::new(Staircase {
+        unit,
+        levels,
+        hold: Duration::from_secs(2),
+        ramp: Duration::from_millis(ramp_ms),
+        rest: Duration::ZERO,
+        gate: Vec::new(),
+        stop_on_fail: true,
+        resolution: None,
+        must_reach: None,
+    }))
+}
+
 /// Random decisions, ascending in time; the last makes the scenario go on, or it would never end.
 fn decisions() -> impl Strategy<Value = Vec<Change>> {
     let mode = prop_oneof![2 => Just(Mode::Running), 1 => Just(Mode::Held), 1 => Just(Mode::Paused)];
@@ -481,7 +544,7 @@ proptest! {
     #![proptest_config(ProptestConfig::with_cases(96))]
     #[test]
     fn nothing_vanishes_whatever_the_profile(
-        kind in 0..6,
+        kind in 0..9,
         decisions in decisions(),
         threads in 1_u64..4,
         iterations in 0_u64..60,
@@ -495,6 +558,7 @@ proptest! {
         kill in prop::option::of(1_u64..9_000),
         stall in (0_u64..5_000, 0_u64..9_000),
         (queue, poisson) in (any::<bool>(), any::<bool>()),
+        blocks in prop::option::of((0_u64..80, 1_u64..9_000)),
     ) {
         let stages: Vec<Stage> = stages.into_iter()
             .map(|(seconds, target)| Stage { duration: Duration::from_secs(seconds), target: f64::from(target), name: None })
@@ -514,6 +578,9 @@ proptest! {
             1 => Executor::RampingVus { start_vus: vus, stages, graceful_ramp_down: Duration::from_millis(grace) },
             2 => Executor::PerVuIterations { vus, iterations: iterations / 4, max_duration },
             4 => Executor::ConstantVus { vus, duration: max_duration },
+            6 => Executor::ExternallyControlled { vus, max_vus: vus + more, duration: max_duration },
+            7 => stairs(StairUnit::Vus, &stages, takes),
+            8 => stairs(StairUnit::Rate { per: Duration::from_secs(1), vus: VuPool { pre_allocated: pre, max: pre + more } }, &stages, takes),
             5 => rate(f64::from(first) + 0.5, max_duration.as_secs(), pre, pre + more),
             _ => Executor::SharedIterations { vus, iterations: vus + iterations, max_duration },
         };
@@ -522,8 +589,10 @@ proptest! {
         random.spacing = if poisson { Spacing::Poisson { seed: stall.0 } } else { Spacing::Even };
         random.graceful_stop = Duration::from_millis(grace);
         let ms = Duration::from_millis;
+        // Decisions are told in time; a thread that stands still would hear them late, which the clock of a run does not let happen.
+        let decisions = if blocks.is_some() { Vec::new() } else { decisions };
         let (stop_after, kill_after) = (stop.map(ms), kill.map(ms));
-        let played = Play { threads, takes: ms(takes), slow: |vu| vu % 3 == 1, stall, stop_after, kill_after, decisions }.of(&random);
+        let played = Play { threads, takes: ms(takes), slow: |vu| vu % 3 == 1, stall, blocks: blocks.map(|(number, still)| (number, ms(still))), stop_after, kill_after, decisions }.of(&random);
         prop_assert_eq!(played.figures.counts.breach(), None);
         match planned {
             // Every iteration that was asked for is accounted for, whatever ended the scenario.

@@ -45,6 +45,12 @@ impl Metrics {
             let Some(scenario) = run.catalog.scenarios.get(usize::from(*index)) else { continue };
             let labels = vec![run.profile.clone(), scenario.name.clone()];
             self.scenario_second(&labels, figures);
+            if scenario.open
+                && let Some((_, step)) = run.catalog.first_step(*index)
+            {
+                // What a dropped start would have sent first is what had to wait.
+                self.durations.add(&self.step_labels(&run.profile, &scenario.name, &step.name), &figures.dropped_wait);
+            }
             busy.push((labels.clone(), figures.vus_busy as f64));
             vus.push((labels, figures.vus as f64));
         }

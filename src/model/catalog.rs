@@ -19,6 +19,19 @@ pub struct Catalog {
     pub groups: Vec<GroupMeta>,
 }
 
+impl Catalog {
+    /// The first step of a scenario, with its index: what a start that was dropped would have sent first, and so what had to wait.
+    pub fn first_step(&self, scenario: u16) -> Option<(u16, &StepMeta)> {
+        let found = self.steps.iter().enumerate().find(|(_, step)| step.scenario == scenario);
+        found.map(|(index, step)| (index as u16, step))
+    }
+
+    /// True when the starts of this scenario are due by the clock.
+    pub fn is_open(&self, scenario: u16) -> bool {
+        self.scenarios.get(usize::from(scenario)).is_some_and(|meta| meta.open)
+    }
+}
+
 /// One scenario of a run.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct ScenarioMeta {

@@ -308,6 +308,9 @@ pub struct Interval {
     pub generator_stall: Duration,
     /// CPU seconds that the load threads used in this second; `None` where it cannot be measured.
     pub generator_cpu: Option<f64>,
+    /// CPU seconds of the load thread that used most in this second. Known while the run goes on, and not stored.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub generator_busiest: Option<f64>,
     /// Number of load threads merged into this interval.
     pub shards: u32,
 }
@@ -330,6 +333,10 @@ impl Interval {
         self.generator_stall = self.generator_stall.max(other.generator_stall);
         self.generator_cpu = match (self.generator_cpu, other.generator_cpu) {
             (Some(a), Some(b)) => Some(a + b),
+            (one, other) => one.or(other),
+        };
+        self.generator_busiest = match (self.generator_busiest, other.generator_busiest) {
+            (Some(a), Some(b)) => Some(a.max(b)),
             (one, other) => one.or(other),
         };
         self.shards += other.shards;

@@ -19,7 +19,8 @@ pub struct Target {
     pub base_url: Option<url::Url>,
     /// `production`, `staging` …; `production` needs an opt-in per profile.
     pub environment: String,
-    /// Hosts that load may reach: `host:port`. The base address is always allowed.
+    /// Hosts that load may reach: `host:port`. The base address is always allowed. Networks among them, such as `10.2.0.0/16`, bound
+    /// the addresses that all these names may lead to.
     pub allow: Vec<String>,
     /// Upper bounds on the load.
     pub limits: Limits,
@@ -29,10 +30,33 @@ pub struct Target {
     pub tls: TlsOptions,
 }
 
+impl Limits {
+    /// Both at once: of each bound the lower one.
+    #[must_use]
+    pub fn strictest(self, other: Self) -> Self {
+        let lower = |one: Rate, two: Rate| if two.as_per_second() < one.as_per_second() { two } else { one };
+        Self {
+            rate: self.rate.zip(other.rate).map(|(one, two)| lower(one, two)).or(self.rate).or(other.rate),
+            vus: self.vus.into_iter().chain(other.vus).min(),
+            duration: self.duration.into_iter().chain(other.duration).min(),
+        }
+    }
+}
+
 impl Target {
-    /// True for a production environment.
+    /// True for a production environment, however it is written.
     pub fn is_production(&self) -> bool {
-        matches!(self.environment.as_str(), "production" | "prod")
+        let word = self.environment.trim().to_ascii_lowercase();
+        matches!(word.as_str(), "production" | "prod" | "prd" | "live")
+    }
+
+    /// Every `host:port` that load on it may name, the base address first.
+    pub fn hosts(&self) -> Vec<String> {
+        let base = self.base_url.as_ref().and_then(|url| Some(format!("{}:{}", url.host_str()?, url.port_or_known_default()?)));
+        base.into_iter()
+            .chain(self.allow.iter().filter(|text| !text.contains('/')).cloned())
+            .map(|host| host.to_ascii_lowercase())
+            .collect()
     }
 }
 

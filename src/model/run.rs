@@ -353,4 +353,18 @@ pub struct GeneratorSummary {
     pub cpu_cores: Option<f64>,
     /// Load threads.
     pub threads: u32,
+    /// Seconds in which a load thread used its core up.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub saturated_seconds: u32,
+    /// Those of them in which it was late to see what was ready, so that response times are not the target's.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub late_seconds: u32,
+    /// How late it was at most in a second in which it used its core up, in microseconds.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub late_max_us: u32,
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde asks with a reference")]
+fn is_zero(number: &u32) -> bool {
+    *number == 0
 }

@@ -136,8 +136,8 @@ impl Dialer {
         let mut last = Broken(Reason::Dns, format!("{} has no address", origin.host));
         for &ip in addresses {
             let address = SocketAddr::new(ip, origin.port);
-            if !self.guard.allows_address(ip) {
-                last = Broken(Reason::BlockedByGuard, format!("{address} is never loaded"));
+            if let Some(why) = self.guard.refuses(ip, origin.port) {
+                last = Broken(Reason::BlockedByGuard, format!("{address} is not loaded: {why}"));
                 continue;
             }
             match TcpStream::connect(address).await {
@@ -197,6 +197,38 @@ mod tests {
         assert_eq!(failure(&dialer("shop.internal:8080", &["169.254.169.254"]), url).await, Reason::BlockedByGuard);
         assert_eq!(failure(&dialer("shop.internal:8081", &["127.0.0.1"]), url).await, Reason::BlockedByGuard);
         assert_eq!(failure(&dialer("shop.internal:8080", &[]), url).await, Reason::Dns);
+    }
+
+    /// A name that leads somewhere else from the second lookup on.
+    fn switching(guard: Guard, first: &'static str, then: &'static str) -> Dialer {
+        let asked = std::sync::atomic::AtomicBool::new(false);
+        let dns = Dns::new(Arc::new(move |_| {
+            let address = if asked.swap(true, std::sync::atomic::Ordering::Relaxed) { then } else { first };
+            Box::pin(async move { Ok(address.parse().into_iter().collect()) })
+        }));
+        Dialer::new(Arc::new(guard), Tls::new(&TlsOptions::default()).unwrap(), dns)
+    }
+
+    #[tokio::test]
+    async fn a_name_that_is_switched_to_production_while_the_load_goes_on_is_blocked() {
+        let listener = tokio::net::TcpListener::bind(("127.0.0.1", 0)).await.unwrap();
+        let port = listener.local_addr().unwrap().port();
+        let allow = format!("shop.internal:{port}");
+        let url = format!("http://{allow}/");
+        let origin = Origin::of(&url.parse().unwrap()).unwrap();
+        let mut denying = Guard::new(std::slice::from_ref(&allow), None);
+        denying.deny("127.0.0.9".parse().unwrap(), port, "an address of the production target `live`");
+        let bounded = Guard::new(&[allow.clone(), "127.0.0.1/32".into()], None);
+        for (guard, said) in [(denying, "the production target `live`"), (bounded, "outside of the networks")] {
+            let dialer = switching(guard, "127.0.0.1", "127.0.0.9");
+            let (mut course, mut outcome) = (Course(Phase::Connecting), Outcome::default());
+            dialer.dial(&origin, &[], &mut course, &mut outcome).await.unwrap();
+            let blocked = dialer.dial(&origin, &[], &mut course, &mut outcome).await.err().unwrap();
+            assert!(blocked.0 == Reason::BlockedByGuard && blocked.1.contains(said), "{blocked:?}");
+        }
+        // Without networks and without production nothing is known of the new address: it is tried, and nobody listens there.
+        let dialer = switching(Guard::new(&[allow], None), "127.0.0.9", "127.0.0.9");
+        assert_eq!(failure(&dialer, &url).await, Reason::ConnectRefused);
     }
 
     #[tokio::test]

@@ -68,6 +68,14 @@ pub(super) async fn save_standstill<D: Dialect>(tx: &mut Tx<'_, D>, standstill: 
     }
 }
 
+pub(super) async fn last_stop<D: Dialect>(tx: &mut Tx<'_, D>) -> StoreResult<Option<Standstill>> {
+    tx.first(sql::LAST_STOP, &[], |row| Ok(Standstill { at: row.time()?, by: row.string()? })).await
+}
+
+pub(super) async fn save_stop<D: Dialect>(tx: &mut Tx<'_, D>, stop: &Standstill) -> StoreResult<()> {
+    tx.execute(sql::SAVE_STOP, params![stop.at, &stop.by]).await.map(drop)
+}
+
 /// Records what became of an instant; 0 when a run was started for it already, and this is not that run, or when somebody else, who is in
 /// charge by now, has recorded it.
 pub(super) async fn save_tick<D: Dialect>(tx: &mut Tx<'_, D>, tick: &Tick, owner: Option<&Owner>) -> StoreResult<u64> {

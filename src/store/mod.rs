@@ -37,7 +37,7 @@ use std::time::Duration;
 pub use archive::{Archive, FigureQuery, Kept, ReadingQuery, ReadingSeries, ReadingSpan, Window};
 use async_trait::async_trait;
 pub use audit::Audit;
-pub use owners::{CHARGE, Owner, Ownership, Seen};
+pub use owners::{CHARGE, Loading, Owner, Ownership, Seen};
 pub use portable::Counts;
 pub use retention::Batch;
 pub use space::Returned;
@@ -294,6 +294,11 @@ pub trait Store: Archive + Ownership + Telling + Audit {
     async fn standstill(&self) -> StoreResult<Option<Standstill>>;
     /// Remembers that all load stands still, or that it does not any more.
     async fn set_standstill(&self, standstill: Option<&Standstill>) -> StoreResult<()>;
+
+    /// When everything was stopped last, and by whom; every process ends its own runs then.
+    async fn last_stop(&self) -> StoreResult<Option<Standstill>>;
+    /// Remembers that everything was stopped.
+    async fn record_stop(&self, stop: &Standstill) -> StoreResult<()>;
 
     /// All alert instances.
     async fn alerts(&self) -> StoreResult<Vec<AlertInstance>>;

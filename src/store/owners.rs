@@ -4,11 +4,11 @@
 
 use async_trait::async_trait;
 
-use super::dialect::{Dialect, params};
+use super::dialect::{Columns, Dialect, params};
 use super::shared::{SqlStore, Tx};
 use super::{StoreError, StoreResult, journal, runs, sql};
 use crate::model::finding::Finding;
-use crate::model::run::Run;
+use crate::model::run::{Run, RunId};
 use crate::model::schedule::Tick;
 use crate::model::units::Timestamp;
 
@@ -41,6 +41,17 @@ pub struct Seen {
     pub now: Timestamp,
 }
 
+/// A run that a process has going on.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Loading {
+    /// The run.
+    pub run: RunId,
+    /// The name of its target, as that process knows it.
+    pub target: String,
+    /// When it began.
+    pub started_at: Timestamp,
+}
+
 /// Owners, leases, and what is written in their name.
 #[async_trait]
 pub trait Ownership: Send + Sync {
@@ -57,6 +68,10 @@ pub trait Ownership: Send + Sync {
     async fn resign(&self) -> StoreResult<()>;
     /// Takes a lease that nobody has, and says who has it now; `None` when this process has it.
     async fn hold(&self, lease: &str) -> StoreResult<Option<Owner>>;
+    /// Gives a lease back, if this process has it.
+    async fn release(&self, lease: &str) -> StoreResult<()>;
+    /// The runs that an enlisted process has going on, newest first, at most 100.
+    async fn loads(&self, owner: &str) -> StoreResult<Vec<Loading>>;
     /// Writes a run that begins and the record of its instant, or neither. `Duplicate` when a run was started for that instant,
     /// `NotInCharge` when another process is in charge.
     async fn start_due(&self, run: &Run, tick: &Tick) -> StoreResult<()>;
@@ -130,6 +145,18 @@ impl<D: Dialect> Ownership for SqlStore<D> {
             .await?;
         tx.commit().await?;
         Ok(holder.filter(|holder| holder.id != owner.id))
+    }
+
+    async fn release(&self, lease: &str) -> StoreResult<()> {
+        let Some(owner) = self.owner() else { return Ok(()) };
+        let mut tx = self.writing().await?;
+        tx.execute(sql::RELEASE, params![lease, &owner.id]).await?;
+        tx.commit().await
+    }
+
+    async fn loads(&self, owner: &str) -> StoreResult<Vec<Loading>> {
+        let read = |row: &mut Columns<'_, D>| Ok(Loading { run: RunId(row.string()?), target: row.string()?, started_at: row.time()? });
+        self.reading().await?.list(sql::LOADS, params![owner], read).await
     }
 
     async fn start_due(&self, run: &Run, tick: &Tick) -> StoreResult<()> {

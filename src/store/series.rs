@@ -137,6 +137,7 @@ pub(super) fn read_head<D: Dialect>(row: &mut Columns<'_, D>) -> StoreResult<Int
     Ok(Interval {
         second: row.number()?,
         generator_stall: Duration::from_micros(row.number()?),
+        generator_busiest: None,
         generator_cpu: row.opt_real()?,
         shards: row.number()?,
         ..Interval::default()

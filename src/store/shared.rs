@@ -448,6 +448,16 @@ impl<D: Dialect> Store for SqlStore<D> {
         tx.commit().await
     }
 
+    async fn last_stop(&self) -> StoreResult<Option<Standstill>> {
+        journal::last_stop(&mut self.reading().await?).await
+    }
+
+    async fn record_stop(&self, stop: &Standstill) -> StoreResult<()> {
+        let mut tx = self.writing().await?;
+        journal::save_stop(&mut tx, stop).await?;
+        tx.commit().await
+    }
+
     async fn alerts(&self) -> StoreResult<Vec<AlertInstance>> {
         alerts::list(&mut self.reading().await?).await
     }

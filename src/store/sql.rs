@@ -157,6 +157,9 @@ pub(super) const TICKS: &str = "SELECT schedule, profile, due, decided, outcome,
 pub(super) const STANDSTILL: &str = "SELECT at, by_whom FROM standstill WHERE id = 1";
 pub(super) const SAVE_STANDSTILL: &str = "INSERT INTO standstill (id, at, by_whom) VALUES (1, $1, $2) \
     ON CONFLICT (id) DO UPDATE SET at = excluded.at, by_whom = excluded.by_whom";
+pub(super) const LAST_STOP: &str = "SELECT at, by_whom FROM stops WHERE id = 1";
+pub(super) const SAVE_STOP: &str = "INSERT INTO stops (id, at, by_whom) VALUES (1, $1, $2) \
+    ON CONFLICT (id) DO UPDATE SET at = excluded.at, by_whom = excluded.by_whom";
 pub(super) const DELETE_STANDSTILL: &str = "DELETE FROM standstill";
 
 pub(super) const ALERTS: &str = "SELECT fingerprint, rule, labels, state, since, active_since, clear_since, last_data, value, shown, \
@@ -244,4 +247,7 @@ pub(super) const HELD_BY_OTHERS: &str = "SELECT count(*) FROM leases WHERE name 
 pub(super) const DISMISS: &str = "DELETE FROM owners WHERE id = $1 AND heartbeat = $2";
 pub(super) const RESIGN: &str = "DELETE FROM owners WHERE id = $1";
 pub(super) const FREE_LEASES: &str = "DELETE FROM leases WHERE owner = $1";
+pub(super) const RELEASE: &str = "DELETE FROM leases WHERE name = $1 AND owner = $2";
+pub(super) const LOADS: &str =
+    "SELECT id, target, started_at FROM runs WHERE owner = $1 AND status = 'running' ORDER BY started_at DESC, id DESC LIMIT 100";
 pub(super) const FREE_MESSAGES: &str = "UPDATE outbox SET leased_until = NULL WHERE owner = $1 AND state = 'waiting'";

@@ -10,9 +10,10 @@ use plimsoll::demo::{self, ErrorFault, Faults};
 use plimsoll::model::run::{EndedBy, Run, RunStatus, Verdict};
 use serde_json::json;
 
-use crate::servers::daemon::plimsoll;
+use crate::servers::bed::{LONG, errors, finish, metric, start_run};
+use crate::servers::daemon::{Daemon, plimsoll};
 use crate::servers::tls::Front;
-use crate::servers::{http, temp_dir};
+use crate::servers::{http, temp_dir, wait_until};
 
 /// How an example is run.
 struct Example {
@@ -33,6 +34,7 @@ const EXAMPLES: &[Example] = &[
         pool: 20,
         profiles: &[("iterations", "0.5"), ("staircase", "0.05"), ("steps", "0.05"), ("visitors", "0.1"), ("controlled", "0.05")],
     },
+    Example { folder: "safety", pool: 20, profiles: &[("careful", "0.03"), ("jobs", "0.03")] },
     Example { folder: "flow-control", pool: 20, profiles: &[("visitors", "0.05")] },
     Example { folder: "data-and-templates", pool: 20, profiles: &[("payments", "0.05")] },
     Example { folder: "extraction-and-checks", pool: 20, profiles: &[("account", "0.05")] },
@@ -197,6 +199,71 @@ async fn executors() {
     assert!(runs["staircase"].reasons.contains(&climb.sentence()), "{:?}", runs["staircase"].reasons);
     let phases: Vec<&str> = runs["steps"].catalog.scenarios[0].phases.iter().map(|phase| phase.name.as_str()).collect();
     assert_eq!(phases, ["level-5/s", "ramp-10/s", "level-10/s", "ramp-20/s", "level-20/s"]);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn safety() {
+    let runs = run_all("safety").await;
+    let phases: Vec<&str> = runs["careful"].catalog.scenarios[0].phases.iter().map(|phase| phase.name.as_str()).collect();
+    assert_eq!(phases, ["up", "steady", "down"]);
+    // 600 a minute for nine seconds.
+    assert_eq!(runs["jobs"].summary.as_ref().unwrap().scenarios[0].counts.scheduled, 90);
+}
+
+/// Without the opt-in nothing of it is loaded, whatever the environment is called.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn safety_needs_the_opt_in() {
+    let example = EXAMPLES.iter().find(|example| example.folder == "safety").unwrap();
+    let copy = Copy::of(example).await;
+    let file = copy.folder.path().join("safety.yaml");
+    let text = std::fs::read_to_string(&file).unwrap();
+    for (from, to) in [("environment: production ", "environment: PRD "), ("allow_production: true ", "allow_production: false ")] {
+        assert!(text.contains(from), "{from}");
+        std::fs::write(&file, std::fs::read_to_string(&file).unwrap().replacen(from, to, 1)).unwrap();
+    }
+    let mut command = plimsoll(&["run", "careful", "--config", copy.folder.path().to_str().unwrap()]);
+    let output = tokio::task::spawn_blocking(move || command.output().unwrap()).await.unwrap();
+    let said = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert!(output.status.code() == Some(104) && said.contains("production-not-allowed"), "{said}");
+    copy.target.stop().await;
+}
+
+/// What `controlled` is there for: somebody steers it while it goes on.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn controlled_is_steered() {
+    let example = EXAMPLES.iter().find(|example| example.folder == "executors").unwrap();
+    let copy = Copy::of(example).await;
+    let file = copy.folder.path().join("executors.yaml");
+    let text = std::fs::read_to_string(&file).unwrap();
+    let hash = "57f03a923bca2c5f747433c4f4d0cc1a2e65e27f51fca5946f740c376b366d33";
+    std::fs::create_dir(copy.folder.path().join("secrets")).unwrap();
+    std::fs::write(copy.folder.path().join("secrets/tokens.yaml"), format!("ci: {hash}\n")).unwrap();
+    let server = "server: { listen: \"127.0.0.1:0\", tokens_file: secrets/tokens.yaml }";
+    std::fs::write(&file, format!("{text}\n{server}\n")).unwrap();
+    let daemon = Daemon::start(copy.folder.path(), &file).await;
+    let id = start_run(&daemon, "controlled").await;
+    let ask = async |arguments: &[&str]| {
+        let mut command = plimsoll(arguments);
+        command.args(["--server", &format!("http://{}", daemon.address)]).env("PLIMSOLL_TOKEN", "let-me-in-please");
+        let output = finish(command).await;
+        assert!(output.status.success(), "{arguments:?}: {}", errors(&output));
+    };
+    let busy = "plimsoll_run_active_vus{profile=\"controlled\"";
+    wait_until("five users", LONG, async || metric(&daemon, busy).await.filter(|vus| *vus >= 5.0)).await;
+    ask(&["control", &id.0, "scale", "20"]).await;
+    wait_until("twenty users", LONG, async || metric(&daemon, busy).await.filter(|vus| *vus >= 20.0)).await;
+    ask(&["control", &id.0, "pause"]).await;
+    ask(&["control", &id.0, "resume"]).await;
+    ask(&["stop", &id.0]).await;
+    let run = wait_until("the end of the run", LONG, async || {
+        let run = daemon.api(&format!("/runs/{id}")).await;
+        (run["status"] == "finished").then_some(run)
+    })
+    .await;
+    assert_eq!(run["summary"]["scenarios"][0]["vus_max"], 20, "{run}");
+    let deeds: Vec<&str> = run["controls"].as_array().unwrap().iter().filter_map(|deed| deed["action"].as_str()).collect();
+    assert_eq!(deeds, ["scale", "pause", "resume", "stop"], "{run}");
+    copy.target.stop().await;
 }
 
 /// The suite runs its four profiles and judges them: nobody had to start them one by one.

@@ -235,3 +235,115 @@ async fn a_daemon_that_ends_in_order_is_followed_at_once() {
     second.signal("TERM");
     assert_eq!(second.exit_code().await, Some(0));
 }
+
+/// `plimsoll run PROFILE` on the bed's configuration.
+fn run_alone(bed: &Bed, name: &str) -> Child {
+    let config = bed.config().display().to_string();
+    Child::spawn(name, bed.folder.path(), &mut plimsoll(&["run", name, "--config", &config]))
+}
+
+async fn the_kill_switch_reaches_every_process(bed: Bed) {
+    bed.configure(&format!("profiles:{}{}", profile("endless", "shop", "10m"), profile("short", "shop", "3s")));
+    let daemon = bed.serve().await;
+    let store = bed.store().await;
+    let mut alone = run_alone(&bed, "endless");
+    let run = run_with_seconds(&*store, 1).await;
+    let answer = with_token(&daemon, "POST", "/api/v1/stop", "{}").await;
+    assert_eq!(answer.status, 200, "{answer:?}");
+    assert_eq!(answer.json()["stopped"], serde_json::json!([run.id.0]), "it is told which runs of other processes end");
+    let code = alone.wait().await.code();
+    let run = store.run(&run.id.0).await.unwrap().unwrap();
+    assert_eq!((run.status, run.ended_by), (RunStatus::Finished, Some(EndedBy::Cancelled)), "exit code {code:?}");
+    assert!(run.reasons.contains(&"everything was stopped by api token ci".to_owned()), "{:?}", run.reasons);
+    // What begins afterwards is not concerned, neither there nor here.
+    let mut alone = run_alone(&bed, "short");
+    assert_eq!(alone.wait().await.code(), Some(0), "{}", alone.output());
+    let id = start_run(&daemon, "short").await;
+    let ended = wait_until("the daemon's own run to end", LONG, async || {
+        store.run(&id.0).await.ok().flatten().filter(|run| run.status == RunStatus::Finished)
+    })
+    .await;
+    assert_eq!(ended.ended_by, Some(EndedBy::Completed), "{:?}", ended.reasons);
+    // With `hold` nothing starts any more, whoever wants to.
+    assert_eq!(with_token(&daemon, "POST", "/api/v1/stop", "{\"hold\": true}").await.status, 200);
+    let mut alone = run_alone(&bed, "short");
+    assert_eq!(alone.wait().await.code(), Some(1), "{}", alone.output());
+    assert!(alone.output().contains("all load was stopped by api token ci"), "{}", alone.output());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_kill_switch_reaches_every_process_on_sqlite() {
+    the_kill_switch_reaches_every_process(Bed::new().await).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_kill_switch_reaches_every_process_on_postgres() {
+    let mut bed = Bed::new().await;
+    bed.storage = Postgres::fresh_database().await;
+    the_kill_switch_reaches_every_process(bed).await;
+}
+
+async fn one_process_at_a_time_loads_a_target(bed: Bed) {
+    // The same host under another name shares its limits.
+    let twin = format!("  twin:\n    base_url: {}\n", bed.target_url());
+    let profiles = [profile("endless", "shop", "10m"), profile("short", "shop", "1s"), profile("other", "twin", "1s")].concat();
+    bed.configure(&format!("{twin}\nprofiles:{profiles}"));
+    let store = bed.store().await;
+    let mut alone = run_alone(&bed, "endless");
+    let holder = run_with_seconds(&*store, 1).await;
+    for name in ["short", "other"] {
+        let mut refused = run_alone(&bed, name);
+        assert_eq!(refused.wait().await.code(), Some(1), "{}", refused.output());
+        let said = refused.output();
+        assert!(said.contains(&format!("run {}, since ", holder.id)) && said.contains(&format!("(process {})", alone.id())), "{said}");
+        assert!(said.contains("wait until it has ended"), "{said}");
+    }
+    // The daemon makes what is asked for now go away with the same words, and lets what its schedule asks for wait.
+    let schedules = "schedules: { often: { profile: other, cron: \"* * * * * *\", timezone: UTC, overlap: queue } }";
+    bed.configure(&format!("{twin}\nprofiles:{profiles}\n{schedules}"));
+    let daemon = bed.serve().await;
+    let answer = with_token(&daemon, "POST", "/api/v1/runs", "{\"profile\": \"short\"}").await;
+    assert!(answer.status == 409 && answer.body.contains(&holder.id.0), "{answer:?}");
+    let queued = wait_until("an instant that waits", LONG, async || {
+        let ticks = store.ticks(Some("often"), 50).await.ok()?;
+        ticks.into_iter().find(|tick| tick.outcome == TickOutcome::Queued)
+    })
+    .await;
+    assert!(queued.reason.contains(&holder.id.0) && queued.reason.contains(&alone.id().to_string()), "{}", queued.reason);
+    assert_eq!(started(&*store).await, 0, "nothing was loaded meanwhile");
+    // A process that is gone loads nothing.
+    alone.signal("KILL");
+    alone.wait().await;
+    wait_until("the run that waited", LONG, async || (started(&*store).await > 0).then_some(())).await;
+    daemon.signal("TERM");
+    assert_eq!(daemon.exit_code().await, Some(0));
+    // Whoever comes next finds the target free.
+    let mut next = run_alone(&bed, "short");
+    assert_eq!(next.wait().await.code(), Some(0), "{}", next.output());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn one_process_at_a_time_loads_a_target_on_sqlite() {
+    one_process_at_a_time_loads_a_target(Bed::new().await).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn one_process_at_a_time_loads_a_target_on_postgres() {
+    let mut bed = Bed::new().await;
+    bed.storage = Postgres::fresh_database().await;
+    one_process_at_a_time_loads_a_target(bed).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_single_run_after_one_that_was_killed_finds_the_target_free() {
+    let bed = Bed::new().await;
+    bed.configure(&format!("profiles:{}{}", profile("endless", "shop", "10m"), profile("short", "shop", "1s")));
+    let store = bed.store().await;
+    let mut killed = run_alone(&bed, "endless");
+    run_with_seconds(&*store, 1).await;
+    killed.signal("KILL");
+    killed.wait().await;
+    // No daemon is there to notice.
+    let mut next = run_alone(&bed, "short");
+    assert_eq!(next.wait().await.code(), Some(0), "{}", next.output());
+}

@@ -52,7 +52,7 @@ settings! {
         expr: required Spanned<String>,
         /// A breach ends the run.
         abort_on_fail as "abortOnFail": default bool = false,
-        /// No abort before this time of the run.
+        /// No abort before this time after the start of the scenario that the selector names; of the run, when it names none.
         delay_abort_eval as "delayAbortEval": default Duration = Duration::from_secs(0),
         /// Seconds in which the load changes do not count.
         exclude_ramp as "excludeRamp": default bool = false,

@@ -132,7 +132,7 @@ settings! {
         max_vus as "maxVUs": optional Spanned<u64>,
         /// How the starts are spread: `even`, or `poisson`, at random as of many users who do not know each other.
         arrivals: default ArrivalsName = ArrivalsName::Even,
-        /// Of the random numbers of `poisson`: the same seed gives the same starts in every run. Without it: 1.
+        /// Of the random numbers of `poisson`: the same seed gives the same starts in every run. Without it: one that follows from the scenario's name.
         seed: optional Spanned<u64>,
         /// What becomes of a start that is due while no VU is free: `drop` counts it, as k6 does; `queue` lets it wait, and its response time counts the wait.
         when_busy as "whenBusy": default WhenBusyName = WhenBusyName::Drop,
@@ -154,7 +154,7 @@ settings! {
         max_vus as "maxVUs": optional Spanned<u64>,
         /// How the starts are spread: `even`, or `poisson`, at random as of many users who do not know each other.
         arrivals: default ArrivalsName = ArrivalsName::Even,
-        /// Of the random numbers of `poisson`: the same seed gives the same starts in every run. Without it: 1.
+        /// Of the random numbers of `poisson`: the same seed gives the same starts in every run. Without it: one that follows from the scenario's name.
         seed: optional Spanned<u64>,
         /// What becomes of a start that is due while no VU is free: `drop` counts it, as k6 does; `queue` lets it wait, and its response time counts the wait.
         when_busy as "whenBusy": default WhenBusyName = WhenBusyName::Drop,

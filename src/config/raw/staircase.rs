@@ -50,7 +50,7 @@ settings! {
         max_vus as "maxVUs": optional Spanned<u64>,
         /// For rates, how the starts are spread: without it `even`, or `poisson`, at random as of many users who do not know each other.
         arrivals: optional Spanned<ArrivalsName>,
-        /// Of the random numbers of `poisson`: the same seed gives the same starts in every run. Without it: 1.
+        /// Of the random numbers of `poisson`: the same seed gives the same starts in every run. Without it: one that follows from the scenario's name.
         seed: optional Spanned<u64>,
         /// For rates, what becomes of a start that is due while no VU is free: `drop`, as without it, counts it, as k6 does; `queue` lets it wait, and its response time counts the wait.
         when_busy as "whenBusy": optional Spanned<WhenBusyName>,

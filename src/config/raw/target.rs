@@ -14,9 +14,9 @@ settings! {
     pub(crate) struct RawTarget titled "target" {
         /// Start of every address that begins with `/`.
         base_url: optional Spanned<Attempt<WebUrl>>,
-        /// `production` needs `allow_production: true` in every profile that loads it, and limits.
+        /// `production` (or `prod`, `prd`, `live`, in whatever case) needs `allow_production: true` in every profile that loads one of its hosts, and limits.
         environment: default String = "test".into(),
-        /// Hosts that load may reach besides the one of `base_url`: `host:port`.
+        /// Hosts that load may reach besides the one of `base_url`: `host:port`. Networks, such as `10.2.0.0/16`: all these names may lead to addresses in them only.
         allow: default Vec<Spanned<String>>,
         /// Upper bounds on the load; a profile that exceeds them is refused.
         limits: optional RawLimits,

@@ -113,6 +113,7 @@ impl Resolver<'_> {
             setup.production.extend(self.production(target).map(|load| (name.value.clone(), load)));
             setup.targets.insert(name.value.clone(), self.target(name, target, raw.allow_commands));
         }
+        Self::production_hosts(&mut setup.targets);
         for (name, profile) in raw.profiles.iter() {
             self.check_name(name, "profile");
             let target = setup.targets.get(&profile.target.value).map(|target| target.target.clone());

@@ -66,6 +66,16 @@ impl Resolver<'_> {
             if setup.target.is_production() && !raw.allow_production {
                 let message = format!("profile `{}` loads the production target `{}`", name.value, raw.target.value);
                 self.mistake("production-not-allowed", raw.target.span, message, "if that is meant, add `allow_production: true`");
+            } else if let Some(reached) = setup.reaches_production()
+                && !raw.allow_production
+            {
+                let message = format!(
+                    "profile `{}` may load {}, which belongs to the production target `{}`",
+                    name.value, reached.host, reached.target
+                );
+                let hint =
+                    format!("if that is meant, add `allow_production: true`; else take it out of what `{}` allows", raw.target.value);
+                self.mistake("production-not-allowed", raw.target.span, message, hint);
             }
             // With a scenario missing, the others cannot be told to wait for it.
             if scenarios.len() == raw.scenarios.value.0.len() {

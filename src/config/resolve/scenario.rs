@@ -13,6 +13,11 @@ use crate::model::threshold::{Source, tags_of};
 use crate::model::units::{Rate, trim_decimal};
 use crate::registry::{Span, Spanned};
 
+/// The seed of a scenario that names none: of its name (FNV-1a, 64 bits), so that two scenarios do not start at the same moments.
+fn seed_of(name: &str) -> u64 {
+    name.bytes().fold(0xcbf2_9ce4_8422_2325, |hash, byte| (hash ^ u64::from(byte)).wrapping_mul(0x0000_0100_0000_01b3))
+}
+
 impl Resolver<'_> {
     pub(super) fn scenario(&mut self, name: &Spanned<String>, raw: &RawScenario, profile: &mut InProfile<'_>) -> Option<Scenario> {
         let executor = match &raw.executor {
@@ -35,7 +40,7 @@ impl Resolver<'_> {
         }
         let begins = self.start_after(name, raw, profile);
         self.own_tags(raw);
-        let ((spacing, when_busy), load) = (self.starts(raw), load?);
+        let ((spacing, when_busy), load) = (self.starts(&name.value, raw), load?);
         Some(Scenario {
             name: name.value.clone(),
             executor,
@@ -85,7 +90,7 @@ impl Resolver<'_> {
     }
 
     /// How starts that are due by the clock are spread, and what becomes of them when no VU is free.
-    fn starts(&mut self, raw: &RawScenario) -> (Option<Spacing>, WhenBusy) {
+    fn starts(&mut self, name: &str, raw: &RawScenario) -> (Option<Spacing>, WhenBusy) {
         let (arrivals, seed, when_busy) = match &raw.executor {
             RawExecutor::ConstantRate(keys) => (keys.arrivals, keys.seed.as_ref(), keys.when_busy),
             RawExecutor::RampingRate(keys) => (keys.arrivals, keys.seed.as_ref(), keys.when_busy),
@@ -106,7 +111,7 @@ impl Resolver<'_> {
                 self.mistake("conflicting-keys", seed.span, "even starts have nothing random", "remove `seed`, or add `arrivals: poisson`");
                 None
             }
-            (ArrivalsName::Poisson, seed) => Some(Spacing::Poisson { seed: seed.map_or(1, |seed| seed.value) }),
+            (ArrivalsName::Poisson, seed) => Some(Spacing::Poisson { seed: seed.map_or_else(|| seed_of(name), |seed| seed.value) }),
         };
         let when_busy = match when_busy {
             WhenBusyName::Drop => WhenBusy::Drop,

@@ -1,10 +1,13 @@
 //! Targets: hosts that may be reached, limits, probes by their kinds, guards.
 
+use std::collections::BTreeMap;
+
 use super::Resolver;
 use super::expression::Selectable;
 use crate::config::raw::Attempt;
 use crate::config::raw::target::RawTarget;
-use crate::engine::setup::{ProductionLoad, TargetSetup};
+use crate::engine::setup::{ProductionHost, ProductionLoad, TargetSetup};
+use crate::model::network::Network;
 use crate::model::profile::{Limits, Target, VersionSource};
 use crate::model::threshold::Series;
 use crate::probe::{ProbeSpec, command};
@@ -49,7 +52,22 @@ impl Resolver<'_> {
         }
         self.identities(&raw.identities, raw.auth.as_ref(), &target);
         let guards = raw.guard.iter().filter_map(|text| self.guard(text)).collect();
-        TargetSetup { target, probes: self.probes(raw, commands), guards, idle_interval: raw.idle_interval }
+        TargetSetup { target, production: Vec::new(), probes: self.probes(raw, commands), guards, idle_interval: raw.idle_interval }
+    }
+
+    /// What targets have to do with each other: a target that may load a host of a production target is bound by that one's limits, too.
+    pub(super) fn production_hosts(targets: &mut BTreeMap<String, TargetSetup>) {
+        let production = targets.values().map(|setup| &setup.target).filter(|target| target.is_production());
+        let production: Vec<(Limits, ProductionHost)> = production
+            .flat_map(|target| target.hosts().into_iter().map(|host| (target.limits, ProductionHost { target: target.name.clone(), host })))
+            .collect();
+        for setup in targets.values_mut() {
+            let hosts = setup.target.hosts();
+            for (limits, _) in production.iter().filter(|(_, other)| other.target != setup.target.name && hosts.contains(&other.host)) {
+                setup.target.limits = setup.target.limits.strictest(*limits);
+            }
+            setup.production = production.iter().map(|(_, host)| host.clone()).collect();
+        }
     }
 
     /// Where the load of production is read.
@@ -79,6 +97,19 @@ impl Resolver<'_> {
     }
 
     fn allowed_host(&mut self, host: &Spanned<String>) -> Option<String> {
+        if host.value.contains('/') {
+            let network = Network::parse(&host.value).map(|_| host.value.clone());
+            if network.is_none() {
+                let message = format!("`{}` is neither a host with a port nor a network", host.value);
+                self.mistake(
+                    "bad-host",
+                    host.span,
+                    message,
+                    "write `shop.internal:8080`, or a network such as `10.2.0.0/16` or `fd00::/8`",
+                );
+            }
+            return network;
+        }
         let port = host.value.rsplit_once(':').and_then(|(_, port)| port.parse::<u16>().ok()).filter(|port| *port > 0);
         // The scheme only serves to read the host; an explicit port that happens to be its default is kept by the check above.
         let url = url::Url::parse(&format!("http://{}/", host.value)).ok();

@@ -46,7 +46,7 @@ impl Daemon {
             Command::Control(id, steer, answer) => self.control(&id, steer, answer),
             Command::StopAll(by, hold, answer) => {
                 let stopped = self.standing_by().map_or_else(|| Ok(self.stop_all(&by, hold)), Err);
-                self.answer_when_kept(answer, stopped);
+                self.answer_stop(answer, stopped);
             }
             Command::Resume(by, answer) => {
                 let resumed = self.standing_by().map_or_else(|| self.resume(&by), Err);
@@ -166,6 +166,24 @@ impl Daemon {
         });
     }
 
+    /// The same for the kill switch, with the runs of other processes, which end as soon as these see it.
+    fn answer_stop(&mut self, answer: oneshot::Sender<Result<Vec<RunId>, Refusal>>, mut done: Result<Vec<RunId>, Refusal>) {
+        let (writer, store) = (self.parts.writer.clone(), self.parts.store.clone());
+        self.chores.spawn(async move {
+            if let Ok(stopped) = &mut done {
+                if !writer.flush(KEPT_WITHIN).await {
+                    tracing::error!("it is not stored yet that everything was stopped: other processes do not know");
+                }
+                match timeout(KEPT_WITHIN, runs_of_all(&*store)).await {
+                    Ok(Ok(others)) => stopped.extend(others.into_iter().filter(|id| !stopped.contains(id)).collect::<Vec<_>>()),
+                    Ok(Err(_)) | Err(_) => tracing::warn!("it is not known what other processes were running"),
+                }
+            }
+            // Whoever asked may have gone; the deed is done all the same.
+            let _ = answer.send(done);
+        });
+    }
+
     /// Keeps a stored run, or no longer, beside everything else.
     fn keep(&mut self, id: RunId, pin: Option<Pin>, answer: oneshot::Sender<Result<(), Refusal>>) {
         if self.chores.len() >= MOST_CHORES {
@@ -191,15 +209,14 @@ impl Daemon {
             (Some(_), _) if self.stopping => Some(Refusal::NotNow("the daemon is stopping".into())),
             (Some(_), Some(standstill)) => Some(Refusal::NotNow(standstill.to_string())),
             (Some(found), None) => self
-                .running
-                .get(&found.target)
+                .loading(&found.target)
                 .map(|running| Refusal::NotNow(format!("run {} is loading target `{}`; cancel it or wait", running.id, found.target))),
         };
         match refusal {
             Some(refusal) => {
                 let _ = answer.send(Err(refusal));
             }
-            None => self.start(Waiting { profile, trigger, tick: None, why: "on request".into() }, Some(answer)),
+            None => self.start(Waiting { profile, trigger, tick: None, why: "on request".into(), not_before: None }, Some(answer)),
         }
     }
 
@@ -218,7 +235,8 @@ impl Daemon {
             return Err(Refusal::NotNow(format!("`{profile}` waits for its target already")));
         }
         let trigger = Trigger { by: RERUN.into(), name: Some(after.0.clone()) };
-        self.queue.push_back(Waiting { profile, trigger, tick: None, why: format!("run {after} lies apart from its history") });
+        let why = format!("run {after} lies apart from its history");
+        self.queue.push_back(Waiting { profile, trigger, tick: None, why, not_before: None });
         self.start_waiting();
         Ok(())
     }
@@ -241,7 +259,8 @@ impl Daemon {
         for profile in &profiles {
             if !self.queue.iter().any(|waiting| waiting.profile == *profile) {
                 let why = format!("part of suite `{suite}`");
-                self.queue.push_back(Waiting { profile: profile.clone(), trigger: trigger.clone(), tick: None, why });
+                let (profile, trigger) = (profile.clone(), trigger.clone());
+                self.queue.push_back(Waiting { profile, trigger, tick: None, why, not_before: None });
             }
         }
         self.start_waiting();
@@ -291,7 +310,22 @@ impl Daemon {
             self.standstill = Some(Standstill { at: now, by: by.into() });
             self.parts.writer.standstill(self.standstill.clone());
         }
+        let stop = Standstill { at: now, by: by.into() };
+        self.last_stop = Some(stop.clone());
+        self.parts.writer.stop(stop);
         running
+    }
+
+    /// Ends every run when another process of this database was told to stop everything; what this one was told is done already.
+    pub(super) fn hear_of_stop(&mut self, stop: Option<Standstill>) {
+        let Some(stop) = stop.filter(|stop| self.last_stop.as_ref() != Some(stop)) else { return };
+        let by = stop.by.clone();
+        self.last_stop = Some(stop);
+        let running: Vec<RunId> = self.running.values().map(|running| running.id.clone()).collect();
+        tracing::warn!(by, runs = running.len(), "everything was stopped by way of another process");
+        for id in &running {
+            self.cancel(id, &by, &format!("everything was stopped by {by}"));
+        }
     }
 
     fn resume(&mut self, by: &str) -> Result<(), Refusal> {
@@ -335,6 +369,15 @@ impl Daemon {
             }
         }
     }
+}
+
+/// What all processes of the database have going on.
+async fn runs_of_all(store: &dyn Store) -> StoreResult<Vec<RunId>> {
+    let mut runs = Vec::new();
+    for seen in store.owners().await? {
+        runs.extend(store.loads(&seen.owner.id).await?.into_iter().map(|loading| loading.run));
+    }
+    Ok(runs)
 }
 
 fn not_going_on(id: &RunId) -> Refusal {

@@ -2,13 +2,15 @@
 //! no probes and starts nothing. Coming in charge is like a start: what passed meanwhile is recorded, or made up for.
 
 use super::Daemon;
+use crate::engine::duty::Duty;
 use crate::engine::handle::Refusal;
 use crate::engine::prober::Prober;
 
 impl Daemon {
     /// Takes up the work, or lays it down. `first` at the start of the process.
     pub(super) async fn follow_duty(&mut self, first: bool) {
-        let in_charge = self.parts.duty.borrow_and_update().in_charge;
+        let Duty { in_charge, stopped, .. } = self.parts.duty.borrow_and_update().clone();
+        self.hear_of_stop(stopped);
         if in_charge == self.in_charge {
             return;
         }

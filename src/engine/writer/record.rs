@@ -29,6 +29,8 @@ pub(super) enum Write {
     Tick(Box<Tick>),
     /// Whether all load stands still.
     Standstill(Option<Standstill>),
+    /// Everything was stopped.
+    Stop(Standstill),
     /// As earlier versions left it in a spool; now it is in the database before anybody is told so.
     Deploy(Box<Deploy>),
     /// The same: the run that a profile is compared with, or that it has none any more.
@@ -54,6 +56,7 @@ enum Spooled<'w> {
     RunChange(Cow<'w, Run>),
     Tick(Cow<'w, Tick>),
     Standstill(Option<Standstill>),
+    Stop(Standstill),
     Deploy(Cow<'w, Deploy>),
     Pin(Cow<'w, str>, Option<Cow<'w, Pinned>>),
     Deed(Cow<'w, Deed>),
@@ -74,7 +77,7 @@ impl Write {
             Self::Findings(..) => "findings",
             Self::RunChange(_) => "run_change",
             Self::Tick(_) => "tick",
-            Self::Standstill(_) => "standstill",
+            Self::Standstill(_) | Self::Stop(_) => "standstill",
             Self::Deploy(_) => "deploy",
             Self::Pin(..) => "baseline",
             Self::Deed(_) => "deed",
@@ -91,6 +94,7 @@ impl Write {
             Self::RunChange(run) => Spooled::RunChange(Cow::Borrowed(run)),
             Self::Tick(tick) => Spooled::Tick(Cow::Borrowed(tick)),
             Self::Standstill(standstill) => Spooled::Standstill(standstill.clone()),
+            Self::Stop(stop) => Spooled::Stop(stop.clone()),
             Self::Deploy(deploy) => Spooled::Deploy(Cow::Borrowed(deploy)),
             Self::Pin(profile, pinned) => Spooled::Pin(Cow::Borrowed(profile), pinned.as_deref().map(Cow::Borrowed)),
             Self::Deed(deed) => Spooled::Deed(Cow::Borrowed(deed)),
@@ -108,6 +112,7 @@ impl Write {
             Spooled::RunChange(run) => Self::RunChange(Box::new(run.into_owned())),
             Spooled::Tick(tick) => Self::Tick(Box::new(tick.into_owned())),
             Spooled::Standstill(standstill) => Self::Standstill(standstill),
+            Spooled::Stop(stop) => Self::Stop(stop),
             Spooled::Deploy(deploy) => Self::Deploy(Box::new(deploy.into_owned())),
             Spooled::Pin(profile, pinned) => Self::Pin(profile.into_owned(), pinned.map(|pinned| Box::new(pinned.into_owned()))),
             Spooled::Deed(deed) => Self::Deed(Box::new(deed.into_owned())),
@@ -155,6 +160,7 @@ mod tests {
             steps: [(3, step)].into(),
             groups: [(0, LatencyHistogram::from_us([5]))].into(),
             generator_stall: std::time::Duration::from_micros(1_234_567),
+            generator_busiest: None,
             generator_cpu: Some(0.1 + 0.2),
             shards: 2,
             ..Interval::default()

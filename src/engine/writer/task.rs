@@ -253,6 +253,7 @@ async fn apply(store: &dyn Store, writes: &[Write]) -> StoreResult<()> {
             Write::Findings(run, findings) => return store.save_findings(run, findings).await,
             Write::RunChange(run) => return store.update_run(run).await,
             Write::Standstill(standstill) => return store.set_standstill(standstill.as_ref()).await,
+            Write::Stop(stop) => return store.record_stop(stop).await,
             Write::Tick(tick) => return store.record_tick(tick).await,
             Write::Deploy(deploy) => return store.record_deploy(deploy).await,
             Write::Pin(_, Some(pinned)) => return store.pin_baseline(pinned).await,

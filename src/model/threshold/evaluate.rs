@@ -90,6 +90,21 @@ impl Series {
         }
     }
 
+    /// The scenarios, by index, that the selector names: by their name, a tag of their own, or a step of theirs. `None`: none in particular.
+    pub fn scenarios(&self, catalog: &Catalog) -> Option<Vec<u16>> {
+        let (name, step) = (self.selector.get("scenario"), self.selector.get("step"));
+        if name.is_none() && step.is_none() && self.own_tags().next().is_none() {
+            return None;
+        }
+        let has_step = |index: u16, wanted: &String| catalog.steps.iter().any(|step| step.scenario == index && step.name == *wanted);
+        let selected = catalog.scenarios.iter().zip(0_u16..).filter(|(meta, index)| {
+            name.is_none_or(|wanted| meta.name == *wanted)
+                && step.is_none_or(|wanted| has_step(*index, wanted))
+                && self.own_tags().all(|(tag, value)| meta.tags.get(tag) == Some(value))
+        });
+        Some(selected.map(|(_, index)| index).collect())
+    }
+
     /// Selectors by labels that scenarios have of their own. Labels of readings are the probe's.
     fn own_tags(&self) -> impl Iterator<Item = (&String, &String)> {
         let known = tags_of(self.metric.source);
@@ -131,15 +146,13 @@ impl Series {
             let step = interval.steps.get(&(index as u16)).unwrap_or(&nothing);
             add(&mut found, self.of_step(step, open));
         }
-        if wanted_step.is_none()
-            && matches!(self.metric.name, "http_req_duration" | "grpc_req_duration" | "ws_connecting" | "response_time")
-        {
+        if matches!(self.metric.name, "http_req_duration" | "grpc_req_duration" | "ws_connecting" | "response_time") {
             for (index, scenario) in &interval.scenarios {
-                let open = catalog.scenarios.get(usize::from(*index)).is_some_and(|meta| meta.open);
-                // What a dropped start would have sent first is what had to wait.
-                let first = catalog.steps.iter().find(|step| step.scenario == *index);
-                let counts = first.is_some_and(|step| self.metric.counts(&step.protocol));
-                if open && counts && counts_now(*index) && !scenario.dropped_wait.is_empty() {
+                // What a dropped start would have sent first is what had to wait: those waits belong to that step.
+                let counts = catalog
+                    .first_step(*index)
+                    .is_some_and(|(_, step)| self.metric.counts(&step.protocol) && wanted_step.is_none_or(|wanted| step.name == *wanted));
+                if catalog.is_open(*index) && counts && counts_now(*index) && !scenario.dropped_wait.is_empty() {
                     add(&mut found, Aggregate::Trend(scenario.dropped_wait.clone()));
                 }
             }
@@ -553,8 +566,10 @@ mod tests {
         // In an open scenario from the intended start; a message has no intended start of its own.
         assert!(near("grpc_req_duration: max < 1s", 0.020) && near("ws_connecting: max < 1s", 0.030));
         assert!(near("ws_msg_duration: max < 1s", 0.004) && near("grpc_req_duration{step:grpc}: max < 1s", 0.020));
-        // A start that was dropped would have begun with the scenario's first request.
-        assert!(near("http_req_duration: max < 1s", 3.0) && near("http_req_duration{step:http}: max < 1s", 0.010));
+        // A start that was dropped would have begun with the scenario's first request: its wait counts there, and only there.
+        assert!(near("http_req_duration: max < 1s", 3.0) && near("http_req_duration{step:http}: max < 1s", 3.0));
+        assert!(near("response_time{step:http}: max < 1s", 3.0) && near("response_time{step:grpc}: max < 1s", 0.020));
+        assert!(near("service_time{step:http}: max < 1s", 0.001), "what was not sent has no service time");
     }
 
     #[test]

@@ -84,16 +84,35 @@ async fn a_level_that_was_not_delivered_has_not_passed() {
     let target = target().await;
     // One VU cannot take 60 starts a second of 40 ms each; what it takes is quick.
     let keys = "levels: [5/s, 60/s], preAllocatedVUs: 1, hold: 3s, stopOnFail: false, gate: [\"http_req_failed: rate < 1%\"]";
-    let mut climb = climb(&run(&target, keys).await);
+    let mut done = run(&target, keys).await;
+    let mut climb = climb(&done);
     // The first level leaves 160 ms between a request and the next; a machine that stands still for longer is asked again.
     for _ in 0..8 {
         if climb.levels[0].verdict == Verdict::Pass {
             break;
         }
-        climb = self::climb(&run(&target, keys).await);
+        done = run(&target, keys).await;
+        climb = self::climb(&done);
     }
+    // How high it came is the result: a level passed.
+    done.assert(0, Some(Verdict::Pass));
     assert_eq!(climb.levels[1].verdict, Verdict::Invalid, "{climb:#?}");
     assert!(climb.levels[1].reasons.iter().any(|reason| reason.contains("were not delivered")), "{:?}", climb.levels[1].reasons);
     assert_eq!((climb.levels.len(), climb.failed), (2, Some(60.0)));
+    target.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_climb_of_which_no_level_was_delivered_is_not_green() {
+    let target = target().await;
+    // Nothing must be reached, nothing failed: nine of ten starts were never sent.
+    let keys = "levels: [60/s], preAllocatedVUs: 1, hold: 3s, gate: [\"http_req_failed: rate < 1%\"]";
+    let done = run(&target, keys).await;
+    let climb = climb(&done);
+    assert_eq!((climb.levels[0].verdict, climb.passed), (Verdict::Invalid, None), "{climb:#?}");
+    done.assert(98, Some(Verdict::Invalid));
+    let sentence = climb.sentence();
+    let said: Vec<&String> = done.run.reasons.iter().filter(|reason| **reason == sentence).collect();
+    assert_eq!(said.len(), 1, "it is said once: {:?}", done.run.reasons);
     target.stop().await;
 }

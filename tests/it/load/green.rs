@@ -26,6 +26,23 @@ async fn a_target_that_refuses_all_connections_is_not_green() {
 }
 
 #[tokio::test]
+async fn a_scenario_that_is_refused_everything_is_not_green_beside_a_healthy_one() {
+    let server = Misfits::start().await;
+    let nobody = format!("127.0.0.1:{}", free_port());
+    let scenarios = format!(
+        "{{ users: {{ executor: constant-vus, vus: 2, duration: 2s, pace: 50ms, flow: [{{ step: get, get: /well/plain }}] }}, \
+            others: {{ executor: constant-vus, vus: 1, duration: 2s, pace: 100ms, flow: [{{ step: gone, get: \"http://{nobody}/\" }}] }} }}"
+    );
+    let target = format!("    allow: [\"{nobody}\"]");
+    // Latency is judged of what was answered, and that was quick.
+    let done = Plan { target: &target, ..plan(&server.url(), &scenarios, LATENCY) }.run().await;
+    done.assert(99, Some(Verdict::Fail));
+    assert_eq!(done.run.thresholds[0].verdict, Verdict::Pass);
+    let said = &done.run.reasons[0];
+    assert!(said.starts_with("none of ") && said.contains(" requests of `others` succeeded (connect_refused: "), "{said}");
+}
+
+#[tokio::test]
 async fn a_run_in_which_every_iteration_breaks_is_not_green() {
     let server = Misfits::start().await;
     let scenarios = "{ users: { executor: constant-vus, vus: 2, duration: 1s, pace: 50ms, flow: [{ step: get, get: /500 }] } }";

@@ -11,6 +11,9 @@ use crate::servers::{PATIENCE, wait_until};
 
 const PER_SECOND: f64 = 200.0;
 const STARTS: u64 = 1_600;
+/// Whoever asks for the step gets the truth of the step.
+const PROFILE: &str = r#"    max_undelivered: 90%
+    thresholds: ["http_req_duration{step:get}: p(95) < 20s", "service_time{step:get}: p(95) < 20s"]"#;
 
 /// 8 s at 200/s; from about second 3.5 the server stands still for 1 s. Returns the run and how long the server really stood still.
 async fn stalled(vus: u32) -> (Done, Duration) {
@@ -19,7 +22,7 @@ async fn stalled(vus: u32) -> (Done, Duration) {
         "{{ starts: {{ executor: constant-arrival-rate, rate: 200/s, duration: 8s, preAllocatedVUs: {vus}, flow: [{{ step: get, get: /well/plain }}] }} }}"
     );
     let url = server.url();
-    let plan = Plan { base_url: &url, target: "", scenarios: &scenarios, profile: "    max_undelivered: 90%", top: "" };
+    let plan = Plan { base_url: &url, target: "", scenarios: &scenarios, profile: PROFILE, top: "" };
     let stall = async {
         wait_until("the load to begin", PATIENCE, async || (server.requests() > 0).then_some(())).await;
         sleep(Duration::from_millis(3_500)).await;
@@ -40,6 +43,9 @@ async fn assert_truth(vus: u32) {
     let truth = stood_still.as_secs_f64() - 0.05 * STARTS as f64 / PER_SECOND;
     let seen = response.p95_us as f64 / 1e6;
     assert!((seen - truth).abs() <= truth * 0.1 + 0.03, "{vus} VUs: p95 {seen} s, truth {truth} s; {scenario:?}");
+    let asked: Vec<f64> = done.run.thresholds.iter().filter_map(|threshold| threshold.actual).collect();
+    assert!((asked[0] - seen).abs() < 1e-6 && asked[1] <= asked[0], "a selector by step hides nothing: {asked:?}");
+    assert_eq!(summary.steps[0].response, total.response, "nor does the line of the step");
     // Service time is what only the requests that were sent saw: never more than response time.
     let service = total.service.unwrap();
     assert!(service.p95_us <= response.p95_us && service.mean_us <= response.mean_us, "{total:?}");

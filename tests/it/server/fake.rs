@@ -33,8 +33,8 @@ use plimsoll::model::units::Timestamp;
 use plimsoll::probe::{Probe, ProbeParts, ProbeSettings, ProbeSpec};
 use plimsoll::server::{ServerParts, serve};
 use plimsoll::store::{
-    AlertChange, Archive, Audit, Batch, FigureQuery, Kept, OutboxStats, Owner, Ownership, ReadingFilter, ReadingQuery, ReadingSeries,
-    ReadingSpan, Returned, RunFilter, Seen, SeriesBatch, Settlement, Store, StoreError, StoreResult, Telling, Window,
+    AlertChange, Archive, Audit, Batch, FigureQuery, Kept, Loading, OutboxStats, Owner, Ownership, ReadingFilter, ReadingQuery,
+    ReadingSeries, ReadingSpan, Returned, RunFilter, Seen, SeriesBatch, Settlement, Store, StoreError, StoreResult, Telling, Window,
 };
 use sha2::{Digest, Sha256};
 use tokio::net::TcpListener;
@@ -208,6 +208,12 @@ impl Ownership for FakeStore {
     async fn hold(&self, _lease: &str) -> StoreResult<Option<Owner>> {
         unreachable!("the server owns nothing")
     }
+    async fn release(&self, _lease: &str) -> StoreResult<()> {
+        unreachable!("the server owns nothing")
+    }
+    async fn loads(&self, _owner: &str) -> StoreResult<Vec<Loading>> {
+        self.here(Vec::new())
+    }
     async fn start_due(&self, _run: &Run, _tick: &Tick) -> StoreResult<()> {
         unreachable!("the server never writes")
     }
@@ -319,6 +325,12 @@ impl Store for FakeStore {
     async fn set_standstill(&self, _standstill: Option<&Standstill>) -> StoreResult<()> {
         unreachable!("the server never writes")
     }
+    async fn last_stop(&self) -> StoreResult<Option<Standstill>> {
+        self.here(None)
+    }
+    async fn record_stop(&self, _stop: &Standstill) -> StoreResult<()> {
+        unreachable!("the server never writes")
+    }
     async fn alerts(&self) -> StoreResult<Vec<AlertInstance>> {
         self.here(vec![sample::alert()])
     }
@@ -418,7 +430,10 @@ pub(crate) fn setup() -> Setup {
     };
     let probes = vec![ProbeSpec { name: "metrics".into(), kind: "prometheus", settings: Arc::new(PageProbe) }];
     let mut setup = Setup::default();
-    setup.targets.insert("shop".into(), TargetSetup { target, probes, guards: Vec::new(), idle_interval: Duration::from_secs(15) });
+    setup.targets.insert(
+        "shop".into(),
+        TargetSetup { target, production: Vec::new(), probes, guards: Vec::new(), idle_interval: Duration::from_secs(15) },
+    );
     setup.profiles.insert("checkout".into(), profile);
     setup.schedules.insert("nightly".into(), schedule);
     setup.server.tokens = vec![("other".into(), [7; 32]), ("ci".into(), Sha256::digest(TOKEN.as_bytes()).into())];

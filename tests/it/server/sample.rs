@@ -175,6 +175,7 @@ pub(crate) fn interval(second: u32) -> Interval {
         scenarios: [(0, scenario)].into(),
         groups: [(0, latencies(done, 90_000))].into(),
         generator_stall: Duration::from_micros(900),
+        generator_busiest: None,
         generator_cpu: Some(0.12),
         shards: 1,
     }
@@ -363,7 +364,7 @@ fn summary() -> Summary {
             .collect(),
         series: series_summaries(),
         probe_errors: [("process".to_owned(), (1, "timeout: no answer within 1s".to_owned()))].into(),
-        generator: GeneratorSummary { stall_max_us: 900, cpu_cores: Some(0.12), threads: 1 },
+        generator: GeneratorSummary { stall_max_us: 900, cpu_cores: Some(0.12), threads: 1, ..GeneratorSummary::default() },
         intervals_lost: 0,
         climbs: Vec::new(),
         databases: Vec::new(),

@@ -69,3 +69,16 @@ pub(super) async fn a_standstill_is_remembered_until_it_ends(bed: Bed) {
     bed.store.set_standstill(None).await.unwrap();
     assert_eq!(bed.opened_again().await.standstill().await.unwrap(), None);
 }
+
+pub(super) async fn the_last_stop_is_remembered(bed: Bed) {
+    assert_eq!(bed.store.last_stop().await.unwrap(), None);
+    // Also one of a clock that was set back: whoever stops everything is heard.
+    for second in [7, 9, 8] {
+        let stop = Standstill { at: at(second), by: format!("ann {second}") };
+        bed.store.record_stop(&stop).await.unwrap();
+        assert_eq!(bed.opened_again().await.last_stop().await.unwrap(), Some(stop));
+    }
+    assert_eq!(bed.store.standstill().await.unwrap(), None, "load may start again at once");
+    bed.store.set_standstill(None).await.unwrap();
+    assert!(bed.store.last_stop().await.unwrap().is_some());
+}

@@ -95,6 +95,33 @@ pub(super) async fn of_many_that_want_a_lease_one_gets_it(bed: Bed) {
     assert_eq!(got, 1);
 }
 
+pub(super) async fn a_lease_is_given_back_by_its_holder_only(bed: Bed) {
+    bed.store.release("load shop:80").await.unwrap();
+    let (one, two) = (process(&bed, "one").await, process(&bed, "two").await);
+    assert_eq!(one.hold("load shop:80").await.unwrap(), None);
+    assert_eq!(one.hold("load other:80").await.unwrap(), None);
+    two.release("load shop:80").await.unwrap();
+    assert_eq!(two.hold("load shop:80").await.unwrap().unwrap().id, "one");
+    one.release("load shop:80").await.unwrap();
+    one.release("load shop:80").await.unwrap();
+    assert_eq!(two.hold("load shop:80").await.unwrap(), None);
+    assert_eq!(one.hold("load shop:80").await.unwrap().unwrap().id, "two");
+    assert_eq!(two.hold("load other:80").await.unwrap().unwrap().id, "one", "only what was named is given back");
+}
+
+pub(super) async fn what_a_process_has_going_on_is_told(bed: Bed) {
+    let (one, two) = (process(&bed, "one").await, process(&bed, "two").await);
+    one.start_run(&run("early", at(1))).await.unwrap();
+    one.start_run(&run("late", at(5))).await.unwrap();
+    one.start_run(&run("over", at(6))).await.unwrap();
+    one.end_run(&ended(run("over", at(6))), &[], &[]).await.unwrap();
+    two.start_run(&run("other", at(2))).await.unwrap();
+    let loads = two.loads("one").await.unwrap();
+    assert_eq!(loads.iter().map(|one| one.run.0.as_str()).collect::<Vec<_>>(), ["late", "early"]);
+    assert_eq!((loads[0].target.as_str(), loads[0].started_at), (run("late", at(5)).target.as_str(), at(5)));
+    assert_eq!(two.loads("nobody").await.unwrap(), []);
+}
+
 pub(super) async fn an_instant_starts_one_run(bed: Bed) {
     let (one, two) = (process(&bed, "one").await, process(&bed, "two").await);
     one.record_tick(&tick("nightly", at(60), TickOutcome::Queued)).await.unwrap();

@@ -39,6 +39,7 @@ fn second(second: u32, latencies: &[u64], vus: u64) -> Interval {
         scenarios: [(0, scenario)].into(),
         groups: [(0, LatencyHistogram::from_us([1_000 + u64::from(second)]))].into(),
         generator_stall: Duration::from_micros(u64::from(second)),
+        generator_busiest: None,
         generator_cpu: Some(0.25),
         shards: 2,
     }

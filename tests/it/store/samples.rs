@@ -192,6 +192,7 @@ pub(super) fn interval(second: u32) -> Interval {
         scenarios: [(1, scenario)].into(),
         groups: [(2, LatencyHistogram::from_us([800_000, 1_200_000]))].into(),
         generator_stall: Duration::from_micros(1_234),
+        generator_busiest: None,
         generator_cpu: Some(0.125),
         shards: 2,
     }

@@ -90,6 +90,7 @@ prop_compose! {
             scenarios: scenarios.into_iter().map(|(index, scenario)| (index, ScenarioInterval { scenario: index, ..scenario })).collect(),
             groups,
             generator_stall: Duration::from_micros(stall_us),
+            generator_busiest: None,
             generator_cpu: cpu,
             shards,
         }
