@@ -260,6 +260,8 @@ fn figures(step: &StepInterval, duration: &LatencyHistogram, seconds: f64) -> St
         bytes_sent: step.bytes_sent,
         bytes_received: step.bytes_received,
         connections: step.connections,
+        resent: step.resent,
+        unheard: step.unheard,
     }
 }
 

@@ -40,6 +40,8 @@ struct StepShard {
     bytes_sent: u64,
     bytes_received: u64,
     connections: u64,
+    resent: u64,
+    unheard: u64,
     checks: Vec<CheckCount>,
 }
 
@@ -108,6 +110,8 @@ impl Shard {
         fold.bytes_sent += outcome.bytes_sent;
         fold.bytes_received += outcome.bytes_received;
         fold.connections += u64::from(outcome.connected);
+        fold.resent += u64::from(outcome.resent);
+        fold.unheard += u64::from(outcome.unheard);
         let Some(failed_checks) = failed_checks else { return };
         for (index, check) in fold.checks.iter_mut().enumerate() {
             if failed_checks & (1 << index.min(63)) == 0 {
@@ -115,6 +119,14 @@ impl Shard {
             } else {
                 check.failed += 1;
             }
+        }
+    }
+
+    /// Counts messages that a WebSocket dropped after its last step.
+    pub fn unheard(&mut self, step: u16, messages: u32) {
+        if let Some(fold) = self.steps.get_mut(usize::from(step)).filter(|_| messages > 0) {
+            fold.touched = true;
+            fold.unheard += u64::from(messages);
         }
     }
 
@@ -191,6 +203,8 @@ impl StepShard {
             bytes_sent: std::mem::take(&mut self.bytes_sent),
             bytes_received: std::mem::take(&mut self.bytes_received),
             connections: std::mem::take(&mut self.connections),
+            resent: std::mem::take(&mut self.resent),
+            unheard: std::mem::take(&mut self.unheard),
             checks: self.checks.iter_mut().map(std::mem::take).collect(),
         }
     }

@@ -85,6 +85,8 @@ impl Metrics {
         families.sent_bytes.with_label_values(labels).inc_by(step.bytes_sent);
         families.received_bytes.with_label_values(labels).inc_by(step.bytes_received);
         families.connections_opened.with_label_values(labels).inc_by(step.connections);
+        families.requests_resent.with_label_values(labels).inc_by(step.resent);
+        families.messages_unheard.with_label_values(labels).inc_by(step.unheard);
         let parts = if open { [&step.response_ok, &step.response_failed] } else { [&step.service_ok, &step.service_failed] };
         for part in parts {
             self.durations.add(labels, part);
@@ -346,7 +348,7 @@ impl Metrics {
     }
 
     /// Counters with the labels of a step.
-    pub(super) fn step_counters(&self) -> [&IntCounterVec; 6] {
+    pub(super) fn step_counters(&self) -> [&IntCounterVec; 8] {
         let families = &self.families;
         [
             &families.requests,
@@ -355,6 +357,8 @@ impl Metrics {
             &families.sent_bytes,
             &families.received_bytes,
             &families.connections_opened,
+            &families.requests_resent,
+            &families.messages_unheard,
         ]
     }
 

@@ -52,6 +52,11 @@ pub struct Outcome {
     pub bytes_received: u64,
     /// True when a connection was opened for it.
     pub connected: bool,
+    /// How often it was sent again because the server had closed a kept connection, or had not begun with it. What that took is in
+    /// the phases.
+    pub resent: u32,
+    /// Messages that a WebSocket has dropped since the step before: nobody listened, and more came than are kept.
+    pub unheard: u32,
 }
 
 /// Sums over requests of the durations of their parts, in microseconds.
@@ -131,6 +136,13 @@ pub struct StepInterval {
     pub bytes_received: u64,
     /// Connections opened.
     pub connections: u64,
+    /// Requests that were sent again because the server had closed a kept connection, or had not begun with them. Not among the seconds
+    /// that are stored.
+    #[serde(default)]
+    pub resent: u64,
+    /// Messages of WebSockets that were dropped because nobody listened. Not among the seconds that are stored.
+    #[serde(default)]
+    pub unheard: u64,
     /// Per check of the step, in the catalog's order.
     pub checks: Vec<CheckCount>,
 }
@@ -187,6 +199,8 @@ impl StepInterval {
         self.bytes_sent += other.bytes_sent;
         self.bytes_received += other.bytes_received;
         self.connections += other.connections;
+        self.resent += other.resent;
+        self.unheard += other.unheard;
         if self.checks.len() < other.checks.len() {
             self.checks.resize(other.checks.len(), CheckCount::default());
         }

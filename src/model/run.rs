@@ -224,6 +224,17 @@ pub struct StepSummary {
     pub bytes_received: u64,
     /// Connections opened.
     pub connections: u64,
+    /// Requests that were sent again because the server had closed a kept connection, or had not begun with them.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub resent: u64,
+    /// Messages of WebSockets that were dropped because nobody listened.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub unheard: u64,
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde hands it over so")]
+fn is_zero(count: &u64) -> bool {
+    *count == 0
 }
 
 impl StepSummary {

@@ -6,9 +6,11 @@ use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
+use futures_util::StreamExt;
+use futures_util::stream::FuturesUnordered;
 use rustls::pki_types::ServerName;
 use tokio::net::TcpStream;
-use tokio::time::Instant;
+use tokio::time::{Instant, timeout};
 use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 
@@ -18,6 +20,9 @@ use super::stream::Transport;
 use super::tls::Tls;
 use crate::model::failure::{Phase, Reason};
 use crate::model::measure::Outcome;
+
+/// How long an address is given to answer before the next one is tried as well (RFC 8305, 5).
+const HEAD_START: Duration = Duration::from_millis(250);
 
 /// Where a connection goes.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
@@ -132,20 +137,29 @@ impl Dialer {
         self.dns.resolve(&origin.host, self.dns_ttl).await.map_err(|error| Broken(Reason::Dns, error.to_string()))
     }
 
+    /// Connects to the first address that answers. The next one is tried as soon as one fails, or has not answered for a while (RFC
+    /// 8305): a black hole among several addresses does not take the whole time.
     async fn connect(&self, origin: &Origin, addresses: &[IpAddr]) -> Result<TcpStream, Broken> {
         let mut last = Broken(Reason::Dns, format!("{} has no address", origin.host));
-        for &ip in addresses {
-            let address = SocketAddr::new(ip, origin.port);
-            if let Some(why) = self.guard.refuses(ip, origin.port) {
-                last = Broken(Reason::BlockedByGuard, format!("{address} is not loaded: {why}"));
-                continue;
+        let (mut left, mut going) = (addresses.iter(), FuturesUnordered::new());
+        loop {
+            for &ip in left.by_ref() {
+                let address = SocketAddr::new(ip, origin.port);
+                if let Some(why) = self.guard.refuses(ip, origin.port) {
+                    last = Broken(Reason::BlockedByGuard, format!("{address} is not loaded: {why}"));
+                    continue;
+                }
+                going.push(TcpStream::connect(address));
+                break;
             }
-            match TcpStream::connect(address).await {
-                Ok(stream) => return Ok(stream),
-                Err(error) => last = unconnected(&error),
+            let ended = if left.len() == 0 { going.next().await } else { timeout(HEAD_START, going.next()).await.unwrap_or_default() };
+            match ended {
+                Some(Ok(stream)) => return Ok(stream),
+                Some(Err(error)) => last = unconnected(&error),
+                None if going.is_empty() => return Err(last),
+                None => {}
             }
         }
-        Err(last)
     }
 
     async fn handshake(&self, origin: &Origin, alpn: &[&str], tcp: TcpStream) -> Result<TlsStream<TcpStream>, Broken> {
@@ -240,6 +254,27 @@ mod tests {
         let (mut course, mut outcome) = (Course(Phase::Connecting), Outcome::default());
         let dialed = dialer.dial(&Origin::of(&url).unwrap(), &["h2"], &mut course, &mut outcome).await.unwrap();
         assert!(outcome.connected && dialed.alpn.is_none() && matches!(dialed.transport, Transport::Plain(_)));
+    }
+
+    #[tokio::test]
+    async fn an_address_that_does_not_answer_does_not_take_the_whole_time() {
+        let listener = tokio::net::TcpListener::bind(("127.0.0.1", 0)).await.unwrap();
+        let port = listener.local_addr().unwrap().port();
+        // A queue that is full: whoever connects hears nothing.
+        let hole = tokio::net::TcpSocket::new_v4().unwrap();
+        hole.bind(SocketAddr::new("127.0.0.77".parse().unwrap(), port)).unwrap();
+        let hole = hole.listen(0).unwrap();
+        let mut waiting = Vec::new();
+        while let Ok(stream) = timeout(Duration::from_secs(1), TcpStream::connect(hole.local_addr().unwrap())).await {
+            waiting.push(stream.unwrap());
+        }
+        let url = format!("http://shop.internal:{port}/").parse().unwrap();
+        let dialer = dialer(&format!("shop.internal:{port}"), &["127.0.0.77", "127.0.0.1"]);
+        let (origin, mut course, mut outcome) = (Origin::of(&url).unwrap(), Course(Phase::Connecting), Outcome::default());
+        // Alone, it would take two minutes.
+        let dialed = timeout(Duration::from_secs(60), dialer.dial(&origin, &[], &mut course, &mut outcome)).await;
+        assert!(dialed.unwrap().is_ok());
+        assert!(outcome.phases.connecting >= HEAD_START, "{:?}", outcome.phases);
     }
 
     #[test]

@@ -3,6 +3,7 @@
 
 pub mod dial;
 pub mod dns;
+mod ending;
 pub mod grpc;
 pub mod guard;
 pub mod http;

@@ -32,7 +32,7 @@ use super::redact::{secrets_of, shown};
 use super::stream::{Meter, Metering};
 use crate::model::failure::{Phase, Reason};
 use crate::model::measure::Outcome;
-use frames::{Frames, broken_by, reason_of_io};
+use frames::{Frames, Sending, broken_by, reason_of_io};
 use handshake::{Answer, Upgrade};
 
 /// How long the peer may take to close after we have said good-bye.
@@ -41,7 +41,7 @@ const CLOSE_WAIT: Duration = Duration::from_secs(2);
 const BODY_WAIT: Duration = Duration::from_secs(1);
 /// Messages that one exchange passes over before it gives up.
 const MOST_PASSED: u64 = 100_000;
-/// Messages and their bytes that are kept while nobody listens; then the peer has to wait.
+/// Messages and their bytes that are kept while nobody listens; of more, the oldest are dropped.
 const MOST_KEPT: (usize, usize) = (1000, 1024 * 1024);
 
 /// What a socket is opened with, all of it rendered.
@@ -103,6 +103,8 @@ pub struct Socket {
     /// Came while nobody listened, oldest first.
     kept: VecDeque<Bytes>,
     kept_bytes: usize,
+    /// Dropped since the last exchange, because more came than is kept.
+    unheard: u32,
     /// Why it is of no use any more.
     end: Option<End>,
     /// Room for what is sent, used again and again.
@@ -187,6 +189,7 @@ impl Socket {
             heard.outcome.phases.waiting = ended.saturating_duration_since(said);
         }
         (heard.outcome.bytes_sent, heard.outcome.bytes_received) = (metered.sent, metered.received);
+        heard.outcome.unheard = self.take_unheard();
         match talked {
             Ok(Ok(message)) => heard.message = message,
             Ok(Err(broken)) => fail(&mut heard.outcome, broken),
@@ -196,7 +199,7 @@ impl Socket {
     }
 
     /// Does something else with the VU (thinking, a request) and keeps the socket alive: pings are answered, messages are kept for the
-    /// next exchange, up to a bound.
+    /// next exchange. Beyond a bound the oldest are dropped, and counted: a peer that pushes is read from for as long as it does.
     pub async fn during<T>(&mut self, other: impl Future<Output = T>) -> T {
         let mut other = pin!(other);
         tokio::select! {
@@ -205,6 +208,11 @@ impl Socket {
             () = self.attend() => {}
         }
         other.await
+    }
+
+    /// Messages that were dropped since this was asked, or an exchange told it.
+    pub fn take_unheard(&mut self) -> u32 {
+        std::mem::take(&mut self.unheard)
     }
 
     /// Whether it can still be used, as far as is known.
@@ -225,14 +233,14 @@ impl Socket {
         passed: &mut u64,
     ) -> Result<Option<Bytes>, Broken> {
         if let Some(say) = say {
-            self.usable()?;
             if wanted.is_some() {
+                self.usable()?;
                 self.pass_over()?;
+            } else {
+                self.take_in();
+                self.usable()?;
             }
-            let message = self.frame(say);
-            if let Err(error) = self.frames.send(message).await {
-                return Err(self.broke(&error, true));
-            }
+            self.say(say).await?;
             *written = self.meter.read().last_write;
         }
         let Some(wanted) = wanted else { return Ok(None) };
@@ -264,6 +272,43 @@ impl Socket {
         };
         self.room.extend_from_slice(bytes);
         Message::Frame(Frame::message(self.room.split().freeze(), OpCode::Data(code), true))
+    }
+
+    /// Sends a message; what comes meanwhile is kept.
+    async fn say(&mut self, say: Payload<'_>) -> Result<(), Broken> {
+        let mut message = Some(self.frame(say));
+        loop {
+            match self.frames.send_or_read(&mut message).await {
+                Sending::Done(Ok(())) => return Ok(()),
+                Sending::Done(Err(error)) => return Err(self.broke(&error, true)),
+                Sending::Read(read) => {
+                    if let Some(message) = self.data(read, true)? {
+                        self.keep(message);
+                    }
+                }
+            }
+        }
+    }
+
+    /// Keeps what has come already, so that a peer that pushes is read from also by a VU that only sends.
+    fn take_in(&mut self) {
+        for _ in 0..MOST_KEPT.0 {
+            let Some(read) = self.frames.read_now().filter(|_| self.end.is_none()) else { return };
+            if let Ok(Some(message)) = self.data(read, false) {
+                self.keep(message);
+            }
+        }
+    }
+
+    /// Keeps a message for who listens next.
+    fn keep(&mut self, message: Bytes) {
+        self.kept_bytes += message.len();
+        self.kept.push_back(message);
+        while self.kept.len() > MOST_KEPT.0 || self.kept_bytes > MOST_KEPT.1 && self.kept.len() > 1 {
+            let Some(oldest) = self.kept.pop_front() else { return };
+            self.kept_bytes -= oldest.len();
+            self.unheard = self.unheard.saturating_add(1);
+        }
     }
 
     /// Forgets every message that has come already.
@@ -316,13 +361,12 @@ impl Socket {
         broken
     }
 
-    /// Reads and keeps what comes; returns when there is nothing more to be done: the socket has ended, or too much is kept.
+    /// Reads and keeps what comes; returns when the socket has ended.
     async fn attend(&mut self) {
-        while self.end.is_none() && self.kept.len() < MOST_KEPT.0 && self.kept_bytes < MOST_KEPT.1 {
+        while self.end.is_none() {
             let read = self.frames.read().await;
             if let Ok(Some(message)) = self.data(read, false) {
-                self.kept_bytes += message.len();
-                self.kept.push_back(message);
+                self.keep(message);
             }
         }
     }
@@ -351,7 +395,7 @@ async fn shake(dialer: &Dialer, opening: &Opening<'_>, opened: &mut Opened, prog
     upgrade.verify(&answer).map_err(|text| Broken(Reason::Protocol, text))?;
     opened.headers = answer.headers;
     let frames = Frames::new(io, answer.rest.into(), opening.max_message);
-    Ok(Socket { frames, meter, kept: VecDeque::new(), kept_bytes: 0, end: None, room: BytesMut::new() })
+    Ok(Socket { frames, meter, kept: VecDeque::new(), kept_bytes: 0, unheard: 0, end: None, room: BytesMut::new() })
 }
 
 /// Status and body of a refusal, on one line, without what looks like a secret or was sent as one.

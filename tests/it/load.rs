@@ -20,6 +20,7 @@ mod misfits;
 mod notepad;
 mod order;
 mod program;
+mod pushes;
 mod redirects;
 mod stall;
 mod tls;

@@ -107,8 +107,33 @@ impl FlowWorkload {
         }))
     }
 
-    /// Sends the request of a step; `intended` is when it was due.
+    /// Sends the request of a step; `intended` is when it was due. Sockets that are open are kept alive meanwhile.
     async fn step(&self, vu: &mut FlowVu, index: u16, intended: Instant) -> Landing {
+        if vu.sockets.is_empty() {
+            return self.send_step(vu, index, intended).await;
+        }
+        // Apart, so that a flow without sockets has no room for it.
+        Box::pin(async {
+            let Some(ReadyStep::Exchange(step)) = self.steps.get(usize::from(index)) else {
+                return socket::beside(vu, async |vu| self.send_step(vu, index, intended).await).await;
+            };
+            let held_back = socket::keeping(&mut vu.sockets, self.is_held_back()).await;
+            let intended = if held_back && !self.open { Instant::now() } else { intended };
+            self.exchange(vu, index, step, intended).await
+        })
+        .await
+    }
+
+    /// Sends the requests of steps that go out together.
+    async fn parallel(&self, vu: &mut FlowVu, parallel: Parallel<'_>) -> Landing {
+        if vu.sockets.is_empty() {
+            return parallel.send(vu).await;
+        }
+        Box::pin(socket::beside(vu, async |vu| parallel.send(vu).await)).await
+    }
+
+    /// Sends the request of a step.
+    async fn send_step(&self, vu: &mut FlowVu, index: u16, intended: Instant) -> Landing {
         let Some(step) = self.steps.get(usize::from(index)) else { return Landing::lost() };
         // A VU that loops was not due before it was let through.
         let intended = if self.is_held_back().await && !self.open { Instant::now() } else { intended };
@@ -136,8 +161,9 @@ impl FlowWorkload {
             Next::PaceUntil(time) => socket::keeping(&mut vu.sockets, sleep_until(begin + *time)).await,
             Next::Close(index) => {
                 if vu.sockets.last().is_some_and(|(own, _)| own == index)
-                    && let Some((_, socket)) = vu.sockets.pop()
+                    && let Some((_, mut socket)) = vu.sockets.pop()
                 {
+                    self.shard.borrow_mut().unheard(self.places.step + index, socket.take_unheard());
                     socket.close().await;
                 }
             }
@@ -222,7 +248,8 @@ impl Workload for FlowWorkload {
                     }
                 }
                 Next::Parallel(first, steps) => {
-                    let landing = Parallel { workload: self, first, count: steps.len() as u16, intended }.send(vu).await;
+                    let parallel = Parallel { workload: self, first, count: steps.len() as u16, intended };
+                    let landing = self.parallel(vu, parallel).await;
                     Self::landed(landing, &mut walk, &mut so_far, &mut intended);
                 }
                 Next::Pause(_) | Next::PaceUntil(_) | Next::Close(_) | Next::GroupBegin(_) | Next::GroupEnd(_) => {

@@ -29,6 +29,27 @@ pub(super) async fn keeping<T>(sockets: &mut [(u16, Socket)], other: impl Future
     }
 }
 
+/// Does something with a VU while its sockets, laid aside for so long, are kept alive.
+pub(super) async fn beside<T>(vu: &mut FlowVu, other: impl AsyncFnOnce(&mut FlowVu) -> T) -> T {
+    let mut sockets = std::mem::take(&mut vu.sockets);
+    let done = keeping(&mut sockets, other(vu)).await;
+    sockets.append(&mut vu.sockets);
+    vu.sockets = sockets;
+    done
+}
+
+/// Adds the cookies of the jar to the headers of an opening: a request has one `Cookie` header (RFC 6265, 5.4), the author's before them.
+fn add_cookies(headers: &mut Vec<(String, String)>, cookies: Option<String>) {
+    let Some(cookies) = cookies else { return };
+    match headers.iter_mut().find(|(name, _)| name.eq_ignore_ascii_case("cookie")) {
+        Some((_, own)) => {
+            own.push_str("; ");
+            own.push_str(&cookies);
+        }
+        None => headers.push(("cookie".into(), cookies)),
+    }
+}
+
 /// Path and headers of an opening, filled in.
 fn fill(step: &ReadyConnect, scope: &mut Scope, tokens: &Tokens) -> Result<(String, Vec<(String, String)>), Script> {
     let mut path = String::new();
@@ -51,13 +72,12 @@ impl FlowWorkload {
     /// Opens the socket of a session.
     pub(super) async fn connect(&self, vu: &mut FlowVu, index: u16, step: &ReadyConnect, intended: Instant) -> Landing {
         let flight = Flight::new(self, index, &step.judge, intended);
-        let (path, headers) = match fill(step, &mut vu.scope, &self.tokens) {
+        let (path, mut headers) = match fill(step, &mut vu.scope, &self.tokens) {
             Ok(filled) => filled,
             Err(script) => return flight.not_sent(script),
         };
-        let cookies = vu.http.cookies_for(&step.origin, &path);
-        let mut headers: Vec<(&str, &str)> = headers.iter().map(|(name, value)| (name.as_str(), value.as_str())).collect();
-        headers.extend(cookies.as_deref().map(|cookies| ("cookie", cookies)));
+        add_cookies(&mut headers, vu.http.cookies_for(&step.origin, &path));
+        let headers: Vec<(&str, &str)> = headers.iter().map(|(name, value)| (name.as_str(), value.as_str())).collect();
         let opening = Opening {
             origin: &step.origin,
             path: &path,
@@ -105,5 +125,22 @@ impl FlowWorkload {
         let (headers, body) = (no_headers(), heard.message.unwrap_or_default());
         let answer = Answer { status: None, grpc_status: None, duration, headers: &headers, set_cookies: &[], body: &body };
         flight.land(heard.outcome, ended, &answer, &mut vu.scope, || None)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_opening_has_one_cookie_header() {
+        let all = |own: &[(&str, &str)], jar: Option<&str>| {
+            let mut headers: Vec<_> = own.iter().map(|&(name, value)| (name.to_owned(), value.to_owned())).collect();
+            add_cookies(&mut headers, jar.map(str::to_owned));
+            headers.iter().map(|(name, value)| format!("{name}: {value}")).collect::<Vec<_>>()
+        };
+        assert_eq!(all(&[("X", "1"), ("Cookie", "own=1")], Some("a=2; b=3")), ["X: 1", "Cookie: own=1; a=2; b=3"]);
+        assert_eq!(all(&[("X", "1")], Some("a=2")), ["X: 1", "cookie: a=2"]);
+        assert_eq!(all(&[("cookie", "own=1")], None), ["cookie: own=1"]);
     }
 }

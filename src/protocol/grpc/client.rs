@@ -19,11 +19,7 @@ use crate::model::failure::{Phase, Reason};
 use crate::model::measure::Outcome;
 use crate::model::request::{Connections, HttpOptions};
 use crate::protocol::dial::{Broken, Course, Dialer, Origin};
-
-/// How often a call is made that the server has certainly not begun with.
-const TRIES: u32 = 3;
-/// How long a server that refused a call is given to end others.
-const BREATH: Duration = Duration::from_millis(1);
+use crate::protocol::ending::{BREATH, TRIES};
 
 /// The gRPC side of one VU.
 pub struct GrpcClient {
@@ -152,7 +148,7 @@ impl GrpcClient {
         let answer = timeout_at(deadline, attempt).await;
         progress.marks.measure(&mut outcome.phases);
         if let Some((link, _)) = &progress.link {
-            (outcome.bytes_sent, outcome.bytes_received) = link.untold();
+            link.tell(&mut outcome);
         }
         let ended = Instant::now();
         let late = ended >= deadline;
@@ -220,6 +216,12 @@ impl GrpcClient {
             if !may_try_again {
                 return Err(broken);
             }
+            // What this attempt took and carried is the call's, too.
+            std::mem::take(&mut progress.marks).measure(&mut outcome.phases);
+            if let Some((link, _)) = progress.link.take() {
+                link.tell(outcome);
+            }
+            outcome.resent += 1;
         }
     }
 

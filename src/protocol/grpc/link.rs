@@ -34,6 +34,8 @@ pub(super) struct Link {
 #[derive(Default)]
 struct State {
     closed: Cell<bool>,
+    /// How it ended, when that is known.
+    end: RefCell<Option<Broken>>,
     calls: Cell<usize>,
     waiting: Cell<usize>,
     freed: Notify,
@@ -78,8 +80,9 @@ impl Link {
         let state = Rc::new(State::default());
         let end = state.clone();
         let task = tokio::task::spawn_local(async move {
-            // How the connection ends is seen by the calls on it.
-            let _ = connection.await;
+            if let Err(error) = connection.await {
+                end.end.replace(Some(broken_by(&error)));
+            }
             end.closed.set(true);
             end.freed.notify_waiters();
         });
@@ -126,12 +129,19 @@ impl Link {
         self.meter.read().received
     }
 
-    /// Bytes sent and received that no call has been told of. Of calls at the same time the one that ends first gets them: their sum is
-    /// exact.
-    pub(super) fn untold(&self) -> (u64, u64) {
+    /// Adds the bytes sent and received that no call has been told of. Of calls at the same time the one that ends first gets them:
+    /// their sum is exact.
+    pub(super) fn tell(&self, outcome: &mut Outcome) {
         let (now, before) = (self.meter.read(), self.told.get());
         self.told.set((now.sent, now.received));
-        (now.sent - before.0, now.received - before.1)
+        outcome.bytes_sent += now.sent - before.0;
+        outcome.bytes_received += now.received - before.1;
+    }
+
+    /// The reason behind the error of a call; when it ended with its connection, that one's.
+    pub(super) fn broken_by(&self, error: &h2::Error) -> Broken {
+        let end = if error.is_io() { self.state.end.borrow().clone() } else { None };
+        end.unwrap_or_else(|| broken_by(error))
     }
 }
 

@@ -3,7 +3,6 @@
 
 use std::cell::Cell;
 use std::future::poll_fn;
-use std::io::ErrorKind;
 
 use bytes::Bytes;
 use h2::client::ResponseFuture;
@@ -17,6 +16,7 @@ use super::status::{self, Shown};
 use crate::model::failure::{Phase, Reason};
 use crate::model::measure::Phases;
 use crate::protocol::dial::Broken;
+use crate::protocol::ending::{self, Again, again};
 
 /// How much of an answer that is not gRPC is kept for people, bytes.
 const TEXT_LIMIT: usize = 300;
@@ -52,9 +52,10 @@ impl Marks {
         let ended = self.ended.get().unwrap_or_else(Instant::now);
         let answered = self.answered.get().unwrap_or(ended);
         let sent = self.sent.get().unwrap_or(answered).min(answered);
-        phases.sending = sent.saturating_duration_since(began);
-        phases.waiting = answered.saturating_duration_since(sent);
-        phases.receiving = ended.saturating_duration_since(answered);
+        // Added: an attempt that the server has not begun with came before, at times.
+        phases.sending += sent.saturating_duration_since(began);
+        phases.waiting += answered.saturating_duration_since(sent);
+        phases.receiving += ended.saturating_duration_since(answered);
     }
 }
 
@@ -112,11 +113,16 @@ pub(super) async fn talk(
     Marks::set(&marks.ended);
     received.map_err(|lost| match lost {
         Lost::Broken(broken) => Failed::Broken(broken),
-        Lost::Wire(error) if error.is_remote() && error.reason() == Some(h2::Reason::REFUSED_STREAM) => Failed::Refused(broken_by(&error)),
-        // The server says goodbye and names the last call that it has begun with: this one came later (RFC 9113, 6.8). Or it closed
-        // before anything was written.
-        Lost::Wire(error) if marks.answered.get().is_none() && (said_goodbye(&error) || link.sent() == written) => unseen(error),
-        Lost::Wire(error) => Failed::Broken(broken_by(&error)),
+        Lost::Wire(error) => {
+            let broken = link.broken_by(&error);
+            match again(&error) {
+                Again::Refused | Again::Crowded => Failed::Refused(broken),
+                Again::Unseen if marks.answered.get().is_none() => Failed::Unseen(broken),
+                // It closed before anything was written.
+                Again::No if marks.answered.get().is_none() && link.sent() == written => Failed::Unseen(broken),
+                Again::No | Again::Unseen | Again::Harmless => Failed::Broken(broken),
+            }
+        }
     })
 }
 
@@ -249,41 +255,17 @@ fn compression(headers: &HeaderMap) -> Result<Compression, Broken> {
     }
 }
 
-fn said_goodbye(error: &h2::Error) -> bool {
-    error.is_go_away() && error.is_remote() && error.reason() == Some(h2::Reason::NO_ERROR)
-}
-
-/// The reason behind an HTTP/2 error, and what people may read about it.
+/// The reason behind an HTTP/2 error, and what people may read about it: the status that gRPC's own clients make of it as well.
 pub(super) fn broken_by(error: &h2::Error) -> Broken {
-    let text = error.to_string();
-    if let Some(io) = error.get_io() {
-        let kind = io.kind();
-        // h2 says so when the peer closed while calls were running; the system's own broken pipe has a number.
-        let is_closed = kind == ErrorKind::BrokenPipe && io.raw_os_error().is_none() && !text.contains("os error");
-        let reason = if is_closed || kind == ErrorKind::UnexpectedEof {
-            Reason::ClosedEarly
-        } else if matches!(kind, ErrorKind::InvalidData | ErrorKind::InvalidInput) {
-            Reason::Protocol
-        } else {
-            Reason::Reset
-        };
-        return Broken(reason, text);
-    }
-    // What the peer found wrong with HTTP/2, or we.
-    let about_protocol = [
-        h2::Reason::PROTOCOL_ERROR,
-        h2::Reason::FLOW_CONTROL_ERROR,
-        h2::Reason::SETTINGS_TIMEOUT,
-        h2::Reason::FRAME_SIZE_ERROR,
-        h2::Reason::COMPRESSION_ERROR,
-        h2::Reason::HTTP_1_1_REQUIRED,
-    ];
-    let is_protocol = error.is_library() || error.reason().is_none_or(|reason| about_protocol.contains(&reason));
-    if !is_protocol {
-        let equal = error.reason().map(grpc_of).filter(|_| !error.is_go_away()).unwrap_or(UNAVAILABLE);
-        return Broken(Reason::Reset, format!("{text} (as a gRPC status: {})", Shown(equal)));
-    }
-    Broken(Reason::Protocol, text)
+    let Broken(reason, text) = ending::broken_by(error);
+    let equal = match error.reason() {
+        Some(_) if error.is_go_away() => UNAVAILABLE,
+        Some(code) => grpc_of(code),
+        None => return Broken(reason, text),
+    };
+    let is_told = matches!(reason, Reason::Reset | Reason::ClosedEarly);
+    let text = if is_told { format!("{text} (as a gRPC status: {})", Shown(equal)) } else { text };
+    Broken(reason, text)
 }
 
 /// The server cannot take the call now.

@@ -6,15 +6,18 @@ use std::future::poll_fn;
 use std::io::{ErrorKind, IoSlice};
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
+use std::time::Duration;
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::time::Instant;
 
+use super::Fault;
 use super::exchange::{Exchange, Interest};
 use super::reader::Reader;
 use super::timer::Timer;
 use crate::model::failure::{Phase, Reason};
 use crate::protocol::dial::Broken;
+use crate::protocol::ending::{Again, is_race};
 use crate::protocol::stream::Transport;
 
 /// A request of more bytes than this takes time to write; the end of a smaller one's writing is not told apart from its start.
@@ -45,6 +48,10 @@ pub(super) struct Http1 {
     transport: Transport,
     reader: Reader,
     reusable: bool,
+    /// When the last answer ended; before the first one, when the connection was opened.
+    used: Instant,
+    /// How long connecting took.
+    round_trip: Duration,
 }
 
 /// A request on its way.
@@ -65,8 +72,9 @@ struct Turn<'a> {
 }
 
 impl Http1 {
-    pub(super) fn new(transport: Transport) -> Self {
-        Self { transport, reader: Reader::new(), reusable: true }
+    /// On a connection that took so long to be opened.
+    pub(super) fn new(transport: Transport, round_trip: Duration) -> Self {
+        Self { transport, reader: Reader::new(), reusable: true, used: Instant::now(), round_trip }
     }
 
     /// Whether another request can be sent: the last answer was complete, and the server has neither closed nor said more since.
@@ -85,7 +93,7 @@ impl Http1 {
         message: Message<'_>,
         circumstances: Circumstances<'_>,
         exchange: &mut Exchange,
-    ) -> Result<(), Broken> {
+    ) -> Result<(), Fault> {
         self.reusable = false;
         self.reader.begin(message.is_head);
         let mut turn =
@@ -93,7 +101,8 @@ impl Http1 {
         let result = poll_fn(|cx| self.poll_exchange(&mut turn, exchange, cx)).await;
         turn.measure(result.is_ok(), exchange);
         self.reusable = result.is_ok() && turn.flushed && self.reader.keeps_alive();
-        result
+        let former = std::mem::replace(&mut self.used, exchange.ended);
+        result.map_err(|broken| Fault { again: turn.again(&broken, former, self.round_trip, exchange.ended), broken })
     }
 
     fn poll_exchange(&mut self, turn: &mut Turn<'_>, exchange: &mut Exchange, cx: &mut Context<'_>) -> Poll<Result<(), Broken>> {
@@ -178,6 +187,20 @@ impl Turn<'_> {
         Broken(Reason::Timeout(phase), String::new())
     }
 
+    /// Whether a request that failed may be sent again, on a connection that was kept since `former`.
+    fn again(&self, broken: &Broken, former: Instant, round_trip: Duration, ended: Instant) -> Again {
+        let began = self.circumstances.began;
+        if self.received > 0 || !matches!(broken.0, Reason::Reset | Reason::ClosedEarly) {
+            Again::No
+        } else if self.sent == 0 {
+            Again::Unseen
+        } else if is_race(began.saturating_duration_since(former), ended.saturating_duration_since(began), round_trip) {
+            Again::Harmless
+        } else {
+            Again::No
+        }
+    }
+
     /// Fills in the figures. The parts add up to the time since it began, also when the server answered before it had read everything.
     fn measure(&self, complete: bool, exchange: &mut Exchange) {
         let began = self.circumstances.began;
@@ -189,10 +212,10 @@ impl Turn<'_> {
         let first = self.first.unwrap_or(ended);
         let written = if self.flushed { self.written.unwrap_or(began).min(first) } else { first };
         let outcome = &mut exchange.outcome;
-        outcome.phases.sending = written.saturating_duration_since(began);
-        outcome.phases.waiting = first.saturating_duration_since(written);
-        outcome.phases.receiving = ended.saturating_duration_since(first);
-        // An attempt on a connection that turned out to be closed came before, at times.
+        // Added: an attempt on a connection that turned out to be closed came before, at times.
+        outcome.phases.sending += written.saturating_duration_since(began);
+        outcome.phases.waiting += first.saturating_duration_since(written);
+        outcome.phases.receiving += ended.saturating_duration_since(first);
         outcome.bytes_sent += self.sent as u64;
         outcome.bytes_received += self.received;
         exchange.ended = ended;

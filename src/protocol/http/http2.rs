@@ -3,22 +3,22 @@
 
 use std::cell::{Cell, RefCell};
 use std::future::poll_fn;
-use std::io::ErrorKind;
 use std::pin::pin;
 use std::rc::Rc;
+use std::time::Duration;
 
 use bytes::Bytes;
 use h2::SendStream;
 use h2::client::{ResponseFuture, SendRequest};
 use tokio::time::Instant;
 
+use super::Fault;
 use super::exchange::{Exchange, Interest};
-use super::http1;
 use super::prepared::{Leg, Prepared};
 use super::timer::Timer;
 use crate::model::failure::{Phase, Reason};
-use crate::model::measure::Outcome;
 use crate::protocol::dial::Broken;
+use crate::protocol::ending::{Again, again, broken_by, is_race};
 use crate::protocol::stream::{Meter, Metering, Transport};
 
 /// How much the server may send ahead, per stream and per connection.
@@ -38,7 +38,11 @@ pub(super) struct Http2 {
     /// No further request may use it.
     closed: Cell<bool>,
     /// How it ended, when that is known.
-    end: Rc<RefCell<Option<Broken>>>,
+    end: Rc<RefCell<Option<End>>>,
+    /// When the last request ended; before the first one, when the connection was opened.
+    used: Cell<Instant>,
+    /// How long connecting took.
+    round_trip: Duration,
 }
 
 impl Drop for Http2 {
@@ -47,21 +51,11 @@ impl Drop for Http2 {
     }
 }
 
-/// Why a request failed, and what is known about how far it came.
-pub(super) struct Fault {
-    pub(super) broken: Broken,
-    /// The server has seen nothing of it.
-    pub(super) unsent: bool,
-    /// Nothing of an answer has come, and the connection is at its end.
-    pub(super) stale: bool,
-}
-
-impl Fault {
-    /// Of a connection of HTTP/1.1, by the figures of its request.
-    pub(super) fn of_one(broken: Broken, outcome: &Outcome) -> Self {
-        let cut_off = matches!(broken.0, Reason::Reset | Reason::ClosedEarly);
-        Self { stale: cut_off && outcome.bytes_received == 0, unsent: outcome.bytes_sent == 0, broken }
-    }
+/// How a connection ended.
+struct End {
+    broken: Broken,
+    /// It was lost without a word of the server.
+    lost: bool,
 }
 
 /// How far a request has come.
@@ -73,22 +67,23 @@ struct Progress {
 }
 
 impl Http2 {
-    /// Begins HTTP/2 on a connection; must be called within a `LocalSet`.
-    pub(super) async fn open(transport: Transport) -> Result<Self, Broken> {
+    /// Begins HTTP/2 on a connection that took so long to be opened; must be called within a `LocalSet`.
+    pub(super) async fn open(transport: Transport, round_trip: Duration) -> Result<Self, Broken> {
         let (stream, meter) = Metering::new(transport);
         let mut builder = h2::client::Builder::new();
         builder.enable_push(false).initial_window_size(STREAM_WINDOW).initial_connection_window_size(CONNECTION_WINDOW);
         builder.max_header_list_size(HEAD_LIMIT);
         let (sender, connection) = builder.handshake(stream).await.map_err(|error| broken_by(&error))?;
-        let end = Rc::<RefCell<Option<Broken>>>::default();
+        let end = Rc::<RefCell<Option<End>>>::default();
         let told = end.clone();
         let task = tokio::task::spawn_local(async move {
             if let Err(error) = connection.await {
-                told.replace(Some(broken_by(&error)));
+                told.replace(Some(End { broken: broken_by(&error), lost: error.is_io() }));
             }
         });
-        let answered = Cell::new(Instant::now());
-        Ok(Self { sender, meter, task, in_flight: Cell::new(0), answered, closed: Cell::new(false), end })
+        let now = Cell::new(Instant::now());
+        let (in_flight, closed) = (Cell::new(0), Cell::new(false));
+        Ok(Self { sender, meter, task, in_flight, answered: now.clone(), closed, end, used: now, round_trip })
     }
 
     /// Whether one more request can begin now.
@@ -109,20 +104,22 @@ impl Http2 {
         timer: &mut Timer,
         exchange: &mut Exchange,
     ) -> Result<(), Fault> {
-        let head = head_of(request, leg).map_err(|broken| Fault { broken, unsent: true, stale: false })?;
+        let head = head_of(request, leg).map_err(Fault::last)?;
         let body = leg.shared_body(request);
         let progress = Cell::new(Progress::default());
         let limit = self.sender.current_max_send_streams();
+        let idle = if self.in_flight.get() == 0 { began.saturating_duration_since(self.used.get()) } else { Duration::ZERO };
         self.in_flight.set(self.in_flight.get() + 1);
         let room = Room(&self.in_flight);
         let result = timer.limit(deadline, self.run(head, body, &request.interest, &progress, exchange)).await;
         drop(room);
         let far = progress.get();
         self.measure(began, far, exchange);
+        self.used.set(exchange.ended);
         let error = match result {
             Some(Ok(())) => return Ok(()),
             Some(Err(Failure::Wire(error))) => error,
-            Some(Err(Failure::Answer(broken))) => return Err(Fault { broken, unsent: false, stale: false }),
+            Some(Err(Failure::Answer(broken))) => return Err(Fault::last(broken)),
             None => {
                 // A connection on which nothing was answered meanwhile may be dead.
                 self.closed.set(self.closed.get() || self.answered.get() < began);
@@ -131,22 +128,35 @@ impl Http2 {
                     Progress { written: Some(_), .. } => Phase::Waiting,
                     Progress { .. } => Phase::Sending,
                 };
-                return Err(Fault { broken: Broken(Reason::Timeout(phase), String::new()), unsent: false, stale: false });
+                return Err(Fault::last(Broken(Reason::Timeout(phase), String::new())));
             }
         };
-        // Refused because the server had not yet told how many requests it takes at once: the standard has it asked again.
-        if error.is_remote() && error.reason() == Some(h2::Reason::REFUSED_STREAM) && self.sender.current_max_send_streams() < limit {
-            return Err(Fault { broken: broken_by(&error), unsent: true, stale: true });
-        }
         let only_this_stream = error.is_reset();
         self.closed.set(self.closed.get() || !only_this_stream);
-        Err(Fault { broken: self.broken_by(&error), unsent: !far.begun, stale: !only_this_stream && far.first.is_none() })
+        let took = exchange.ended.saturating_duration_since(began);
+        let mut fault = self.fault(&error, far, is_race(idle, took, self.round_trip));
+        if fault.again == Again::Refused && self.sender.current_max_send_streams() < limit {
+            fault.again = Again::Crowded;
+        }
+        Err(fault)
     }
 
-    /// The reason behind the error of a stream; when it ended with its connection, that one's.
-    fn broken_by(&self, error: &h2::Error) -> Broken {
-        let end = if error.is_io() { self.end.borrow().clone() } else { None };
-        end.unwrap_or_else(|| broken_by(error))
+    /// What the error of a stream comes to: when it ended with its connection, that one's reason. `race`: it may be the server's idle
+    /// timeout.
+    fn fault(&self, error: &h2::Error, far: Progress, race: bool) -> Fault {
+        let end = self.end.borrow();
+        let end = end.as_ref().filter(|_| error.is_io());
+        let lost = error.is_io() && end.is_none_or(|end| end.lost);
+        let again = if far.first.is_some() {
+            Again::No
+        } else if !far.begun && !error.is_reset() {
+            Again::Unseen
+        } else if lost && race {
+            Again::Harmless
+        } else {
+            again(error)
+        };
+        Fault { broken: end.map_or_else(|| broken_by(error), |end| end.broken.clone()), again }
     }
 
     async fn run(
@@ -214,9 +224,10 @@ impl Http2 {
         let first = progress.first.unwrap_or(ended);
         let written = progress.written.unwrap_or(first).min(first).max(began);
         let outcome = &mut exchange.outcome;
-        outcome.phases.sending = written.saturating_duration_since(began);
-        outcome.phases.waiting = first.saturating_duration_since(written);
-        outcome.phases.receiving = ended.saturating_duration_since(first);
+        // Added: an attempt on another connection came before, at times.
+        outcome.phases.sending += written.saturating_duration_since(began);
+        outcome.phases.waiting += first.saturating_duration_since(written);
+        outcome.phases.receiving += ended.saturating_duration_since(first);
         let metered = self.meter.read();
         self.meter.begin();
         outcome.bytes_sent += metered.sent;
@@ -283,27 +294,4 @@ fn head_of(request: &Prepared, leg: &Leg<'_>) -> Result<http::Request<()>, Broke
         head = head.header(http::header::CONTENT_LENGTH, leg.body.len());
     }
     head.body(()).map_err(unsendable)
-}
-
-/// The reason behind an error of HTTP/2.
-fn broken_by(error: &h2::Error) -> Broken {
-    if let Some(io) = error.get_io() {
-        let Broken(reason, text) = http1::broken_by(io);
-        // What h2 says when the peer has closed in an orderly way.
-        let closed = matches!(io.kind(), ErrorKind::BrokenPipe | ErrorKind::UnexpectedEof);
-        return if closed {
-            Broken(Reason::ClosedEarly, "connection closed before the end of the answer".into())
-        } else {
-            Broken(reason, text)
-        };
-    }
-    let reason = match (error.is_remote(), error.is_go_away()) {
-        // GOAWAY: the server ends the connection.
-        (true, true) => Reason::ClosedEarly,
-        // RST_STREAM.
-        (true, false) => Reason::Reset,
-        // What the peer said broke the rules.
-        (false, _) => Reason::Protocol,
-    };
-    Broken(reason, error.to_string())
 }

@@ -18,19 +18,21 @@ use std::rc::Rc;
 use std::sync::Arc;
 
 use http::HeaderMap;
-use tokio::time::{Instant, timeout_at};
+use tokio::sync::Mutex;
+use tokio::time::{Instant, sleep, timeout_at};
 
 use self::cookies::Jar;
 pub use self::exchange::{Exchange, Headers, Keep};
 use self::http1::{Circumstances, Http1};
-use self::http2::{Fault, Http2};
-use self::pool::Connection;
+use self::http2::Http2;
 pub use self::pool::HttpPool;
+use self::pool::{Connection, Lanes};
 use self::prepared::Leg;
 pub use self::prepared::{Call, Outline, Prepared, address};
 use self::redirect::{follow, is_redirect, too_many};
 use self::timer::Timer;
 use super::dial::{Broken, Course, Origin};
+use super::ending::{Again, BREATH, TRIES};
 use super::redact::LOOKED_AT;
 use crate::model::failure::{Phase, Reason};
 use crate::model::request::{Connections, HttpVersion};
@@ -38,11 +40,26 @@ use crate::model::request::{Connections, HttpVersion};
 /// Largest body whose memory is used again.
 const WORTH_KEEPING: usize = 64 * 1024;
 
+/// Why a request failed, and whether it may be sent again.
+struct Fault {
+    broken: Broken,
+    again: Again,
+}
+
+impl Fault {
+    /// Of a request that is not sent again.
+    fn last(broken: Broken) -> Self {
+        Self { broken, again: Again::No }
+    }
+}
+
 /// The HTTP side of one VU.
 pub struct HttpClient {
     pool: Rc<HttpPool>,
     /// Its own connections, one place per origin; empty while a request is on it.
     kept: Vec<(Arc<Origin>, Option<Connection>)>,
+    /// Instead, once it has siblings: what they share with it.
+    family: Option<Rc<Lanes>>,
     jar: Option<Rc<RefCell<Jar>>>,
     timer: Timer,
     /// Where a request is put together that was not prepared as a whole.
@@ -56,22 +73,42 @@ impl HttpClient {
     /// A client without connections and without cookies.
     pub fn new(pool: Rc<HttpPool>) -> Self {
         let jar = pool.cookies.then(|| Rc::new(RefCell::new(Jar::new())));
-        Self::with_jar(pool, jar)
+        Self::related(pool, jar, None)
     }
 
-    /// Another client of the same VU, for requests at the same time: connections of its own, the same cookies.
+    /// Another client of the same VU, for requests at the same time: the same cookies, and the same connections, as in a browser. One
+    /// of HTTP/2 carries them all; of HTTP/1.1 each takes one that is idle, or opens another.
     #[must_use]
-    pub fn sibling(&self) -> Self {
-        Self::with_jar(self.pool.clone(), self.jar.clone())
+    pub fn sibling(&mut self) -> Self {
+        if self.pool.connections == Connections::PerVu && self.family.is_none() {
+            let family = Rc::new(Lanes::default());
+            for (origin, place) in self.kept.drain(..) {
+                if let Some(connection) = place {
+                    family.put(&origin, connection);
+                }
+            }
+            self.family = Some(family);
+        }
+        Self::related(self.pool.clone(), self.jar.clone(), self.family.clone())
     }
 
-    fn with_jar(pool: Rc<HttpPool>, jar: Option<Rc<RefCell<Jar>>>) -> Self {
-        Self { pool, kept: Vec::new(), jar, timer: Timer::default(), head: Vec::new(), cookie: String::new(), spare: Default::default() }
+    fn related(pool: Rc<HttpPool>, jar: Option<Rc<RefCell<Jar>>>, family: Option<Rc<Lanes>>) -> Self {
+        Self {
+            pool,
+            kept: Vec::new(),
+            family,
+            jar,
+            timer: Timer::default(),
+            head: Vec::new(),
+            cookie: String::new(),
+            spare: Default::default(),
+        }
     }
 
     /// Forgets all cookies and closes the connections of its own, as a new user has neither.
     pub fn reset(&mut self) {
         self.kept.clear();
+        self.family.iter().for_each(|family| family.clear());
         if let Some(jar) = &self.jar {
             *jar.borrow_mut() = Jar::new();
         }
@@ -144,7 +181,7 @@ impl HttpClient {
         }
     }
 
-    /// One request to one origin, on a connection that is kept or opened for it.
+    /// One request to one origin, on a connection that is kept or opened for it. What attempts before the last one took is in its figures.
     async fn attempt(
         &mut self,
         request: &Prepared,
@@ -152,6 +189,7 @@ impl HttpClient {
         (mut began, deadline): (Instant, Instant),
         exchange: &mut Exchange,
     ) -> Result<(), Broken> {
+        let mut tries = 0;
         loop {
             let (mut connection, reused) = match self.kept(leg.origin) {
                 Some(connection) => (connection, true),
@@ -168,7 +206,7 @@ impl HttpClient {
                     let circumstances = Circumstances { interest: &request.interest, began, deadline, timer, scratch };
                     let sent = one.exchange(request.message(leg, &mut head), circumstances, exchange).await;
                     self.head = head;
-                    sent.map_err(|broken| Fault::of_one(broken, &exchange.outcome))
+                    sent
                 }
                 // Apart, so that a VU of HTTP/1.1 has no room for it.
                 Connection::Two(two) => Box::pin(two.exchange(request, leg, (began, deadline), &mut self.timer, exchange)).await,
@@ -177,19 +215,30 @@ impl HttpClient {
                 self.keep(request, leg.origin, connection);
                 return Ok(());
             };
-            // The server may close a kept connection at any time: that alone is no failure, so the request is asked again on another
-            // connection, unless it may have been carried out already and must not be twice.
-            if reused && fault.stale && (fault.unsent || request.is_idempotent()) {
-                exchange.forget_answer();
-                began = Instant::now();
-                continue;
-            }
+            let over_two = matches!(&connection, Connection::Two(_));
             if let Connection::Two(two) = &connection
                 && two.is_open()
             {
                 self.keep(request, leg.origin, connection);
             }
-            return Err(fault.broken);
+            // The server may close a kept connection while nobody uses it: that alone is no failure. A new one has no such excuse.
+            let may = match fault.again {
+                Again::No => false,
+                Again::Harmless => request.is_idempotent(),
+                Again::Unseen | Again::Refused | Again::Crowded => true,
+            };
+            // Nor is it asked without end.
+            tries += u32::from(over_two && fault.again != Again::Crowded);
+            if !(reused && may && tries < TRIES) {
+                return Err(fault.broken);
+            }
+            if fault.again == Again::Refused {
+                sleep(BREATH).await;
+                exchange.outcome.phases.blocked += BREATH;
+            }
+            exchange.forget_answer();
+            exchange.outcome.resent += 1;
+            began = Instant::now();
         }
     }
 
@@ -197,8 +246,11 @@ impl HttpClient {
     fn kept(&mut self, origin: &Origin) -> Option<Connection> {
         match self.pool.connections {
             Connections::PerRequest => None,
-            Connections::Shared => self.pool.take(origin),
+            Connections::Shared => self.pool.lanes.take(origin),
             Connections::PerVu => {
+                if let Some(family) = &self.family {
+                    return family.take(origin);
+                }
                 let (_, place) = self.kept.iter_mut().find(|(kept, _)| is_same(kept, origin))?;
                 let mut connection = place.take()?;
                 connection.is_usable().then_some(connection)
@@ -216,10 +268,11 @@ impl HttpClient {
         }
         match self.pool.connections {
             Connections::PerRequest => {}
-            Connections::Shared => self.pool.put(origin, connection),
-            Connections::PerVu => match self.kept.iter_mut().find(|(kept, _)| is_same(kept, origin)) {
-                Some((_, place)) => *place = Some(connection),
-                None => {
+            Connections::Shared => self.pool.lanes.put(origin, connection),
+            Connections::PerVu => match (&self.family, self.kept.iter_mut().find(|(kept, _)| is_same(kept, origin))) {
+                (Some(family), _) => family.put(origin, connection),
+                (None, Some((_, place))) => *place = Some(connection),
+                (None, None) => {
                     let origin = if is_same(&request.origin, origin) { request.origin.clone() } else { Arc::new(origin.clone()) };
                     self.kept.push((origin, Some(connection)));
                 }
@@ -231,21 +284,21 @@ impl HttpClient {
     async fn open(&self, origin: &Origin, deadline: Instant, exchange: &mut Exchange) -> Result<(Connection, bool), Broken> {
         let mut course = Course(Phase::Connecting);
         let opening = async {
-            let Some(gate) = self.pool.gate(origin) else {
+            let Some((lanes, gate)) = self.gate(origin) else {
                 return Ok((self.dial(origin, &mut course, exchange).await?, false));
             };
             let asked = Instant::now();
             let held = gate.lock().await;
-            exchange.outcome.phases.blocked = asked.elapsed();
-            if let Some(connection) = self.pool.take(origin) {
+            exchange.outcome.phases.blocked += asked.elapsed();
+            if let Some(connection) = lanes.take(origin) {
                 return Ok((connection, true));
             }
             // Somebody has found out that there is nothing to share: no need for one after the other.
-            let held = self.pool.gate(origin).map(|_| held);
+            let held = lanes.gate(origin).map(|_| held);
             let connection = self.dial(origin, &mut course, exchange).await?;
             match &connection {
-                Connection::One(_) => self.pool.only_one(origin),
-                Connection::Two(two) => self.pool.put(origin, Connection::Two(two.clone())),
+                Connection::One(_) => lanes.only_one(origin),
+                Connection::Two(two) => lanes.put(origin, Connection::Two(two.clone())),
             }
             drop(held);
             Ok((connection, false))
@@ -254,6 +307,18 @@ impl HttpClient {
             Ok(opened) => opened,
             Err(_) => Err(Broken(course.timed_out(), String::new())),
         }
+    }
+
+    /// Where a connection lies that others may share, and what to hold while it is opened; `None` when it is nobody else's, or can
+    /// carry one request at a time only.
+    fn gate(&self, origin: &Origin) -> Option<(&Lanes, Rc<Mutex<()>>)> {
+        let lanes = match self.pool.connections {
+            Connections::PerRequest => None,
+            Connections::Shared => Some(&self.pool.lanes),
+            Connections::PerVu => self.family.as_deref(),
+        };
+        let lanes = lanes.filter(|_| self.pool.may_be_two(origin))?;
+        lanes.gate(origin).map(|gate| (lanes, gate))
     }
 
     async fn dial(&self, origin: &Origin, course: &mut Course, exchange: &mut Exchange) -> Result<Connection, Broken> {
@@ -268,10 +333,10 @@ impl HttpClient {
             HttpVersion::Http2 => true,
         };
         if !is_two {
-            return Ok(Connection::One(Box::new(Http1::new(dialed.transport))));
+            return Ok(Connection::One(Box::new(Http1::new(dialed.transport, exchange.outcome.phases.connecting))));
         }
         course.0 = Phase::Sending;
-        Ok(Connection::Two(Rc::new(Http2::open(dialed.transport).await?)))
+        Ok(Connection::Two(Rc::new(Http2::open(dialed.transport, exchange.outcome.phases.connecting).await?)))
     }
 
     /// Puts the `Cookie` header of a request into `into`: what the author has set, then what the jar holds.

@@ -23,8 +23,13 @@ pub struct HttpPool {
     pub(super) cookies: bool,
     /// Where bytes are read into; they are taken out before anybody else has a turn.
     pub(super) scratch: RefCell<Box<[u8]>>,
-    lanes: RefCell<HashMap<Origin, Lane>>,
+    /// What all VUs share, if they do.
+    pub(super) lanes: Lanes,
 }
+
+/// Connections that several clients share: the VUs of a load thread, or what one VU does at the same time.
+#[derive(Default)]
+pub(super) struct Lanes(RefCell<HashMap<Origin, Lane>>);
 
 /// The shared connections to one origin.
 #[derive(Default)]
@@ -64,7 +69,7 @@ impl HttpPool {
             connections: options.connections,
             cookies: options.cookies,
             scratch: RefCell::new(vec![0; READ].into_boxed_slice()),
-            lanes: RefCell::default(),
+            lanes: Lanes::default(),
         })
     }
 
@@ -77,9 +82,25 @@ impl HttpPool {
         }
     }
 
-    /// A shared connection on which a request can be sent now.
+    /// Whether a connection to this origin may turn out to be HTTP/2.
+    pub(super) fn may_be_two(&self, origin: &Origin) -> bool {
+        match self.version {
+            HttpVersion::Auto => origin.tls,
+            HttpVersion::Http1 => false,
+            HttpVersion::Http2 => true,
+        }
+    }
+}
+
+impl Lanes {
+    /// Forgets all connections; what runs on them ends there.
+    pub(super) fn clear(&self) {
+        self.0.borrow_mut().clear();
+    }
+
+    /// A connection on which a request can be sent now.
     pub(super) fn take(&self, origin: &Origin) -> Option<Connection> {
-        let mut lanes = self.lanes.borrow_mut();
+        let mut lanes = self.0.borrow_mut();
         let lane = lanes.get_mut(origin)?;
         lane.two.retain(|connection| connection.is_open());
         if let Some(connection) = lane.two.iter().find(|connection| connection.has_room()) {
@@ -95,7 +116,7 @@ impl HttpPool {
 
     /// Gives a connection to all.
     pub(super) fn put(&self, origin: &Origin, connection: Connection) {
-        let mut lanes = self.lanes.borrow_mut();
+        let mut lanes = self.0.borrow_mut();
         if !lanes.contains_key(origin) {
             lanes.insert(origin.clone(), Lane::default());
         }
@@ -112,20 +133,12 @@ impl HttpPool {
 
     /// Notes that a server does not speak HTTP/2, so that nobody waits for a connection to share.
     pub(super) fn only_one(&self, origin: &Origin) {
-        self.lanes.borrow_mut().entry(origin.clone()).or_default().only_one = true;
+        self.0.borrow_mut().entry(origin.clone()).or_default().only_one = true;
     }
 
-    /// What to hold while a connection is opened that others may share; `None` when it cannot be one.
+    /// What to hold while a connection is opened that others may share; `None` when the server is known not to have such.
     pub(super) fn gate(&self, origin: &Origin) -> Option<Rc<Mutex<()>>> {
-        let may_be_two = match self.version {
-            HttpVersion::Auto => origin.tls,
-            HttpVersion::Http1 => false,
-            HttpVersion::Http2 => true,
-        };
-        if self.connections != Connections::Shared || !may_be_two {
-            return None;
-        }
-        let mut lanes = self.lanes.borrow_mut();
+        let mut lanes = self.0.borrow_mut();
         let lane = lanes.entry(origin.clone()).or_default();
         (!lane.only_one).then(|| lane.gate.clone())
     }

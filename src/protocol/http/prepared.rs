@@ -87,7 +87,7 @@ pub struct Call<'a> {
     pub body: Option<&'a [u8]>,
 }
 
-/// Headers with credentials: not sent where a redirect leads, if that is another origin.
+/// Headers with credentials: not sent where a redirect leads, if that is another origin, nor from there on.
 const CARRIERS: [&str; 6] = ["authorization", "proxy-authorization", "cookie", "x-api-key", "api-key", "x-auth-token"];
 /// Headers that describe a body, and go with it.
 const OF_BODY: [&str; 4] = ["content-type", "content-encoding", "content-language", "content-location"];
@@ -200,13 +200,12 @@ impl Prepared {
     pub(super) fn leg<'l>(&'l self, call: &'l Call<'l>, hop: Option<&'l Hop>) -> Result<Leg<'l>, Broken> {
         if let Some(hop) = hop {
             let body = if hop.bodiless { &[] } else { call.body.unwrap_or(&self.body) };
-            let foreign = hop.origin != *call.origin.unwrap_or(&self.origin);
             return Ok(Leg {
                 origin: &hop.origin,
                 path: &hop.path,
                 method: &hop.method,
                 body,
-                foreign,
+                foreign: hop.foreign,
                 bodiless: hop.bodiless,
                 call,
                 cookie: None,
@@ -321,6 +320,8 @@ pub(super) struct Hop {
     pub(super) origin: Origin,
     pub(super) path: String,
     pub(super) method: Method,
+    /// Another origin than the author's has been on the way.
+    pub(super) foreign: bool,
     /// The body is not sent again.
     pub(super) bodiless: bool,
 }
@@ -332,7 +333,7 @@ pub(super) struct Leg<'a> {
     pub(super) path: &'a str,
     pub(super) method: &'a Method,
     pub(super) body: &'a [u8],
-    /// A redirect has led it to another origin than the author's.
+    /// A redirect has led it to another origin than the author's, or over one.
     pub(super) foreign: bool,
     pub(super) bodiless: bool,
     pub(super) call: &'a Call<'a>,

@@ -89,7 +89,10 @@ fn another_origin_gets_its_own_host_and_after_a_redirect_no_credentials() {
     let lines = "Authorization: Bearer t\r\nContent-Type: text/plain\r\nUser-Agent: AGENT\r\nX-Api-Key: k\r\nCookie: own=1; jar=2\r\nContent-Length: 4";
     assert_eq!(head, format!("POST /a/b?c=d HTTP/1.1\r\nHost: other.example:8443\r\n{lines}\r\n\r\n"));
     // A redirect there: without.
-    let hop = |origin: &Origin, bodiless| Hop { origin: origin.clone(), path: "/next".into(), method: Method::PUT, bodiless };
+    let hop = |origin: &Origin, bodiless| {
+        let foreign = *origin != *request.origin;
+        Hop { origin: origin.clone(), path: "/next".into(), method: Method::PUT, foreign, bodiless }
+    };
     let call = Call { headers: &[("X-Api-Key", "k")], ..Call::default() };
     let (head, body) = sent(&request, &call, Some(&hop(&other, false)), None);
     assert_eq!(
@@ -102,6 +105,10 @@ fn another_origin_gets_its_own_host_and_after_a_redirect_no_credentials() {
     let lines = "Host: shop.example\r\nAuthorization: Bearer t\r\nCookie: own=1\r\nUser-Agent: AGENT\r\nX-Api-Key: k\r\nContent-Length: 0";
     assert_eq!(head, format!("PUT /next HTTP/1.1\r\n{lines}\r\n\r\n"));
     assert!(body.is_empty());
+    // Back from elsewhere: without.
+    let back = Hop { foreign: true, ..hop(&request.origin, true) };
+    let (head, _) = sent(&request, &call, Some(&back), None);
+    assert_eq!(head, "PUT /next HTTP/1.1\r\nHost: shop.example\r\nUser-Agent: AGENT\r\nContent-Length: 0\r\n\r\n");
 }
 
 #[test]

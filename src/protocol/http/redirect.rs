@@ -25,6 +25,8 @@ pub(super) fn follow(leg: &Leg<'_>, status: u16, location: &str) -> Result<Hop, 
     let keeps_body = matches!(status, 307 | 308);
     let method = if keeps_body || *leg.method == Method::HEAD { leg.method.clone() } else { Method::GET };
     Ok(Hop {
+        // For good, also when it leads back: the path is another's choice (as Go does it since CVE-2024-45336).
+        foreign: leg.foreign || origin != *leg.origin,
         origin,
         path: url[url::Position::BeforePath..url::Position::AfterQuery].to_owned(),
         method,

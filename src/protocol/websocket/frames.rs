@@ -23,6 +23,14 @@ pub(super) struct Frames<S> {
     io: S,
 }
 
+/// What has come of sending so far.
+pub(super) enum Sending {
+    /// All was written, or nothing more can be.
+    Done(Result<(), Error>),
+    /// This was read meanwhile; there is more to be written.
+    Read(Result<Message, Error>),
+}
+
 /// The stream during one poll, as the codec wants it.
 struct Turn<'t, 'c, S> {
     io: &'t mut S,
@@ -92,17 +100,20 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Frames<S> {
         }
     }
 
-    /// Sends a message, all of it. Given up in the middle, the rest goes out with the next one.
-    pub(super) async fn send(&mut self, message: Message) -> Result<(), Error> {
-        let mut message = Some(message);
+    /// Sends `message`, if it is still there, and ends when all of it was written, or when something was read meanwhile: a peer may
+    /// stop reading until it is read from. Given up in the middle, the rest goes out with the next one.
+    pub(super) async fn send_or_read(&mut self, message: &mut Option<Message>) -> Sending {
         poll_fn(|cx| {
             if let Some(message) = message.take() {
                 // A message that does not fit into the socket yet is kept by the codec; flushing sends it.
                 if let Poll::Ready(Err(error)) = pending(self.context.write(&mut Turn { io: &mut self.io, cx }, message)) {
-                    return Poll::Ready(Err(error));
+                    return Poll::Ready(Sending::Done(Err(error)));
                 }
             }
-            self.poll_flush(cx)
+            match self.poll_flush(cx) {
+                Poll::Ready(done) => Poll::Ready(Sending::Done(done)),
+                Poll::Pending => self.poll_read(cx).map(Sending::Read),
+            }
         })
         .await
     }
@@ -206,15 +217,42 @@ mod tests {
         (Frames::new(ours, Vec::new(), 1000), theirs)
     }
 
+    async fn send(frames: &mut Frames<DuplexStream>, message: Message) {
+        let mut message = Some(message);
+        assert!(matches!(frames.send_or_read(&mut message).await, Sending::Done(Ok(()))));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_peer_that_is_not_read_from_cannot_block_what_is_sent() {
+        let (mut frames, mut theirs) = connected();
+        // It says two messages, more than the way holds, before it reads anything.
+        let peer = async {
+            theirs.write_all(&[&b"\x81\x3c"[..], &[b'x'; 60], b"\x81\x3c", &[b'y'; 60]].concat()).await.unwrap();
+            let mut heard = [0; 8 + 200];
+            theirs.read_exact(&mut heard).await.unwrap();
+            heard[0]
+        };
+        let ours = async {
+            let (mut message, mut read) = (Some(Message::text("a".repeat(200))), Vec::new());
+            loop {
+                match frames.send_or_read(&mut message).await {
+                    Sending::Done(done) => break done.map(|()| read).unwrap(),
+                    Sending::Read(one) => read.push(one.unwrap()),
+                }
+            }
+        };
+        let (read, first) = timeout(600 * SECOND, async { tokio::join!(ours, peer) }).await.unwrap();
+        assert_eq!((read, first), (vec![Message::text("x".repeat(60)), Message::text("y".repeat(60))], 0x81));
+    }
+
     #[tokio::test(start_paused = true)]
     async fn what_is_given_up_in_the_middle_of_sending_goes_out_with_the_next_message() {
         let (mut frames, theirs) = connected();
         let long = "a".repeat(900);
-        assert!(timeout(SECOND, frames.send(Message::text(long.clone()))).await.is_err());
+        assert!(timeout(SECOND, send(&mut frames, Message::text(long.clone()))).await.is_err());
         let mut server = WebSocketStream::from_raw_socket(theirs, Role::Server, None).await;
         let both = async { (server.next().await.unwrap().unwrap(), server.next().await.unwrap().unwrap()) };
-        let (sent, (first, second)) = tokio::join!(frames.send(Message::text("b")), both);
-        sent.unwrap();
+        let ((), (first, second)) = tokio::join!(send(&mut frames, Message::text("b")), both);
         assert_eq!((first, second), (Message::text(long), Message::text("b")));
         // And a ping is answered although nobody wrote since.
         server.send(Message::Ping("p".into())).await.unwrap();

@@ -77,9 +77,10 @@ async fn cookies_belong_to_a_vu() {
         let (mut ann, mut bob) = (HttpClient::new(pool.clone()), HttpClient::new(pool));
         let count = async |client: &mut HttpClient| answer(&ask.by(client).await).1;
         assert_eq!((count(&mut ann).await, count(&mut ann).await, count(&mut bob).await), ("0".into(), "1".into(), "0".into()));
-        // Requests of a VU at the same time are of the same user.
+        // Requests of a VU at the same time are of the same user, who has one browser.
         let mut beside = ann.sibling();
         assert_eq!((count(&mut beside).await, count(&mut ann).await), ("2".into(), "3".into()));
+        assert_eq!(server.connections(), 2);
         ann.reset();
         assert_eq!(count(&mut ann).await, "0");
         let without = Ways { options: HttpOptions { cookies: false, ..HttpOptions::default() }, ..Ways::default() };

@@ -12,7 +12,7 @@ use serde_json::{Value, json};
 use tokio::net::TcpListener;
 
 use super::grpc::{Plan, certificate};
-use super::grpc_misfits::{Kind, Misfits};
+use super::grpc_misfits::{GOODBYE_AFTER, Kind, Misfits};
 use crate::servers::free_port;
 
 /// A call that the server answers with this misfit.
@@ -124,7 +124,7 @@ async fn connections_fail_for_one_reason() {
         (Kind::Http1, &[Reason::Protocol], ""),
         (Kind::Garbage, &[Reason::Protocol], ""),
         (Kind::HalfFrame, &[Reason::ClosedEarly, Reason::Reset], ""),
-        (Kind::AlwaysGoodbye, &[Reason::Reset], "(as a gRPC status: 14 UNAVAILABLE)"),
+        (Kind::AlwaysGoodbye, &[Reason::ClosedEarly], "(as a gRPC status: 14 UNAVAILABLE)"),
         (Kind::Calm, &[Reason::Reset], "excessive load"),
     ] {
         let server = Misfits::start(kind).await;
@@ -145,6 +145,8 @@ async fn a_call_that_the_server_has_not_begun_with_is_made_again() {
     assert!(exchanges.iter().all(|exchange| exchange.status == Some(0) && exchange.outcome.failure.is_none()), "{exchanges:?}");
     assert_eq!(exchanges.iter().map(|exchange| exchange.outcome.connected).collect::<Vec<_>>(), [true, true, false]);
     assert_eq!(server.connections(), 2);
+    assert_eq!(exchanges.iter().map(|exchange| exchange.outcome.resent).collect::<Vec<_>>(), [0, 1, 0]);
+    assert!(exchanges[1].outcome.phases.service_time() >= GOODBYE_AFTER, "{:?}", exchanges[1].outcome);
 }
 
 #[tokio::test]

@@ -13,6 +13,9 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::task::JoinSet;
 
+/// How long a server waits before it says goodbye to a call.
+pub(super) const GOODBYE_AFTER: std::time::Duration = std::time::Duration::from_millis(200);
+
 /// The server; it ends when this is dropped.
 pub(super) struct Misfits {
     pub(super) port: u16,
@@ -99,6 +102,7 @@ async fn serve(mut stream: TcpStream, kind: Kind, number: u64, refused: Arc<Atom
             read_headers(&mut stream, 1).await;
             stream.write_all(&good_answer(1)).await.unwrap();
             read_headers(&mut stream, 3).await;
+            tokio::time::sleep(GOODBYE_AFTER).await;
             stream.write_all(&goaway(1, 0)).await.unwrap();
         }
         Kind::AlwaysGoodbye => {

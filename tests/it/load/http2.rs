@@ -18,6 +18,7 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::task::JoinSet;
 
 use super::asker::{Ask, Ways, answer, failure, on_a_load_thread};
+use super::grpc_misfits::{GOODBYE_AFTER, Kind, Misfits};
 use super::notepad::{Notepad, text};
 
 /// A server that answers by path; it ends when this is dropped.
@@ -106,6 +107,7 @@ async fn answer_to(path: String, mut body: RecvStream, mut respond: SendResponse
     let head = |status: u16| http::Response::builder().status(status).header("x-kept", "yes").body(()).unwrap();
     match path.as_str() {
         "/reset" => respond.send_reset(H2Reason::INTERNAL_ERROR),
+        "/unruly" => respond.send_reset(H2Reason::PROTOCOL_ERROR),
         "/refused" => respond.send_reset(H2Reason::REFUSED_STREAM),
         "/torn" | "/half" | "/slow" => {
             let mut stream = respond.send_response(head(200), false).unwrap();
@@ -182,7 +184,8 @@ async fn every_end_of_a_stream_or_a_connection_has_one_reason() {
             ("/reset", Reason::Reset, "unexpected internal error"),
             ("/refused", Reason::Reset, "refused stream"),
             ("/torn", Reason::Reset, "no longer needed"),
-            ("/calm", Reason::ClosedEarly, "excessive load"),
+            ("/unruly", Reason::Protocol, "unspecific protocol error"),
+            ("/calm", Reason::Reset, "excessive load"),
             ("/bye", Reason::ClosedEarly, ""),
             ("/close", Reason::ClosedEarly, "connection closed"),
             ("/half", Reason::ClosedEarly, "connection closed"),
@@ -191,16 +194,16 @@ async fn every_end_of_a_stream_or_a_connection_has_one_reason() {
             ("/slow", Reason::Timeout(Phase::Receiving), "no answer within 1000 ms"),
         ] {
             // On a connection that was opened for it, and on one that was kept.
-            for kept in [false, true] {
+            for (kept, method) in [(false, "POST"), (true, "POST"), (false, "GET"), (true, "GET")] {
                 let mut client = HttpClient::new(ways.pool(&allow));
                 if kept {
                     assert_eq!(answer(&Ask::new("GET", &server.url("/x"), &ways).by(&mut client).await).0, 200);
                 }
-                let mut ask = Ask::new("POST", &server.url(path), &ways);
+                let mut ask = Ask::new(method, &server.url(path), &ways);
                 ask.timeout = Duration::from_secs(if matches!(reason, Reason::Timeout(_)) { 1 } else { 30 });
                 let exchange = ask.by(&mut client).await;
                 let (failed_for, text) = failure(&exchange);
-                assert_eq!((failed_for, exchange.status), (Some(reason.clone()), None), "{path} {kept}: {text}");
+                assert_eq!((failed_for, exchange.status), (Some(reason.clone()), None), "{method} {path} {kept}: {text}");
                 assert!(text.contains(message), "{path}: {text}");
                 // And the next request finds a way.
                 assert_eq!(answer(&Ask::new("GET", &server.url("/y"), &ways).by(&mut client).await).0, 200, "{path} {kept}");
@@ -277,4 +280,64 @@ async fn a_shared_connection_carries_many_requests_at_once() {
     assert!((6..=12).contains(&connections) && most > 10, "{connections} connections, {most} at once");
     let (connections, most) = at_once(Connections::PerVu, 100).await;
     assert_eq!((connections, most), (120, 60));
+}
+
+#[tokio::test]
+async fn a_request_that_the_server_has_not_begun_with_is_sent_again_whatever_it_does() {
+    let ways = ways(Connections::PerVu);
+    on_a_load_thread(async {
+        for method in ["POST", "GET"] {
+            let server = Misfits::start(Kind::Goodbye).await;
+            let host = format!("127.0.0.1:{}", server.port);
+            let ask = Ask::new(method, &format!("http://{host}/"), &ways);
+            let mut client = HttpClient::new(ways.pool(&[host]));
+            let exchanges = [ask.by(&mut client).await, ask.by(&mut client).await, ask.by(&mut client).await];
+            let told = exchanges.iter().map(|exchange| (answer(exchange).0, exchange.outcome.resent, exchange.outcome.connected));
+            assert_eq!(told.collect::<Vec<_>>(), [(200, 0, true), (200, 1, true), (200, 0, false)], "{method}");
+            assert_eq!(server.connections(), 2);
+            // The time of the first sending is the request's, too.
+            assert!(exchanges[1].outcome.phases.service_time() >= GOODBYE_AFTER, "{:?}", exchanges[1].outcome);
+        }
+        // A server that refuses is asked three times on a connection that is well, and one that always says goodbye once on a new one.
+        let server = Server::start(100).await;
+        let mut client = HttpClient::new(ways.pool(&[server.address.to_string()]));
+        assert_eq!(answer(&Ask::new("GET", &server.url("/x"), &ways).by(&mut client).await).0, 200);
+        let refused = Ask::new("POST", &server.url("/refused"), &ways).by(&mut client).await;
+        assert_eq!((failure(&refused).0, refused.outcome.resent), (Some(Reason::Reset), 2));
+        assert_eq!((server.connections(), server.counts.requests.load(Ordering::Relaxed)), (1, 4));
+        for (kind, reason) in [(Kind::AlwaysGoodbye, Reason::ClosedEarly), (Kind::Calm, Reason::Reset)] {
+            let server = Misfits::start(kind).await;
+            let host = format!("127.0.0.1:{}", server.port);
+            let exchange = Ask::new("GET", &format!("http://{host}/"), &ways).by(&mut HttpClient::new(ways.pool(&[host]))).await;
+            assert_eq!((failure(&exchange).0, exchange.outcome.resent, server.connections()), (Some(reason), 0, 1), "{kind:?}");
+        }
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn what_a_vu_does_at_the_same_time_shares_its_connection() {
+    let ways = ways(Connections::PerVu);
+    for connected in [true, false] {
+        let server = Server::start(100).await;
+        on_a_load_thread(async {
+            let mut client = HttpClient::new(ways.pool(&[server.address.to_string()]));
+            if connected {
+                assert_eq!(answer(&Ask::new("GET", &server.url("/x"), &ways).by(&mut client).await).0, 200);
+            }
+            let mut siblings: Vec<HttpClient> = (0..6).map(|_| client.sibling()).collect();
+            let ask = Ask::new("GET", &server.url("/wait"), &ways);
+            for _ in 0..2 {
+                let exchanges = join_all(siblings.iter_mut().map(|sibling| ask.by(sibling))).await;
+                assert!(exchanges.iter().all(|exchange| answer(exchange) == (200, "waited".into())));
+            }
+            assert_eq!(answer(&Ask::new("GET", &server.url("/x"), &ways).by(&mut client).await).0, 200);
+            assert_eq!((server.connections(), server.counts.most_at_once.load(Ordering::Relaxed)), (1, 6));
+            // A new user has a connection of its own.
+            client.reset();
+            assert_eq!(answer(&ask.by(&mut siblings[0]).await).0, 200);
+            assert_eq!(server.connections(), 2);
+        })
+        .await;
+    }
 }

@@ -105,6 +105,9 @@ async fn serve(mut stream: TcpStream, shared: Arc<Shared>) {
     while let Some((method, path)) = read_request(&mut stream, &mut rest).await {
         shared.requests.fetch_add(1, Ordering::Relaxed);
         if doomed {
+            if let Some(time) = path.strip_prefix("/wait/") {
+                sleep(Duration::from_millis(time.parse().unwrap())).await;
+            }
             return;
         }
         let mut moving = shared.still.subscribe();

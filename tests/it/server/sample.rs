@@ -143,6 +143,7 @@ fn step(index: u16, second: u32) -> StepInterval {
         checks: checks(index, ok, failed),
         failures,
         messages,
+        ..StepInterval::default()
     }
 }
 
@@ -290,6 +291,8 @@ fn step_summary(name: (&str, &str), merged: &StepInterval, checks: &[String]) ->
         bytes_sent: merged.bytes_sent,
         bytes_received: merged.bytes_received,
         connections: merged.connections,
+        resent: 0,
+        unheard: 0,
     }
 }
 

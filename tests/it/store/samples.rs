@@ -101,6 +101,8 @@ pub(super) fn ended(mut run: Run) -> Run {
         bytes_sent: 300,
         bytes_received: u64::from(u32::MAX) * 3,
         connections: 1,
+        resent: 2,
+        unheard: 7,
     };
     let series = SeriesSummary {
         probe: "app".into(),

@@ -62,7 +62,7 @@ prop_compose! {
         let [response_ok, response_failed, service_ok, service_failed, waiting] = histograms;
         let (bytes_sent, bytes_received, connections) = bytes;
         let checks = checks.into_iter().map(|(passed, failed)| CheckCount { passed, failed }).collect();
-        StepInterval { step: 0, ok, failures, messages, response_ok, response_failed, service_ok, service_failed, waiting, phases, bytes_sent, bytes_received, connections, checks }
+        StepInterval { step: 0, ok, failures, messages, response_ok, response_failed, service_ok, service_failed, waiting, phases, bytes_sent, bytes_received, connections, checks, ..StepInterval::default() }
     }
 }
 
