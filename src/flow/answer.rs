@@ -5,7 +5,8 @@ use std::time::Duration;
 
 use http::{HeaderMap, HeaderValue};
 
-use super::check::{Checked, Checks, Ready};
+use super::Script;
+use super::check::{Checked, Checks, Ready, RightSides, Wanted};
 use super::extract::Extracts;
 use super::json::{Found, Paths};
 use super::scope::Scope;
@@ -78,13 +79,19 @@ impl Judge {
         self.checks.all()
     }
 
+    /// What the checks of a request compare with, filled in before it is sent: so it is what was known then, whatever other requests bring
+    /// meanwhile. A template that fails is the failure of the request.
+    pub fn wanted(&self, scope: &mut Scope) -> Result<Wanted, Script> {
+        self.checks.wanted(scope)
+    }
+
     /// Evaluates all checks, and sets the variables that the answer has something for, whatever the checks came to. A request has one
     /// reason for its failure: its status, else the first check that fails it, else the first extraction that found nothing.
-    pub fn judge(&self, answer: &Answer<'_>, scope: &mut Scope) -> Checked {
+    pub fn judge(&self, answer: &Answer<'_>, wanted: &Wanted, scope: &mut Scope) -> Checked {
         let mut found = self.found.borrow_mut();
         let is_json = self.needs_json && self.paths.read(answer.body, &mut found);
         let json = is_json.then_some(&*found);
-        let mut checked = self.checks.evaluate(answer, &self.paths, json);
+        let mut checked = self.checks.evaluate(answer, &self.paths, json, wanted);
         if let Err(script) = self.extracts.apply(answer, &self.paths, json, scope) {
             checked.failure.get_or_insert(Reason::Extract(script.0));
         }
@@ -96,6 +103,7 @@ impl Judge {
 #[derive(Debug)]
 pub struct Expectation {
     checks: Vec<Ready>,
+    sides: RightSides,
     paths: Paths,
     needs_json: bool,
     found: RefCell<Found>,
@@ -104,19 +112,24 @@ pub struct Expectation {
 impl Expectation {
     /// Prepares the checks; `Err` names what cannot be read.
     pub fn new(kinds: &[CheckKind]) -> Result<Self, String> {
-        let mut paths = Paths::default();
-        let checks: Vec<Ready> = kinds.iter().map(|kind| Ready::new(kind, &mut paths)).collect::<Result<_, _>>()?;
-        let needs_json = checks.iter().any(|check| matches!(check, Ready::BodyIsJson | Ready::JsonExists(_) | Ready::Json(..)));
-        Ok(Self { checks, paths, needs_json, found: RefCell::default() })
+        let (mut paths, mut sides) = (Paths::default(), RightSides::default());
+        let checks: Vec<Ready> = kinds.iter().map(|kind| Ready::new(kind, &mut paths, &mut sides)).collect::<Result<_, _>>()?;
+        let needs_json = checks.iter().any(Ready::needs_json);
+        Ok(Self { checks, sides, paths, needs_json, found: RefCell::default() })
+    }
+
+    /// What a message is compared with, filled in.
+    pub fn wanted(&self, scope: &mut Scope) -> Result<Wanted, Script> {
+        self.sides.fill(scope)
     }
 
     /// Whether all hold of a message; checks of statuses and headers never do.
-    pub fn is_met_by(&self, message: &[u8]) -> bool {
+    pub fn is_met_by(&self, message: &[u8], wanted: &Wanted) -> bool {
         let mut found = self.found.borrow_mut();
         let is_json = self.needs_json && self.paths.read(message, &mut found);
         let headers = HeaderMap::new();
         let answer =
             Answer { status: None, grpc_status: None, duration: Duration::ZERO, headers: &headers, set_cookies: &[], body: message };
-        self.checks.iter().all(|check| check.holds(&answer, &self.paths, is_json.then_some(&*found)))
+        self.checks.iter().all(|check| check.holds(&answer, &self.paths, is_json.then_some(&*found), wanted))
     }
 }

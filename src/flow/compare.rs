@@ -42,11 +42,11 @@ impl Comparison<String> {
 
 impl Comparison<Value> {
     /// `Err` when `matches` has no regular expression behind it.
-    pub(super) fn json(operator: Operator, right: &Value) -> Result<Self, String> {
+    pub(super) fn json(operator: Operator, right: Value) -> Result<Self, String> {
         match (operator, right) {
-            (Operator::Matches, Value::String(text)) => pattern(text).map(Self::Matches),
-            (Operator::Matches, _) => Err(format!("`matches` needs a regular expression, not {right}")),
-            _ => Ok(Self::With(operator, right.clone())),
+            (Operator::Matches, Value::String(text)) => pattern(&text).map(Self::Matches),
+            (Operator::Matches, right) => Err(format!("`matches` needs a regular expression, not {right}")),
+            (_, right) => Ok(Self::With(operator, right)),
         }
     }
 
@@ -111,6 +111,23 @@ pub fn values(left: &Value, operator: Operator, right: &Value) -> bool {
         (Operator::Contains, Value::Object(members), Value::String(name)) => members.contains_key(name),
         (Operator::Matches, Value::String(left), Value::String(right)) => texts(left, operator, right),
         _ => false,
+    }
+}
+
+/// Compares what was found with a value that was filled in. The cells of a CSV file are texts, and an address gives nothing else: so a
+/// text and a number or truth value are compared as texts are, as numbers where both are such; only numbers have an order then.
+/// Between values of one kind it is as ever.
+pub(super) fn filled_in(left: &Value, operator: Operator, right: &Value) -> bool {
+    let is_order = matches!(operator, Operator::Below | Operator::AtMost | Operator::Above | Operator::AtLeast);
+    let mixed = |left: &str, right: &str| {
+        let fits = !is_order || numbers(left, right).is_some();
+        fits && texts(left, operator, right)
+    };
+    match (left, right) {
+        (Value::Array(items), _) if operator == Operator::Contains => items.iter().any(|item| filled_in(item, Operator::Equal, right)),
+        (Value::String(left), Value::Number(_) | Value::Bool(_)) => mixed(left, &right.to_string()),
+        (Value::Number(_) | Value::Bool(_), Value::String(right)) if operator != Operator::Contains => mixed(&left.to_string(), right),
+        _ => values(left, operator, right),
     }
 }
 
@@ -189,8 +206,34 @@ mod tests {
         ] {
             assert_eq!(values(&left, operator, &right), holds, "{left} {operator} {right}");
         }
-        let matches = Comparison::json(Operator::Matches, &json!("^[0-9]+$")).unwrap();
+        let matches = Comparison::json(Operator::Matches, json!("^[0-9]+$")).unwrap();
         assert!(matches.holds(&json!("12")) && matches.holds(&json!(12)) && !matches.holds(&json!(["12"])));
-        assert!(Comparison::json(Operator::Matches, &json!(5)).is_err());
+        assert!(Comparison::json(Operator::Matches, json!(5)).is_err());
+    }
+
+    #[test]
+    fn a_text_that_was_filled_in_is_compared_with_a_number_as_a_number() {
+        for (left, operator, right, holds) in [
+            (json!(7), Operator::Equal, json!("7"), true),
+            (json!(7), Operator::Equal, json!("07"), true),
+            (json!(7), Operator::NotEqual, json!("7"), false),
+            (json!("7"), Operator::Equal, json!(7), true),
+            (json!("7"), Operator::Equal, json!("07"), false),
+            (json!("abc"), Operator::Equal, json!(7), false),
+            (json!(10), Operator::Above, json!("9"), true),
+            (json!(5), Operator::Below, json!("abc"), false),
+            (json!("abc"), Operator::Above, json!(5), false),
+            (json!(true), Operator::Equal, json!("true"), true),
+            (json!("false"), Operator::Equal, json!(true), false),
+            (json!(null), Operator::Equal, json!("null"), false),
+            (json!(null), Operator::Equal, json!(null), true),
+            (json!([1, 2]), Operator::Contains, json!("2"), true),
+            (json!([1, 2]), Operator::Contains, json!("3"), false),
+            (json!("order 17"), Operator::Contains, json!(17), true),
+            (json!(123), Operator::Contains, json!("2"), false),
+            (json!({"id": 1}), Operator::Equal, json!({"id": "1"}), false),
+        ] {
+            assert_eq!(filled_in(&left, operator, &right), holds, "{left} {operator} {right}");
+        }
     }
 }

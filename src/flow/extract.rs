@@ -11,6 +11,7 @@ use super::check::{body_pattern, header_name};
 use super::json::{Found, Paths};
 use super::scope::Scope;
 use crate::model::flow::{Extract, ExtractFrom};
+use crate::model::units::Timestamp;
 
 /// The extractions of one step, ready to apply.
 #[derive(Debug)]
@@ -65,7 +66,7 @@ impl Extracts {
     pub(super) fn apply(&self, answer: &Answer<'_>, paths: &Paths, json: Option<&Found>, scope: &mut Scope) -> Result<(), Script> {
         let mut outcome = Ok(());
         for extract in &self.list {
-            let failure = match (extract.from.take(answer, paths, json), &extract.default) {
+            let failure = match (extract.from.take(answer, paths, json, || scope.now()), &extract.default) {
                 (Some(taken), _) => extract.keep(taken, scope).err(),
                 (None, Some(default)) => {
                     scope.set(&extract.variable, default.clone());
@@ -104,27 +105,54 @@ impl Ready {
 }
 
 impl From {
-    fn take<'a>(&self, answer: &Answer<'a>, paths: &Paths, json: Option<&'a Found>) -> Option<Taken<'a>> {
+    /// What the answer has, at this moment.
+    fn take<'a>(&self, answer: &Answer<'a>, paths: &Paths, json: Option<&'a Found>, now: impl Fn() -> Timestamp) -> Option<Taken<'a>> {
         match self {
             Self::Json(path) => json.and_then(|found| paths.get(*path, found)).map(Taken::Value),
             Self::Header(name) => answer.headers.get(name).map(|value| Taken::Text(value.as_bytes())),
             Self::Cookie(name) => {
+                let now = now();
                 let own = answer.headers.get_all(http::header::SET_COOKIE).iter();
-                answer.set_cookies.iter().chain(own).filter_map(|value| cookie(value, name)).last().map(Taken::Text)
+                let set = answer.set_cookies.iter().chain(own).filter_map(|value| cookie(value, name, now)).last().flatten();
+                set.map(Taken::Text)
             }
             Self::Regex(pattern) => {
-                let groups = pattern.captures(answer.body)?;
-                groups.get(1).or_else(|| groups.get(0)).map(|group| Taken::Text(group.as_bytes()))
+                // All that matches only where there is no group: a group that took no part has found nothing.
+                let group = usize::from(pattern.captures_len() > 1);
+                pattern.captures(answer.body)?.get(group).map(|group| Taken::Text(group.as_bytes()))
             }
         }
     }
 }
 
-/// The value of a cookie that a `set-cookie` header sets, if it is the one of this name (RFC 6265, 5.2).
-fn cookie<'v>(header: &'v HeaderValue, name: &str) -> Option<&'v [u8]> {
-    let pair = header.as_bytes().split(|byte| *byte == b';').next()?;
-    let equals = pair.iter().position(|byte| *byte == b'=')?;
-    (pair[..equals].trim_ascii() == name.as_bytes()).then(|| pair[equals + 1..].trim_ascii())
+/// What a `set-cookie` header makes of the cookie of this name (RFC 6265, 5.2 and 5.3): its value, or nothing where it takes the cookie
+/// away. `None`: it is about another cookie.
+fn cookie<'v>(header: &'v HeaderValue, name: &str, now: Timestamp) -> Option<Option<&'v [u8]>> {
+    let mut parts = header.as_bytes().split(|byte| *byte == b';');
+    let pair = |part: &'v [u8]| {
+        let equals = part.iter().position(|byte| *byte == b'=')?;
+        Some((part[..equals].trim_ascii(), part[equals + 1..].trim_ascii()))
+    };
+    let (own, value) = pair(parts.next()?)?;
+    if own != name.as_bytes() {
+        return None;
+    }
+    let attributes: Vec<(&[u8], &[u8])> = parts.filter_map(pair).collect();
+    let attribute = |name: &str| {
+        let found = attributes.iter().rev().find(|(own, _)| own.eq_ignore_ascii_case(name.as_bytes()));
+        found.and_then(|(_, value)| std::str::from_utf8(value).ok())
+    };
+    let over = match attribute("max-age").and_then(|age| age.parse::<i64>().ok()) {
+        Some(age) => age <= 0,
+        None => attribute("expires").and_then(expiry).is_some_and(|moment| moment <= now),
+    };
+    Some((!over && !value.is_empty()).then_some(value))
+}
+
+/// The moment of an `Expires` attribute; servers write its date with spaces or with dashes.
+fn expiry(text: &str) -> Option<Timestamp> {
+    let moment = chrono::DateTime::parse_from_rfc2822(&text.replace('-', " ")).ok()?;
+    Some(Timestamp(moment.timestamp_micros()))
 }
 
 #[cfg(test)]
@@ -136,6 +164,7 @@ mod tests {
 
     use super::*;
     use crate::flow::answer::Judge;
+    use crate::flow::check::Wanted;
     use crate::flow::testing::scope;
     use crate::model::failure::Reason;
 
@@ -150,7 +179,7 @@ mod tests {
         let set_cookies: Vec<HeaderValue> = before.iter().map(|value| value.parse().unwrap()).collect();
         let (status, duration) = (Some(200), Duration::ZERO);
         let answer = Answer { status, grpc_status: None, duration, headers: &headers, set_cookies: &set_cookies, body };
-        Judge::new(&[], extracts).unwrap().judge(&answer, scope).failure
+        Judge::new(&[], extracts).unwrap().judge(&answer, &Wanted::default(), scope).failure
     }
 
     #[test]
@@ -200,6 +229,33 @@ mod tests {
             let extracts = [extract("token", from), extract("later", ExtractFrom::Regex("^".into()))];
             assert_eq!(applied(&extracts, &[], &[], body, &mut scope), Some(Reason::Extract(reason.into())));
             assert_eq!((scope.variable("token"), scope.variable("later")), (None, Some(&json!(""))), "{reason}");
+        }
+    }
+
+    #[test]
+    fn a_group_that_took_no_part_and_a_cookie_that_is_taken_away_are_nothing() {
+        let token = [extract("token", ExtractFrom::Regex("token=([a-z]+)|error".into()))];
+        let mut scope = scope();
+        assert_eq!(applied(&token, &[], &[], b"token=abc", &mut scope), None);
+        assert_eq!(scope.variable("token"), Some(&json!("abc")));
+        let nothing = Reason::Extract("token: nothing matches token=([a-z]+)|error".into());
+        assert_eq!((applied(&token, &[], &[], b"an error", &mut scope), scope.variable("token")), (Some(nothing), None));
+        let session = [extract("sid", ExtractFrom::Cookie("sid".into()))];
+        for (set, value) in [
+            ("sid=a; Max-Age=60", Some("a")),
+            ("sid=a; Max-Age=0", None),
+            ("sid=; max-age=0; Path=/", None),
+            ("sid=a; Max-Age=-1; Expires=Wed, 21 Oct 2099 07:28:00 GMT", None),
+            ("sid=a; Max-Age=60; Expires=Thu, 01 Jan 1970 00:00:00 GMT", Some("a")),
+            ("sid=a; Expires=Thu, 01 Jan 1970 00:00:00 GMT", None),
+            ("sid=a; expires=Thu, 01-Jan-1970 00:00:00 GMT", None),
+            ("sid=a; Expires=Wed, 21 Oct 2099 07:28:00 GMT", Some("a")),
+            ("sid=a; Expires=0", Some("a")),
+            ("sid=", None),
+        ] {
+            let reason = applied(&session, &[], &["sid=earlier", set], b"", &mut scope);
+            assert_eq!(scope.variable("sid"), value.map(|value| json!(value)).as_ref(), "{set}");
+            assert_eq!(reason, value.is_none().then(|| Reason::Extract("sid: no cookie sid is set".into())), "{set}");
         }
     }
 

@@ -15,6 +15,7 @@ use super::render::Given;
 use super::{Script, generate};
 use crate::model::flow::Feeder;
 use crate::model::template::{Encoding, Expression, Generator, Member, Origin, Part, Template};
+use crate::model::units::Timestamp;
 
 /// What one VU knows.
 #[derive(Debug)]
@@ -173,6 +174,11 @@ impl Scope {
             },
         };
         below(value.ok_or(Gap::NotSet)?, members).map(Given::Json)
+    }
+
+    /// Now, on the clock of the run.
+    pub(super) fn now(&self) -> Timestamp {
+        self.scenario.run.clock().now()
     }
 
     /// The rounds of a loop of the flow, by its number.

@@ -255,16 +255,16 @@ pub enum CheckKind {
     BodyIsJson,
     /// A JSON path finds something.
     JsonExists(String),
-    /// A JSON path finds a value for which the comparison holds.
-    Json(String, Operator, serde_json::Value),
+    /// A JSON path finds a value for which the comparison with this JSON document holds.
+    Json(String, Operator, Template),
     /// The body contains this text.
-    BodyContains(String),
+    BodyContains(Template),
     /// The body matches this regular expression.
     BodyMatches(String),
     /// Bytes of the body (decompressed).
     BodySize(Operator, u64),
     /// A header is there; with a comparison, its first value must hold.
-    Header(String, Option<(Operator, String)>),
+    Header(String, Option<(Operator, Template)>),
 }
 
 impl CheckKind {
@@ -275,6 +275,21 @@ impl CheckKind {
                 true
             }
             Self::Status(_) | Self::GrpcStatus(_) | Self::DurationBelow(_) | Self::Header(..) => false,
+        }
+    }
+
+    /// What is compared with, where it may hold placeholders.
+    pub fn right_side(&self) -> Option<&Template> {
+        match self {
+            Self::Json(_, _, right) | Self::BodyContains(right) | Self::Header(_, Some((_, right))) => Some(right),
+            Self::Status(_)
+            | Self::GrpcStatus(_)
+            | Self::DurationBelow(_)
+            | Self::BodyIsJson
+            | Self::JsonExists(_)
+            | Self::BodyMatches(_)
+            | Self::BodySize(..)
+            | Self::Header(_, None) => None,
         }
     }
 

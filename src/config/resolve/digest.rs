@@ -253,8 +253,8 @@ fn expected(kind: &CheckKind) -> String {
     match kind {
         CheckKind::BodyIsJson => "json".into(),
         CheckKind::JsonExists(path) => format!("json {path:?}"),
-        CheckKind::Json(path, operator, value) => format!("json {path:?} {operator} {value}"),
-        CheckKind::BodyContains(part) => format!("contains {part:?}"),
+        CheckKind::Json(path, operator, value) => format!("json {path:?} {operator} {}", value.source()),
+        CheckKind::BodyContains(part) => format!("contains {:?}", part.source()),
         CheckKind::BodyMatches(pattern) => format!("matches {pattern:?}"),
         CheckKind::BodySize(operator, bytes) => format!("size {operator} {bytes}"),
         // A message has none of these.

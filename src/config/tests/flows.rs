@@ -14,6 +14,7 @@ use crate::model::profile::Profile;
 use crate::model::request::{
     Auth, Body, Connections, FormContent, GrpcSchema, Hidden, HttpVersion, Message, Request, SocketExchange, TokenSource,
 };
+use crate::model::template::{Encoding, Template};
 
 const TARGET: &str = "{ base_url: \"http://shop.internal:8080/base/\", allow: [\"grpc.internal:9090\"] }";
 
@@ -202,7 +203,7 @@ fn checks_and_extractions_say_what_they_look_at() {
         "#,
     );
     let kinds: Vec<CheckKind> = step.checks.into_iter().map(|check| check.kind).collect();
-    let json = |path: &str, operator, value: serde_json::Value| CheckKind::Json(path.into(), operator, value);
+    let json = |path: &str, operator, value: serde_json::Value| CheckKind::Json(path.into(), operator, Template::of_json(&value).unwrap());
     assert_eq!(
         kinds,
         [
@@ -213,8 +214,8 @@ fn checks_and_extractions_say_what_they_look_at() {
             json("$.u", Operator::Contains, json!("a b")),
             json("$.v", Operator::Equal, json!({"deep": [1]})),
             CheckKind::Header("X-Cache".into(), None),
-            CheckKind::Header("Age".into(), Some((Operator::Below, "10".into()))),
-            CheckKind::Header("Location".into(), Some((Operator::Equal, "/new".into()))),
+            CheckKind::Header("Age".into(), Some((Operator::Below, Template::literal("10", Encoding::Plain)))),
+            CheckKind::Header("Location".into(), Some((Operator::Equal, Template::literal("/new", Encoding::Plain)))),
             CheckKind::BodySize(Operator::AtMost, 10_000),
             CheckKind::BodyMatches("^\\d+$".into()),
         ]
@@ -230,6 +231,44 @@ fn checks_and_extractions_say_what_they_look_at() {
             taken("word", ExtractFrom::Regex("a(b)c".into()), Some(json!("none"))),
         ]
     );
+}
+
+#[test]
+fn checks_compare_with_what_is_known_when_the_request_is_sent() {
+    let with =
+        |check: &str| format!("- set: {{ id: 1, name: ann }}\n- {{ step: a, get: /, extract: {{ later: $.id }}, check: {{ {check} }} }}");
+    for (check, name) in [
+        (r#""json $.id": "${id}""#, r#"json $.id == "${id}""#),
+        (r#""json $.id": "u-${id}""#, r#"json $.id == "u-${id}""#),
+        (r#""json $.id": "> ${id}""#, r#"json $.id > "${id}""#),
+        (r#""json $.ids": "contains ${id}""#, r#"json $.ids contains "${id}""#),
+        (r#""json $.user": { id: "${id}", n: 1 }"#, r#"json $.user == {"id":"${id}","n":1}"#),
+        (r#""header x-user": "${name}""#, r#"header x-user == "${name}""#),
+        (r#"body_contains: "Hello ${name}""#, r#"body contains "Hello ${name}""#),
+        (r#"body_contains: "$${name}""#, r#"body contains "$${name}""#),
+    ] {
+        let step = step(&with(check));
+        assert_eq!(step.checks[0].name, name);
+        assert_eq!(step.checks[0].kind.right_side().unwrap().constant().is_some(), check.contains("$$"), "{name}");
+    }
+    for (check, code) in [
+        (r#""json $.id": "${nope}""#, "unknown-variable"),
+        (r#""json $.user": { id: "${nope}" }"#, "unknown-variable"),
+        (r#""header x-user": "${nope}""#, "unknown-variable"),
+        (r#"body_contains: "${nope}""#, "unknown-variable"),
+        // What a step takes from its answer is not there yet when its checks are filled in.
+        (r#""json $.id": "${later}""#, "unknown-variable"),
+        (r#"body_matches: "${id}""#, "unknown-variable"),
+        (r#""json $.id": "matches ${id}""#, "unknown-variable"),
+        (r#""json $.id": "${id""#, "bad-template"),
+    ] {
+        assert_eq!(codes(&text(TARGET, "", "", &with(check))), [code], "{check}");
+    }
+    let expecting = |right: &str| {
+        format!("- set: {{ id: 1 }}\n- {{ step: a, websocket: /, do: [{{ step: b, send: x, expect: {{ \"json $.id\": \"{right}\" }} }}] }}")
+    };
+    assert!(codes(&text(TARGET, "", "", &expecting("${id}"))).is_empty());
+    assert_eq!(codes(&text(TARGET, "", "", &expecting("${nope}"))), ["unknown-variable"]);
 }
 
 #[test]
@@ -330,7 +369,7 @@ fn calls_and_sessions_are_requests_of_their_own() {
     let requests: Vec<&Request> = steps_of(&session.flow).iter().map(|step| &step.request).collect();
     let Request::Exchange(SocketExchange { send: Some(Message::Text(hello)), expect: Some(expect) }) = requests[0] else { panic!() };
     assert_eq!(hello.source(), r#"{"type":"hello","vu":"${vu}"}"#);
-    assert_eq!(expect[..], [CheckKind::Json("$.type".into(), Operator::Equal, json!("welcome"))]);
+    assert_eq!(expect[..], [CheckKind::Json("$.type".into(), Operator::Equal, Template::of_json(&json!("welcome")).unwrap())]);
     assert!(matches!(requests[1], Request::Exchange(SocketExchange { send: Some(Message::Text(_)), expect: None })));
     assert!(
         matches!(requests[2], Request::Exchange(SocketExchange { send: Some(Message::Binary(_)), expect: Some(all) }) if all.is_empty())

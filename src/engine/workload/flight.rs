@@ -8,6 +8,7 @@ use super::super::cap::RateCap;
 use super::FlowWorkload;
 use crate::flow::Script;
 use crate::flow::answer::{Answer, Judge};
+use crate::flow::check::Wanted;
 use crate::flow::scope::Scope;
 use crate::model::failure::Reason;
 use crate::model::measure::Outcome;
@@ -41,12 +42,20 @@ pub(super) struct Flight<'w> {
     index: u16,
     judge: &'w Judge,
     intended: Instant,
+    /// What its checks compare with.
+    wanted: Wanted,
     landed: bool,
 }
 
 impl<'w> Flight<'w> {
     pub(super) fn new(workload: &'w FlowWorkload, index: u16, judge: &'w Judge, intended: Instant) -> Self {
-        Self { workload, index, judge, intended, landed: false }
+        Self { workload, index, judge, intended, wanted: Wanted::default(), landed: false }
+    }
+
+    /// Fills in what the checks compare with, before anything is sent.
+    pub(super) fn expect(&mut self, scope: &mut Scope) -> Result<(), Script> {
+        self.wanted = self.judge.wanted(scope)?;
+        Ok(())
     }
 
     /// It was not due before: it was held back by the target's limit.
@@ -79,7 +88,7 @@ impl<'w> Flight<'w> {
         message: impl FnOnce() -> Option<String>,
     ) -> Landing {
         self.landed = true;
-        let checked = self.judge.judge(answer, scope);
+        let checked = self.judge.judge(answer, &self.wanted, scope);
         let broke = checked.failure.as_ref().is_some_and(Reason::breaks_off);
         if checked.failure.is_some() && outcome.message.is_none() {
             outcome.message = message();

@@ -15,11 +15,12 @@ use crate::protocol::grpc::{Call, GrpcClient};
 impl FlowWorkload {
     /// Makes the call of a gRPC step.
     pub(super) async fn grpc(&self, vu: &mut FlowVu, index: u16, step: &ReadyGrpc, intended: Instant) -> Landing {
-        let flight = Flight::new(self, index, &step.judge, intended);
+        let mut flight = Flight::new(self, index, &step.judge, intended);
         let FlowVu { grpc, scope, .. } = vu;
         let client = grpc.get_or_insert_with(|| GrpcClient::new(self.dialer.clone(), &self.options, &self.grpc));
         let mut authorization = String::new();
-        let filled = filled(&step.messages, scope).and_then(|messages| {
+        let filled = flight.expect(scope).and_then(|()| {
+            let messages = filled(&step.messages, scope)?;
             let metadata = filled(&step.metadata, scope)?;
             if let Some(auth) = &step.auth {
                 authorize(auth, scope, &self.tokens, &mut authorization)?;

@@ -124,7 +124,10 @@ pub(super) fn authorize(auth: &ReadyAuth, scope: &mut Scope, tokens: &Tokens, in
 impl FlowWorkload {
     /// Sends the request of an HTTP step.
     pub(super) async fn http(&self, vu: &mut FlowVu, index: u16, step: &ReadyHttp, intended: Instant) -> Landing {
-        let flight = Flight::new(self, index, &step.judge, intended);
+        let mut flight = Flight::new(self, index, &step.judge, intended);
+        if let Err(script) = flight.expect(&mut vu.scope) {
+            return flight.not_sent(script);
+        }
         if step.is_constant() {
             let call = Call { now: (!self.open).then_some(intended), ..Call::default() };
             let exchange = vu.http.send(&step.prepared, call).await;
@@ -206,9 +209,9 @@ impl Parallel<'_> {
         let mut flights = Vec::with_capacity(usize::from(self.count));
         for index in self.first..self.first + self.count {
             let Some(ReadyStep::Http(step)) = workload.steps.get(usize::from(index)) else { return Landing::lost() };
-            let flight = Flight::new(workload, index, &step.judge, self.intended);
+            let mut flight = Flight::new(workload, index, &step.judge, self.intended);
             let mut rendered = Rendered::default();
-            match rendered.fill(step, &mut vu.scope, &workload.tokens) {
+            match flight.expect(&mut vu.scope).and_then(|()| rendered.fill(step, &mut vu.scope, &workload.tokens)) {
                 Ok(()) => flights.push((flight, step, rendered)),
                 Err(script) => all = all.and(flight.not_sent(script)),
             }

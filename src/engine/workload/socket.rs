@@ -11,6 +11,7 @@ use super::{FlowVu, FlowWorkload};
 use crate::engine::ground::Tokens;
 use crate::flow::Script;
 use crate::flow::answer::Answer;
+use crate::flow::check::Wanted;
 use crate::flow::scope::Scope;
 use crate::model::failure::Reason;
 use crate::model::measure::Outcome;
@@ -71,8 +72,8 @@ fn fill(step: &ReadyConnect, scope: &mut Scope, tokens: &Tokens) -> Result<(Stri
 impl FlowWorkload {
     /// Opens the socket of a session.
     pub(super) async fn connect(&self, vu: &mut FlowVu, index: u16, step: &ReadyConnect, intended: Instant) -> Landing {
-        let flight = Flight::new(self, index, &step.judge, intended);
-        let (path, mut headers) = match fill(step, &mut vu.scope, &self.tokens) {
+        let mut flight = Flight::new(self, index, &step.judge, intended);
+        let (path, mut headers) = match flight.expect(&mut vu.scope).and_then(|()| fill(step, &mut vu.scope, &self.tokens)) {
             Ok(filled) => filled,
             Err(script) => return flight.not_sent(script),
         };
@@ -99,13 +100,18 @@ impl FlowWorkload {
 
     /// Says and hears something on the innermost socket.
     pub(super) async fn exchange(&self, vu: &mut FlowVu, index: u16, step: &ReadyExchange, intended: Instant) -> Landing {
-        let flight = Flight::new(self, index, &step.judge, intended);
+        let mut flight = Flight::new(self, index, &step.judge, intended);
         let mut text = String::new();
-        if let Some(Message::Text(template)) = &step.send
-            && let Err(script) = vu.scope.render(template, &mut text)
-        {
-            return flight.not_sent(script);
-        }
+        let filled = flight.expect(&mut vu.scope).and_then(|()| {
+            if let Some(Message::Text(template)) = &step.send {
+                vu.scope.render(template, &mut text)?;
+            }
+            step.expect.as_ref().map_or_else(|| Ok(Wanted::default()), |expect| expect.wanted(&mut vu.scope))
+        });
+        let awaited = match filled {
+            Ok(awaited) => awaited,
+            Err(script) => return flight.not_sent(script),
+        };
         let say = step.send.as_ref().map(|message| match message {
             Message::Text(_) => Payload::Text(&text),
             Message::Binary(bytes) => Payload::Binary(bytes),
@@ -114,7 +120,7 @@ impl FlowWorkload {
             let outcome = Outcome { failure: Some(Reason::ClosedEarly), message: Some("no socket is open".into()), ..Outcome::default() };
             return flight.crash(&outcome, Instant::now());
         };
-        let mut wanted = step.expect.as_ref().map(|expect| |message: &[u8]| expect.is_met_by(message));
+        let mut wanted = step.expect.as_ref().map(|expect| |message: &[u8]| expect.is_met_by(message, &awaited));
         let wanted = wanted.as_mut().map(|wanted| wanted as &mut dyn FnMut(&[u8]) -> bool);
         let heard = socket.exchange(say, wanted, step.timeout).await;
         let ended = Instant::now();

@@ -4,8 +4,9 @@
 use serde_json::{Value as Json, json};
 use serde_json_path::JsonPath;
 
-use super::super::text::Fixed;
+use super::super::text::{Fixed, placeholder, unescaped};
 use crate::model::flow::{Check, CheckKind, Operator};
+use crate::model::template::{Encoding, Template, TemplateError};
 use crate::model::units::{format_duration, parse_bytes, parse_duration};
 use crate::registry::{Context, Decode, Entry, Node, Span, Spanned, Value};
 
@@ -19,8 +20,8 @@ pub(crate) struct RawCheck {
     pub(crate) check: Check,
     /// Its key as written.
     pub(crate) key: Spanned<String>,
-    /// Where its value stands.
-    pub(crate) value: Span,
+    /// Its value as written.
+    pub(crate) value: Node,
 }
 
 /// `check:`.
@@ -64,7 +65,7 @@ impl Decode for RawChecks {
         }
         let read = |entry: &Entry, cx: &mut Context<'_>| {
             let check = check(entry, cx)?;
-            Some(RawCheck { check, key: Spanned { value: entry.key.clone(), span: entry.span }, value: entry.node.span })
+            Some(RawCheck { check, key: Spanned { value: entry.key.clone(), span: entry.span }, value: entry.node.clone() })
         };
         Some(Self(entries.iter().filter_map(|entry| read(entry, cx)).collect()))
     }
@@ -123,11 +124,11 @@ fn check(entry: &Entry, cx: &mut Context<'_>) -> Option<Check> {
         "body" if node.scalar().as_deref() == Some("json") => Some(Check { name: "body is JSON".into(), kind: CheckKind::BodyIsJson }),
         "body" => cx.wrong_type(node, "`json` (or use `body_contains: TEXT`)"),
         "body_contains" => {
-            let text = Fixed::decode(node, cx)?.0;
-            Some(Check { name: format!("body contains {text:?}"), kind: CheckKind::BodyContains(text) })
+            let part = right_side(Template::parse(&String::decode(node, cx)?, Encoding::Plain), node, cx)?;
+            Some(Check { name: format!("body contains {:?}", part.source()), kind: CheckKind::BodyContains(part) })
         }
         "body_matches" => {
-            let text = pattern(&Fixed::decode(node, cx)?.0, node.span, cx)?;
+            let text = fixed_pattern(&String::decode(node, cx)?, node, cx)?;
             Some(Check { name: format!("body matches {text:?}"), kind: CheckKind::BodyMatches(text) })
         }
         "body_size" => body_size(node, cx),
@@ -218,53 +219,74 @@ fn json_check(path: &str, entry: &Entry, cx: &mut Context<'_>) -> Option<Check> 
         return Some(Check { name: format!("json {path} exists"), kind: CheckKind::JsonExists(path.into()) });
     }
     let node = &entry.node;
-    let (operator, value) = match &node.value {
-        Value::Text(_) => {
-            let text = Fixed::decode(node, cx)?.0;
-            match Operator::strip(&text) {
-                Some((operator, right)) => (operator, compared_with(operator, right, node, cx)?),
-                None => (Operator::Equal, Json::from(text)),
-            }
+    let (operator, right) = match &node.value {
+        Value::Text(text) => match Operator::strip(text) {
+            Some((operator, right)) => (operator, compared_with(operator, right, node, cx)?),
+            None => (Operator::Equal, right_side(Template::of_json(&Json::from(text.as_str())), node, cx)?),
+        },
+        Value::Null | Value::Bool(_) | Value::Number(..) | Value::List(_) | Value::Map(_) => {
+            (Operator::Equal, right_side(Template::of_json(&node.to_json()), node, cx)?)
         }
-        Value::Null | Value::Bool(_) | Value::Number(..) | Value::List(_) | Value::Map(_) => (Operator::Equal, node.to_json()),
     };
-    Some(Check { name: format!("json {path} {operator} {value}"), kind: CheckKind::Json(path.into(), operator, value) })
+    Some(Check { name: format!("json {path} {operator} {}", right.source()), kind: CheckKind::Json(path.into(), operator, right) })
 }
 
 /// The right side of a comparison, with its type; `<` and `>` compare numbers.
-fn compared_with(operator: Operator, right: &str, node: &Node, cx: &mut Context<'_>) -> Option<Json> {
+fn compared_with(operator: Operator, right: &str, node: &Node, cx: &mut Context<'_>) -> Option<Template> {
     if right.is_empty() {
         return cx.wrong_type(node, &format!("a value after `{operator}`"));
     }
     match operator {
-        Operator::Matches => pattern(right, node.span, cx).map(Json::from),
-        Operator::Contains | Operator::Equal | Operator::NotEqual => Some(typed(right)),
+        Operator::Matches => {
+            let text = Json::from(fixed_pattern(right, node, cx)?).to_string();
+            Some(Template::literal(text, Encoding::Json))
+        }
+        Operator::Contains | Operator::Equal | Operator::NotEqual => right_side(Template::of_json(&typed(right)), node, cx),
         Operator::Below | Operator::AtMost | Operator::Above | Operator::AtLeast => {
             let value = typed(right);
-            if value.is_number() {
-                return Some(value);
+            if value.is_number() || placeholder(right).is_some() {
+                return right_side(Template::of_json(&value), node, cx);
             }
             cx.wrong_type(node, &format!("a number after `{operator}`"))
         }
     }
 }
 
+/// What is compared with; in resolve the names in it are looked up.
+fn right_side(read: Result<Template, TemplateError>, node: &Node, cx: &mut Context<'_>) -> Option<Template> {
+    read.map_err(|error| cx.diagnostics.push("bad-template", node.span, error.message, error.hint)).ok()
+}
+
+/// A regular expression behind `matches`.
+fn fixed_pattern(text: &str, node: &Node, cx: &mut Context<'_>) -> Option<String> {
+    if let Some(found) = placeholder(text) {
+        let message = format!("`{found}` cannot be filled in here: a regular expression is the same in every iteration");
+        cx.diagnostics.push("unknown-variable", node.span, message, "compare with `==` or `contains`, or write `$${` for a literal `${`");
+        return None;
+    }
+    pattern(&unescaped(text), node.span, cx)
+}
+
 fn header_check(name: &str, entry: &Entry, cx: &mut Context<'_>) -> Option<Check> {
     header_name(name, entry.span, cx)?;
-    let text = Fixed::decode(&entry.node, cx)?.0;
+    let node = &entry.node;
+    let text = String::decode(node, cx)?;
     if text == "exists" {
         return Some(Check { name: format!("header {name} exists"), kind: CheckKind::Header(name.into(), None) });
     }
     let (operator, right) = match Operator::strip(&text) {
+        Some((Operator::Matches, right)) if !right.is_empty() => {
+            (Operator::Matches, Template::literal(fixed_pattern(right, node, cx)?, Encoding::Plain))
+        }
         // The same rules as for JSON; a header's value is a text, whatever it looks like.
         Some((operator, right)) => {
-            compared_with(operator, right, &entry.node, cx)?;
-            (operator, right)
+            compared_with(operator, right, node, cx)?;
+            (operator, right_side(Template::parse(right, Encoding::Plain), node, cx)?)
         }
-        None => (Operator::Equal, text.as_str()),
+        None => (Operator::Equal, right_side(Template::parse(&text, Encoding::Plain), node, cx)?),
     };
-    let kind = CheckKind::Header(name.into(), Some((operator, right.to_owned())));
-    Some(Check { name: format!("header {name} {operator} {right:?}"), kind })
+    let name_of_check = format!("header {name} {operator} {:?}", right.source());
+    Some(Check { name: name_of_check, kind: CheckKind::Header(name.into(), Some((operator, right))) })
 }
 
 /// What a text would be, had it been written plainly: a number, truth value or null; in quotes a text.

@@ -68,7 +68,8 @@ impl Resolver<'_> {
                 Answer::Message
             }
         };
-        let checks = raw.checks().iter().fold(true, |fine, check| self.check_fits(check, answer) & fine);
+        let checks =
+            raw.checks().iter().fold(true, |fine, check| self.check_fits(check, answer) & self.right_side_known(check, scope) & fine);
         let redirects = if let RawStep::Http(keys) = raw { keys.redirects.unwrap_or(scope.redirects) } else { 0 };
         let reachable = raw.checks().iter().fold(true, |fine, check| self.check_redirect(check, redirects) & fine);
         let extracts =
@@ -101,12 +102,19 @@ impl Resolver<'_> {
         fits
     }
 
+    /// Reports names that nothing sets in what a check compares with. It is filled in before the request is sent, so that what the step
+    /// itself takes from its answer is not among them.
+    fn right_side_known(&mut self, check: &RawCheck, scope: &Scope<'_>) -> bool {
+        let is_filled_in = check.check.kind.right_side().is_some_and(|right| right.constant().is_none());
+        !is_filled_in || self.texts_of(&check.value, scope)
+    }
+
     /// Reports a status that is never seen, because the redirect is followed.
     fn check_redirect(&mut self, check: &RawCheck, redirects: u32) -> bool {
         let CheckKind::Status(allowed) = &check.check.kind else { return true };
         let Some(status) = allowed.iter().find(|status| FOLLOWED.contains(status)).filter(|_| redirects > 0) else { return true };
         let message = format!("a {status} is followed, so that it is never the answer");
-        self.mistake("impossible-check", check.value, message, "add `redirects: 0` to the step, to look at the redirect itself");
+        self.mistake("impossible-check", check.value.span, message, "add `redirects: 0` to the step, to look at the redirect itself");
         false
     }
 
@@ -125,8 +133,9 @@ impl Resolver<'_> {
     }
 
     /// What a message must be, so that it is the one that was waited for.
-    pub(super) fn expected(&mut self, checks: &[RawCheck]) -> Option<Vec<CheckKind>> {
-        let fine = checks.iter().fold(true, |fine, check| self.check_fits(check, Answer::Awaited) & fine);
+    pub(super) fn expected(&mut self, checks: &[RawCheck], scope: &Scope<'_>) -> Option<Vec<CheckKind>> {
+        let fine =
+            checks.iter().fold(true, |fine, check| self.check_fits(check, Answer::Awaited) & self.right_side_known(check, scope) & fine);
         fine.then(|| checks.iter().map(|check| check.check.kind.clone()).collect())
     }
 }

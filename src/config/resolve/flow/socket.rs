@@ -57,7 +57,7 @@ impl Resolver<'_> {
             (None, None) => None,
         };
         let expect = match &keys.expect {
-            Some(expect) => Some(self.expected(&expect.value.0)?),
+            Some(expect) => Some(self.expected(&expect.value.0, scope)?),
             None => None,
         };
         Some(SocketExchange { send, expect })

@@ -41,7 +41,7 @@ impl Resolver<'_> {
     }
 
     /// Looks at every text of a document, so that a mistake is shown at the text and not at the document.
-    fn texts_of(&mut self, node: &Node, scope: &Scope<'_>) -> bool {
+    pub(super) fn texts_of(&mut self, node: &Node, scope: &Scope<'_>) -> bool {
         match &node.value {
             Value::Null | Value::Bool(_) | Value::Number(..) => true,
             Value::Text(text) => {
