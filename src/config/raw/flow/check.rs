@@ -4,7 +4,7 @@
 use serde_json::{Value as Json, json};
 use serde_json_path::JsonPath;
 
-use super::super::text::{Fixed, placeholder, unescaped};
+use super::super::text::{placeholder, unescaped};
 use crate::model::flow::{Check, CheckKind, Operator};
 use crate::model::template::{Encoding, Template, TemplateError};
 use crate::model::units::{format_duration, parse_bytes, parse_duration};
