@@ -361,24 +361,6 @@ impl Daemon {
         }
     }
 
-    /// Starts what waits for a target that is free now.
-    fn start_waiting(&mut self) {
-        let now = self.parts.clock.now();
-        let mut still = VecDeque::new();
-        while let Some(waiting) = self.queue.pop_front() {
-            let target = self.setup.profiles.get(&waiting.profile).map(|profile| profile.target.clone());
-            match target {
-                Some(_) if waiting.not_before.is_some_and(|at| at > now) => still.push_back(waiting),
-                Some(target) if self.loading(&target).is_some() => still.push_back(waiting),
-                Some(_) => self.start(waiting, None),
-                None => {
-                    self.record_waiting(&waiting, TickOutcome::Refused, "its profile is no longer configured", now);
-                }
-            }
-        }
-        self.queue = still;
-    }
-
     /// Starts a run. Its row is written first; if that fails, nothing is loaded and the reason is recorded.
     fn start(&mut self, wish: Waiting, answer: Option<oneshot::Sender<Result<RunId, Refusal>>>) {
         let Some(profile) = self.setup.profiles.get(&wish.profile).cloned() else { return };
@@ -463,20 +445,6 @@ impl Daemon {
         if !self.stopping {
             self.start_waiting();
         }
-    }
-
-    fn record_waiting(&mut self, waiting: &Waiting, outcome: TickOutcome, reason: &str, now: Timestamp) {
-        let Some((name, due)) = &waiting.tick else { return };
-        let tick = Tick {
-            schedule: name.clone(),
-            profile: waiting.profile.clone(),
-            due: *due,
-            decided: now,
-            outcome,
-            reason: reason.into(),
-            run: None,
-        };
-        self.parts.writer.tick(tick);
     }
 
     fn record(&mut self, schedule: &Schedule, due: Timestamp, outcome: TickOutcome, reason: String, run: Option<RunId>, now: Timestamp) {

@@ -158,7 +158,7 @@ impl Launch {
         let (leases, place) = (self.leases.clone(), place_of(&order.target.target));
         match leases.take(&order.target.target).await {
             Ok(None) => {
-                let ran = self.with_lease(order).await;
+                let ran = Box::pin(self.with_lease(order)).await;
                 leases.give_back(&place).await;
                 ran.map_or(Launched::Nothing, |run| Launched::Ran(Box::new(run)))
             }

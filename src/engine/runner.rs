@@ -36,7 +36,7 @@ use crate::model::finding::Finding;
 use crate::model::measure::Interval;
 use crate::model::profile::{Limits, Profile};
 use crate::model::progress::{PoolNow, Progress};
-use crate::model::run::{EndedBy, Run, RunId, RunStatus, Verdict};
+use crate::model::run::{EndedBy, Run, RunId, RunStatus, Summary, Verdict};
 use crate::model::series::{Point, Reading};
 
 /// A wish to end a run early.
@@ -199,6 +199,18 @@ pub async fn execute(order: Order, laid: Result<Laid, String>, before: Option<Ar
         }
     }
     going.finish().await
+}
+
+/// What a run of this summary says whatever its verdict: how high it climbed, and that its generator had no more to give.
+fn tell_besides(reasons: &mut Vec<String>, summary: &Summary) {
+    reasons.extend(saturated(summary));
+    for climb in &summary.climbs {
+        let sentence = climb.sentence();
+        // It may be what the verdict rests on, and is the first reason then.
+        if !reasons.contains(&sentence) {
+            reasons.push(sentence);
+        }
+    }
 }
 
 async fn send_news(parts: &RunnerParts, news: RunNews) {
@@ -445,14 +457,7 @@ impl Going {
         // What spoils it stands in front; else what is known from the start (the profile's notes) does. Why it ended is said once.
         let at = if run.verdict == Some(Verdict::Pass) { run.reasons.len() } else { 0 };
         run.reasons.splice(at..at, judged.reasons);
-        run.reasons.extend(saturated(&summary));
-        for climb in &summary.climbs {
-            let sentence = climb.sentence();
-            // It may be what the verdict rests on, and is the first reason then.
-            if !run.reasons.contains(&sentence) {
-                run.reasons.push(sentence);
-            }
-        }
+        tell_besides(&mut run.reasons, &summary);
         if let Some((_, reason)) = self.ended.take().filter(|(_, reason)| !run.reasons.contains(reason)) {
             run.reasons.push(reason);
         }

@@ -7,6 +7,7 @@ use std::process::Output;
 use std::time::Duration;
 
 use plimsoll::demo::{self, ErrorFault, Faults};
+use plimsoll::model::control::Action;
 use plimsoll::model::run::{EndedBy, Run, RunStatus, Verdict};
 use serde_json::json;
 
@@ -256,13 +257,13 @@ async fn controlled_is_steered() {
     ask(&["control", &id.0, "resume"]).await;
     ask(&["stop", &id.0]).await;
     let run = wait_until("the end of the run", LONG, async || {
-        let run = daemon.api(&format!("/runs/{id}")).await;
-        (run["status"] == "finished").then_some(run)
+        let run: Run = serde_json::from_value(daemon.api(&format!("/runs/{id}")).await["run"].clone()).ok()?;
+        (run.status == RunStatus::Finished).then_some(run)
     })
     .await;
-    assert_eq!(run["summary"]["scenarios"][0]["vus_max"], 20, "{run}");
-    let deeds: Vec<&str> = run["controls"].as_array().unwrap().iter().filter_map(|deed| deed["action"].as_str()).collect();
-    assert_eq!(deeds, ["scale", "pause", "resume", "stop"], "{run}");
+    assert_eq!(run.summary.as_ref().unwrap().scenarios[0].vus_max, 20, "{run:#?}");
+    let deeds: Vec<Action> = run.controls.iter().map(|entry| entry.action).collect();
+    assert_eq!(deeds, [Action::Scale, Action::Pause, Action::Resume, Action::Stop], "{run:#?}");
     copy.target.stop().await;
 }
 

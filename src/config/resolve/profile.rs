@@ -39,6 +39,15 @@ fn left_by(setup: Option<&Spanned<RawNodes>>) -> Known {
     })
 }
 
+/// Whose limits a target has, for a sentence that puts it in backquotes: a host of production among its own brings that one's.
+fn bound_by(setup: &TargetSetup) -> String {
+    let own = &setup.target.name;
+    match setup.reaches_production().filter(|reached| reached.target != *own) {
+        Some(reached) => format!("{own}`, bound by `{}", reached.target),
+        None => own.clone(),
+    }
+}
+
 impl Resolver<'_> {
     pub(super) fn profile(&mut self, name: &Spanned<String>, raw: &RawProfile, targets: &BTreeMap<String, TargetSetup>) -> Option<Profile> {
         let declared = self.declared.targets.clone();
@@ -63,23 +72,10 @@ impl Resolver<'_> {
         }
         let teardown = self.once(raw.teardown.as_ref(), "the teardown", &mut inside);
         if let Some(setup) = target {
-            if setup.target.is_production() && !raw.allow_production {
-                let message = format!("profile `{}` loads the production target `{}`", name.value, raw.target.value);
-                self.mistake("production-not-allowed", raw.target.span, message, "if that is meant, add `allow_production: true`");
-            } else if let Some(reached) = setup.reaches_production()
-                && !raw.allow_production
-            {
-                let message = format!(
-                    "profile `{}` may load {}, which belongs to the production target `{}`",
-                    name.value, reached.host, reached.target
-                );
-                let hint =
-                    format!("if that is meant, add `allow_production: true`; else take it out of what `{}` allows", raw.target.value);
-                self.mistake("production-not-allowed", raw.target.span, message, hint);
-            }
+            self.check_production(name, raw, setup);
             // With a scenario missing, the others cannot be told to wait for it.
             if scenarios.len() == raw.scenarios.value.0.len() {
-                self.check_limits(name, &raw.target.value, setup.target.limits, &scenarios);
+                self.check_limits(name, &bound_by(setup), setup.target.limits, &scenarios);
             }
         }
         let complete = scenarios.len() == raw.scenarios.value.0.len();
@@ -110,6 +106,22 @@ impl Resolver<'_> {
             max_undelivered: raw.max_undelivered.0,
             notes: Vec::new(),
         })
+    }
+
+    /// Whoever loads production, by its target or by one of its hosts, has to say so.
+    fn check_production(&mut self, name: &Spanned<String>, raw: &RawProfile, setup: &TargetSetup) {
+        if raw.allow_production {
+            return;
+        }
+        if setup.target.is_production() {
+            let message = format!("profile `{}` loads the production target `{}`", name.value, raw.target.value);
+            self.mistake("production-not-allowed", raw.target.span, message, "if that is meant, add `allow_production: true`");
+        } else if let Some(reached) = setup.reaches_production() {
+            let message =
+                format!("profile `{}` may load {}, which belongs to the production target `{}`", name.value, reached.host, reached.target);
+            let hint = format!("if that is meant, add `allow_production: true`; else take it out of what `{}` allows", raw.target.value);
+            self.mistake("production-not-allowed", raw.target.span, message, hint);
+        }
     }
 
     /// The names in the gates of staircases.

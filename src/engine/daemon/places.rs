@@ -1,6 +1,7 @@
 //! One run at a time loads a place, whatever its targets are called and whichever process runs it. What finds its place taken by another
 //! process waits or is skipped, as its schedule says.
 
+use std::collections::VecDeque;
 use std::time::Duration;
 
 use super::{Daemon, Running};
@@ -8,7 +9,7 @@ use crate::engine::admission::Waiting;
 use crate::engine::leases::place_of;
 use crate::engine::runner::EndRequest;
 use crate::model::run::EndedBy;
-use crate::model::schedule::{Overlap, TickOutcome};
+use crate::model::schedule::{Overlap, Tick, TickOutcome};
 use crate::model::units::Timestamp;
 
 /// How long something waits before it asks again for a place that another process loads.
@@ -23,6 +24,24 @@ impl Daemon {
             let place = place_of(&self.setup.targets.get(target)?.target);
             self.running.values().find(|running| running.place == place)
         })
+    }
+
+    /// Starts what waits for a target that is free now.
+    pub(super) fn start_waiting(&mut self) {
+        let now = self.parts.clock.now();
+        let mut still = VecDeque::new();
+        while let Some(waiting) = self.queue.pop_front() {
+            let target = self.setup.profiles.get(&waiting.profile).map(|profile| profile.target.clone());
+            match target {
+                Some(_) if waiting.not_before.is_some_and(|at| at > now) => still.push_back(waiting),
+                Some(target) if self.loading(&target).is_some() => still.push_back(waiting),
+                Some(_) => self.start(waiting, None),
+                None => {
+                    self.record_waiting(&waiting, TickOutcome::Refused, "its profile is no longer configured", now);
+                }
+            }
+        }
+        self.queue = still;
     }
 
     /// A wish for a run whose target another process loads: it waits, unless its schedule says otherwise. What that process does is
@@ -58,6 +77,21 @@ impl Daemon {
         }
         waiting.not_before = Some(now.plus(ASK_AGAIN));
         self.queue.push_back(waiting);
+    }
+
+    /// Records what became of a wish that waited, if a schedule made it.
+    pub(super) fn record_waiting(&mut self, waiting: &Waiting, outcome: TickOutcome, reason: &str, now: Timestamp) {
+        let Some((name, due)) = &waiting.tick else { return };
+        let tick = Tick {
+            schedule: name.clone(),
+            profile: waiting.profile.clone(),
+            due: *due,
+            decided: now,
+            outcome,
+            reason: reason.into(),
+            run: None,
+        };
+        self.parts.writer.tick(tick);
     }
 
     /// Gives back what the database did not take, and ends runs whose place another process has taken: it took this process for gone,

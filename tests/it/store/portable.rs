@@ -35,6 +35,7 @@ async fn fill(bed: &Bed) {
     while store.roll_up(100).await.unwrap() > 0 {}
     store.record_tick(&tick("nightly", at(60), TickOutcome::Missed)).await.unwrap();
     store.set_standstill(Some(&Standstill { at: at(7), by: "the page".into() })).await.unwrap();
+    store.record_stop(&Standstill { at: at(7), by: "ann".into() }).await.unwrap();
     let change = AlertChange {
         instances: vec![alert("a", AlertState::Firing)],
         transitions: vec![transition("a", at(1), AlertState::Pending, AlertState::Firing)],
