@@ -190,6 +190,19 @@ pub struct GrpcRequest {
     pub metadata: Vec<(String, Template)>,
     /// How it proves who asks.
     pub auth: Option<Auth>,
+    /// How its streams go.
+    pub stream: GrpcStream,
+}
+
+/// How the streams of a call go: by default everything is sent as fast as the server takes it, and read to the end.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct GrpcStream {
+    /// After so many messages of the answer the call is over, and a success.
+    pub take: Option<u64>,
+    /// After so long the call is over, and a success if the server has answered at all.
+    pub lasting: Option<Duration>,
+    /// From the begin of one message to the begin of the next.
+    pub every: Option<Duration>,
 }
 
 /// Where the schema of a service comes from.

@@ -59,6 +59,14 @@ impl Answers {
         self.compression = compression;
     }
 
+    /// Whether so many messages are complete; those beyond them are forgotten.
+    pub(super) fn are_enough(&mut self, take: Option<u64>) -> bool {
+        let Some(take) = take.filter(|take| self.count >= *take) else { return false };
+        self.count = take;
+        self.kept.truncate(usize::try_from(take).unwrap_or(usize::MAX));
+        true
+    }
+
     /// Takes the next bytes.
     pub(super) fn push(&mut self, mut chunk: Bytes) -> Result<(), Broken> {
         while !chunk.is_empty() {

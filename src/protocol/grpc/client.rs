@@ -17,7 +17,7 @@ use super::status::{self, Shown};
 use super::talk::{Answer, Failed, Marks, talk};
 use crate::model::failure::{Phase, Reason};
 use crate::model::measure::Outcome;
-use crate::model::request::{Connections, HttpOptions};
+use crate::model::request::{Connections, GrpcStream, HttpOptions};
 use crate::protocol::dial::{Broken, Course, Dialer, Origin};
 use crate::protocol::ending::{BREATH, TRIES};
 
@@ -59,6 +59,7 @@ pub(super) struct Outgoing<'a> {
     pub(super) timeout: Duration,
     pub(super) keep: bool,
     pub(super) max_message: u64,
+    pub(super) stream: GrpcStream,
 }
 
 /// What came back, before anybody looks into the messages.
@@ -191,7 +192,7 @@ impl GrpcClient {
                         headers.insert(TIMEOUT, timeout_value(deadline.saturating_duration_since(Instant::now())));
                     }
                     let request = post(outgoing.uri.clone(), headers);
-                    match talk(&link, request, &outgoing.frames, answers, &progress.marks).await {
+                    match talk(&link, request, (&outgoing.frames, outgoing.stream), answers, &progress.marks).await {
                         Ok(answer) => return Ok(answer),
                         Err(Failed::Broken(broken)) => return Err(broken),
                         Err(Failed::Unseen(broken)) => {
@@ -251,6 +252,7 @@ fn prepare<'a>(ready: &'a Ready, call: &Call<'_>) -> Result<Outgoing<'a>, (&'sta
         timeout: ready.timeout,
         keep: ready.keep_body,
         max_message: ready.max_message,
+        stream: ready.stream,
     })
 }
 

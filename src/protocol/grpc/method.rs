@@ -8,6 +8,7 @@ use serde_json::Value;
 
 use super::misfit::{Misfit, misfits};
 use super::schema::SchemaError;
+use crate::model::request::GrpcStream;
 
 /// Bytes before a message: whether it is compressed, and its length (gRPC over HTTP/2, "Length-Prefixed-Message").
 pub(super) const PREFIX: usize = 5;
@@ -57,6 +58,20 @@ impl Method {
         }
         let message = format!("`{}` is {}: it takes one message, not {messages}", self.descriptor.name(), self.kind());
         Err(SchemaError::new(message, "write one `message`"))
+    }
+
+    /// Whether its streams can go like this.
+    pub fn suits(&self, stream: &GrpcStream) -> Result<(), SchemaError> {
+        let streams = |wrong: bool, key: &str, side: &str, hint: &str| {
+            if !wrong {
+                return Ok(());
+            }
+            let message = format!("`{}` is {}: `{key}` is for methods whose {side} streams", self.descriptor.name(), self.kind());
+            Err(SchemaError::new(message, hint))
+        };
+        streams(stream.take.is_some() && !self.server_streams(), "take", "server", "remove it")?;
+        streams(stream.lasting.is_some() && !self.server_streams(), "for", "server", "remove it, or write `timeout`")?;
+        streams(stream.every.is_some() && !self.client_streams(), "every", "client", "remove it")
     }
 
     /// Everything in a message that does not fit the method, places included. A text with `${…}` in it fits wherever its value might.

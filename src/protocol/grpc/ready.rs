@@ -11,7 +11,7 @@ use http::header::{AUTHORIZATION, CONTENT_TYPE, TE, USER_AGENT};
 use http::{HeaderMap, HeaderName, HeaderValue, Uri};
 
 use super::method::Method;
-use crate::model::request::{Auth, GrpcRequest, Hidden, HttpOptions};
+use crate::model::request::{Auth, GrpcRequest, GrpcStream, Hidden, HttpOptions};
 use crate::model::template::Template;
 use crate::protocol::dial::Origin;
 use crate::protocol::redact::{secrets_of, shown};
@@ -39,6 +39,7 @@ pub struct Ready {
     /// Largest message, bytes.
     pub(super) max_message: u64,
     method: Method,
+    pub(super) stream: GrpcStream,
     pub(super) uri: Uri,
     headers: HeaderMap,
     /// Constant messages; `None` where a template must be filled in.
@@ -57,6 +58,7 @@ impl Ready {
     /// `Err` says what cannot be sent.
     pub fn new(request: &GrpcRequest, method: Method, options: &HttpOptions, timeout: Duration, keep_body: bool) -> Result<Self, String> {
         method.takes(request.messages.len()).map_err(|error| error.message)?;
+        method.suits(&request.stream).map_err(|error| error.message)?;
         let origin = Origin::of(&request.origin).ok_or("the address has no host")?;
         let (headers, secrets) = constant_headers(request, timeout, options.compression)?;
         let open = request.metadata.iter().enumerate().filter(|(_, (_, value))| value.constant().is_none());
@@ -73,6 +75,7 @@ impl Ready {
             timeout,
             keep_body,
             method,
+            stream: request.stream,
             headers,
             frames,
             open_metadata,
@@ -261,6 +264,7 @@ pub(super) mod tests {
             messages: messages.iter().map(|text| Template::literal(*text, Encoding::Json)).collect(),
             metadata: metadata.iter().map(|(name, value)| ((*name).into(), Template::literal(*value, Encoding::Header))).collect(),
             auth,
+            stream: GrpcStream::default(),
         }
     }
 
@@ -307,6 +311,16 @@ pub(super) mod tests {
             assert_eq!(told("C", &request(messages, metadata, None)), message);
         }
         assert!(ready("S", &request(&["{}", "{}"], &[], None)).is_ok());
+        let streams = |stream: GrpcStream| GrpcRequest { stream, ..request(&["{}"], &[], None) };
+        let (some, none) = (Some(Duration::from_secs(1)), GrpcStream::default());
+        for (name, stream, message) in [
+            ("C", GrpcStream { take: Some(1), ..none }, "`C` is unary: `take` is for methods whose server streams"),
+            ("S", GrpcStream { lasting: some, ..none }, "`S` is client streaming: `for` is for methods whose server streams"),
+            ("C", GrpcStream { every: some, ..none }, "`C` is unary: `every` is for methods whose client streams"),
+        ] {
+            assert_eq!(told(name, &streams(stream)), message);
+        }
+        assert!(ready("S", &streams(GrpcStream { every: some, ..none })).is_ok());
         assert_eq!(check_metadata("a-bin", Some("%")).unwrap_err(), "the value of `a-bin` is not Base64");
         assert_eq!(check_metadata("grpc-x", None).unwrap_err(), "`grpc-x` is set by gRPC itself");
         assert_eq!(check_metadata("a-bin", None).and(check_metadata("a-bin", Some("AP8="))), Ok(()));

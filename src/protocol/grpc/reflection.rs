@@ -18,7 +18,7 @@ use super::ready::{constant_headers, uri_of};
 use super::schema::{Schema, service_hint};
 use super::status::{self, Shown, UNIMPLEMENTED};
 use crate::model::failure::Reason;
-use crate::model::request::GrpcRequest;
+use crate::model::request::{GrpcRequest, GrpcStream};
 use crate::protocol::dial::{Broken, Origin};
 
 /// The services that offer reflection, most wanted first.
@@ -166,6 +166,7 @@ impl Asking<'_> {
             timeout: self.timeout,
             keep: true,
             max_message: MAX_MESSAGE,
+            stream: GrpcStream::default(),
         };
         Ok(self.client.make(outgoing).await)
     }

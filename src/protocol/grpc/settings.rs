@@ -1,6 +1,8 @@
 //! What stands behind `grpc:` in a step. What it means together (a schema from one place, messages that fit the method) is checked by
 //! `config` with the functions of `schema`.
 
+use std::time::Duration;
+
 use crate::registry::{FilePath, Named, Node, Spanned};
 use crate::settings;
 
@@ -22,6 +24,12 @@ settings! {
         message: optional Spanned<Node>,
         /// Messages in order, where the client streams.
         messages: optional Spanned<Vec<Node>>,
+        /// Send one of `messages` in so long, instead of all as fast as the server takes them.
+        every: optional Spanned<Duration>,
+        /// Where the server streams: end the call as a success after so many messages.
+        take: optional Spanned<u64>,
+        /// Where the server streams: end the call as a success after so long.
+        lasting as "for": optional Spanned<Duration>,
         /// Metadata, by name; a name that ends in `-bin` takes its value in Base64.
         metadata: default Named<Spanned<String>>,
     }

@@ -3,18 +3,20 @@
 
 use std::cell::Cell;
 use std::future::poll_fn;
+use std::time::Duration;
 
 use bytes::Bytes;
 use h2::client::ResponseFuture;
 use h2::{RecvStream, SendStream};
 use http::{HeaderMap, StatusCode};
-use tokio::time::Instant;
+use tokio::time::{Instant, sleep_until, timeout_at};
 
 use super::answers::{Answers, Compression};
 use super::link::Link;
 use super::status::{self, Shown};
 use crate::model::failure::{Phase, Reason};
 use crate::model::measure::Phases;
+use crate::model::request::GrpcStream;
 use crate::protocol::dial::Broken;
 use crate::protocol::ending::{self, Again, again};
 
@@ -70,6 +72,13 @@ pub(super) struct Answer {
     pub(super) trailers: HeaderMap,
 }
 
+impl Answer {
+    /// Of a call that is over because enough has come.
+    fn enough(headers: HeaderMap) -> Self {
+        Self { status: status::OK, message: String::new(), headers, trailers: HeaderMap::new() }
+    }
+}
+
 /// Why nothing usable came back.
 pub(super) enum Failed {
     /// For this reason.
@@ -86,11 +95,12 @@ impl From<Broken> for Failed {
     }
 }
 
-/// Makes a call: `frames` are its messages, each with the five bytes before it.
+/// Makes a call: `frames` are its messages, each with the five bytes before it. A call that is over because enough has come is cancelled
+/// by letting go of it.
 pub(super) async fn talk(
     link: &Link,
     request: http::Request<()>,
-    frames: &[Bytes],
+    (frames, how): (&[Bytes], GrpcStream),
     answers: &mut Answers,
     marks: &Marks,
 ) -> Result<Answer, Failed> {
@@ -99,8 +109,8 @@ pub(super) async fn talk(
     let mut sender = link.sender.clone();
     Marks::set(&marks.began);
     let (response, stream) = sender.send_request(request, frames.is_empty()).map_err(unseen)?;
-    let feeding = feed(stream, frames, marks);
-    let receiving = receive(response, answers, marks);
+    let feeding = feed(stream, frames, how.every, marks);
+    let receiving = receive(response, how, answers, marks);
     tokio::pin!(feeding, receiving);
     let mut fed = false;
     let received = loop {
@@ -144,9 +154,15 @@ impl From<h2::Error> for Lost {
     }
 }
 
-/// Sends all messages, as fast as the server takes them. A server that stops listening says why in its answer.
-async fn feed(mut stream: SendStream<Bytes>, frames: &[Bytes], marks: &Marks) {
+/// Sends all messages, as fast as the server takes them, or one `every` so long. A server that stops listening says why in its answer.
+async fn feed(mut stream: SendStream<Bytes>, frames: &[Bytes], every: Option<Duration>, marks: &Marks) {
+    let mut due = marks.began.get();
     for (index, frame) in frames.iter().enumerate() {
+        if let (Some(every), 1..) = (every, index) {
+            due = due.map(|due| due + every);
+            // Apart, as all that only streams need: it does not lie in every VU's memory.
+            Box::pin(sleep_until(due.unwrap_or_else(Instant::now))).await;
+        }
         let mut left = frame.clone();
         while !left.is_empty() {
             stream.reserve_capacity(left.len());
@@ -165,8 +181,21 @@ async fn feed(mut stream: SendStream<Bytes>, frames: &[Bytes], marks: &Marks) {
     Marks::set(&marks.sent);
 }
 
-async fn receive(response: ResponseFuture, answers: &mut Answers, marks: &Marks) -> Result<Answer, Lost> {
-    let (head, mut body) = response.await?.into_parts();
+/// What comes within a call's own time; `None` when that is over.
+async fn within<T>(until: Option<Instant>, coming: impl Future<Output = T>) -> Option<T> {
+    match until {
+        Some(until) => Box::pin(timeout_at(until, coming)).await.ok(),
+        None => Some(coming.await),
+    }
+}
+
+async fn receive(response: ResponseFuture, how: GrpcStream, answers: &mut Answers, marks: &Marks) -> Result<Answer, Lost> {
+    let until = how.lasting.and_then(|lasting| Some(marks.began.get()? + lasting));
+    let Some(answered) = within(until, response).await else {
+        let ms = how.lasting.unwrap_or_default().as_millis();
+        return Err(Broken(Reason::Timeout(Phase::Waiting), format!("the server said nothing within {ms} ms")).into());
+    };
+    let (head, mut body) = answered?.into_parts();
     Marks::set(&marks.answered);
     if let Some(answer) = trailers_only(head.status, &head.headers, &body)? {
         return Ok(answer);
@@ -175,10 +204,15 @@ async fn receive(response: ResponseFuture, answers: &mut Answers, marks: &Marks)
         return foreign(head, &mut body).await;
     }
     answers.compressed_by(compression(&head.headers)?);
-    while let Some(chunk) = poll_fn(|cx| body.poll_data(cx)).await {
+    loop {
+        let Some(chunk) = within(until, poll_fn(|cx| body.poll_data(cx))).await else { return Ok(Answer::enough(head.headers)) };
+        let Some(chunk) = chunk else { break };
         let chunk = chunk?;
         body.flow_control().release_capacity(chunk.len())?;
         answers.push(chunk)?;
+        if answers.are_enough(how.take) {
+            return Ok(Answer::enough(head.headers));
+        }
     }
     let trailers = poll_fn(|cx| body.poll_trailers(cx)).await?;
     match told(trailers.as_ref())? {

@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use plimsoll::model::failure::{Phase, Reason};
 use plimsoll::model::measure::Outcome;
-use plimsoll::model::request::{Auth, Connections, GrpcRequest, GrpcSchema, Hidden, HttpOptions, TlsOptions};
+use plimsoll::model::request::{Auth, Connections, GrpcRequest, GrpcSchema, GrpcStream, Hidden, HttpOptions, TlsOptions};
 use plimsoll::model::template::{Encoding, Template};
 use plimsoll::protocol::dial::Dialer;
 use plimsoll::protocol::dns::Dns;
@@ -68,6 +68,7 @@ pub(super) struct Plan {
     pub(super) messages: Vec<Value>,
     pub(super) metadata: Vec<(&'static str, String)>,
     pub(super) auth: Option<Auth>,
+    pub(super) stream: GrpcStream,
     pub(super) timeout: Duration,
     pub(super) options: HttpOptions,
     pub(super) tls: TlsOptions,
@@ -83,6 +84,7 @@ impl Plan {
             messages: messages.to_vec(),
             metadata: Vec::new(),
             auth: None,
+            stream: GrpcStream::default(),
             timeout: AMPLE,
             options: HttpOptions::default(),
             tls: TlsOptions::default(),
@@ -101,6 +103,7 @@ impl Plan {
             messages: self.messages.iter().map(literal).collect(),
             metadata: metadata.collect(),
             auth: self.auth.clone(),
+            stream: self.stream,
         }
     }
 
@@ -389,4 +392,54 @@ async fn calls_go_over_tls() {
     let server = Server::start(&[]).await;
     plan.url = format!("https://127.0.0.1:{}", server.port);
     assert_eq!(plan.call().await.outcome.failure, Some(Reason::Tls));
+}
+
+#[tokio::test]
+async fn a_stream_without_end_is_over_when_enough_has_come() {
+    let server = Server::start(&[]).await;
+    let endless = || Plan::new(server.port, "Download", &[json!({"count": 1_000_000_000, "text": "a"})]);
+    let mut taking = endless();
+    taking.stream.take = Some(5);
+    // One connection carries them all: letting go of a call does not harm it.
+    let exchanges = taking.calls(3).await;
+    for (number, exchange) in exchanges.iter().enumerate() {
+        let counts: Vec<_> = answer(exchange).as_array().unwrap().iter().map(|reply| reply["count"].as_u64()).collect();
+        assert_eq!((counts, exchange.received), ((1..=5).map(Some).collect(), 5));
+        assert_eq!((exchange.outcome.connected, exchange.headers["x-first"].as_bytes()), (number == 0, b"yes".as_slice()));
+    }
+    let mut lasting = endless();
+    (lasting.stream.lasting, lasting.keep) = (Some(Duration::from_millis(500)), false);
+    let exchange = lasting.call().await;
+    assert_eq!((exchange.outcome.failure.as_ref(), exchange.status), (None, Some(0)), "{exchange:?}");
+    assert!(exchange.received > 0 && exchange.outcome.phases.service_time() >= Duration::from_millis(500), "{exchange:?}");
+    // Messages need not come, and a stream that ends by itself before is judged by its status.
+    let mut idle = Plan::new(server.port, "Talk", &[json!({"sleep_ms": 30_000})]);
+    idle.stream.lasting = Some(Duration::from_secs(2));
+    let exchange = idle.call().await;
+    assert_eq!((answer(&exchange), exchange.received), (json!([]), 0));
+    let mut short = Plan::new(server.port, "Download", &[json!({"count": 2})]);
+    short.stream = GrpcStream { take: Some(5), lasting: Some(Duration::from_secs(30)), every: None };
+    let exchange = short.call().await;
+    assert_eq!((exchange.status, exchange.received, exchange.trailers["x-last"].as_bytes()), (Some(0), 2, b"2".as_slice()));
+    short.messages = vec![json!({"count": 2, "status": 5})];
+    assert_eq!(short.call().await.status, Some(5));
+    // Without its own end the call runs into its timeout.
+    let mut late = endless();
+    (late.timeout, late.keep) = (Duration::from_millis(500), false);
+    assert_eq!(late.call().await.outcome.failure, Some(Reason::Timeout(Phase::Receiving)));
+}
+
+#[tokio::test]
+async fn messages_of_a_stream_go_out_in_their_time() {
+    let server = Server::start(&[]).await;
+    for method in ["Upload", "Talk"] {
+        let mut plan = Plan::new(server.port, method, &[json!({"text": "a"}), json!({"text": "b"}), json!({"text": "c"})]);
+        plan.stream.every = Some(Duration::from_millis(300));
+        let exchange = plan.call().await;
+        let phases = exchange.outcome.phases;
+        assert!(phases.service_time() >= Duration::from_millis(600), "{method}: {phases:?}");
+        let answers = answer(&exchange);
+        let last = answers.as_array().and_then(|list| list.last()).unwrap_or(&answers);
+        assert_eq!((&last["text"], last["count"].as_u64()), (&json!("c"), Some(3)), "{method}");
+    }
 }

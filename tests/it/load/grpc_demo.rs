@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use plimsoll::demo::{self, Faults, Running, Settings};
 use plimsoll::model::failure::{Phase, Reason};
-use plimsoll::model::request::{GrpcRequest, GrpcSchema};
+use plimsoll::model::request::{GrpcRequest, GrpcSchema, GrpcStream};
 use plimsoll::model::template::{Encoding, Template};
 use plimsoll::protocol::grpc::schema::{self, Schema};
 use plimsoll::protocol::grpc::{Call, GrpcExchange, GrpcPool, Ready};
@@ -73,6 +73,7 @@ fn request(plan: &Plan, service: &str, method: &str, messages: &[Value]) -> Grpc
         messages: messages.iter().map(|message| Template::literal(message.to_string(), Encoding::Json)).collect(),
         metadata: Vec::new(),
         auth: None,
+        stream: GrpcStream::default(),
     }
 }
 

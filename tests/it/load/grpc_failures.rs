@@ -109,6 +109,11 @@ async fn time_runs_out_in_a_phase() {
         let phases = exchange.outcome.phases;
         assert!(phases.service_time() >= Duration::from_millis(100), "{phases:?}");
     }
+    // A call that would end by itself, too: a server that has not even answered has not been found well.
+    let mut lasting = misfit(&server, "Download", "silence");
+    lasting.stream.lasting = Some(Duration::from_millis(300));
+    let exchange = lasting.call().await;
+    assert_eq!(failure(&exchange), (Some(Reason::Timeout(Phase::Waiting)), "the server said nothing within 300 ms"));
     // A connection from which nothing comes may be dead: the next call opens another.
     let mut plan = misfit(&silent, "Unary", "none");
     plan.timeout = Duration::from_millis(100);

@@ -92,17 +92,15 @@ pub(super) fn ended(mut run: Run) -> Run {
         reasons: [(Reason::Status(503), 1)].into(),
         messages: [(Reason::Status(503), "503 Service Unavailable: pool timed out".into())].into(),
         told: vec![timed_out()],
-        told_beyond: 0,
         duration: latencies,
         response: latencies,
         service: latencies,
-        waiting: None,
         checks: [("status is 201".to_owned(), CheckCount { passed: 2, failed: 1 })].into(),
         bytes_sent: 300,
         bytes_received: u64::from(u32::MAX) * 3,
         connections: 1,
         resent: 2,
-        unheard: 7,
+        ..StepSummary::default()
     };
     let series = SeriesSummary {
         probe: "app".into(),

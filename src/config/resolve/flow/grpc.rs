@@ -2,14 +2,16 @@
 //! not fit are told before any load. By reflection that can only be told when a run starts.
 
 use std::path::PathBuf;
+use std::time::Duration;
 
 use super::Scope;
 use super::address::origin_of;
 use crate::config::raw::flow::step::{GrpcStep, RawStep};
 use crate::config::raw::text::{Fillable, placeholder, unescaped};
 use crate::config::resolve::Resolver;
-use crate::model::request::{GrpcRequest, GrpcSchema};
+use crate::model::request::{GrpcRequest, GrpcSchema, GrpcStream};
 use crate::model::template::Template;
+use crate::model::units::format_duration;
 use crate::protocol::grpc::schema::{Schema, SchemaError, load, split_call};
 use crate::protocol::grpc::settings::GrpcKeys;
 use crate::protocol::grpc::{Hop, Method, Misfit};
@@ -30,14 +32,21 @@ impl Resolver<'_> {
         let call = self.call(&keys.call);
         let schema = self.schema(keys, span);
         let messages = self.messages(keys, scope);
+        let stream = self.stream(keys, step.timeout);
         if let (Some((service, method)), Some((_, Some(schema)))) = (&call, &schema)
             && let Some(method) = self.grpc_method(schema, service, method, &keys.call)
         {
             self.check_messages(keys, &method);
+            if let Err(error) = method.suits(&stream) {
+                let places = [keys.take.as_ref().map(|key| key.span), keys.lasting.as_ref().map(|key| key.span)];
+                let place = places.into_iter().flatten().next().filter(|_| !method.server_streams());
+                let place = place.or_else(|| keys.every.as_ref().map(|key| key.span)).unwrap_or(span);
+                self.mistake("bad-grpc", place, error.message, error.hint);
+            }
         }
         let (service, method) = call?;
         let (schema, _) = schema?;
-        Some(GrpcRequest { origin: origin?, service, method, schema, messages: messages?, metadata: metadata?, auth: auth.ok()? })
+        Some(GrpcRequest { origin: origin?, service, method, schema, messages: messages?, metadata: metadata?, auth: auth.ok()?, stream })
     }
 
     fn grpc_origin(&mut self, keys: &GrpcKeys, span: Span, scope: &Scope<'_>) -> Option<url::Url> {
@@ -134,6 +143,29 @@ impl Resolver<'_> {
         };
         let read: Vec<Option<Template>> = given.into_iter().map(|message| self.document(message, scope)).collect();
         read.into_iter().collect()
+    }
+
+    /// How its streams go. What takes longer than the whole call may is a mistake: it would always end as a timeout.
+    fn stream(&mut self, keys: &GrpcKeys, timeout: Duration) -> GrpcStream {
+        let out_of_range = "out-of-range";
+        if let Some(none) = keys.take.as_ref().filter(|take| take.value == 0) {
+            self.mistake(out_of_range, none.span, "a call that takes no message is over before it begins", "write `take: 1`");
+        }
+        for (key, pieces) in
+            [(&keys.lasting, 1), (&keys.every, keys.messages.as_ref().map_or(1, |many| many.value.len()).saturating_sub(1))]
+        {
+            let Some(given) = key else { continue };
+            let needs = given.value.saturating_mul(u32::try_from(pieces).unwrap_or(u32::MAX));
+            if given.value.is_zero() {
+                self.mistake(out_of_range, given.span, "no time at all is too short", "write `1s`, or remove it");
+            } else if needs >= timeout {
+                let message =
+                    format!("it takes {}, but the call may take {} (`timeout`)", format_duration(needs), format_duration(timeout));
+                self.mistake(out_of_range, given.span, message, "write a longer `timeout` for the step");
+            }
+        }
+        let [lasting, every] = [&keys.lasting, &keys.every].map(|key| key.as_ref().map(|key| key.value));
+        GrpcStream { take: keys.take.as_ref().map(|take| take.value), lasting, every }
     }
 
     fn check_messages(&mut self, keys: &GrpcKeys, method: &Method) {
