@@ -113,7 +113,7 @@ fn catalog(steps: u16) -> Catalog {
         title: format!("GET /api/v1/step-{index}"),
         checks: Vec::new(),
     };
-    Catalog { scenarios: vec![scenario], steps: (0..steps).map(step).collect(), groups: Vec::new() }
+    Catalog { scenarios: vec![scenario], steps: (0..steps).map(step).collect(), groups: Vec::new(), seed: None }
 }
 
 /// A latency around 20 ms with a long tail, in microseconds.

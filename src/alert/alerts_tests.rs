@@ -39,6 +39,7 @@ fn catalog() -> Catalog {
     };
     Catalog {
         groups: vec![],
+        seed: None,
         scenarios: vec![ScenarioMeta {
             name: "users".into(),
             executor: "ramping-vus".into(),

@@ -27,6 +27,9 @@ pub(super) fn check(arguments: &CheckArguments) -> Outcome {
         plural(setup.rules.len(), "alert rule"),
         plural(setup.channels.len(), "channel"),
     );
+    for (profile, note) in setup.profiles.values().flat_map(|profile| profile.notes.iter().map(|note| (&profile.name, note))) {
+        say_line!("note: profile `{profile}`: {note}");
+    }
     if setup.channels.is_empty() {
         say_line!("note: there are no alert channels, so nobody is told; add `alerts: {{ channels: … }}`");
     }

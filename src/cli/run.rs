@@ -10,6 +10,7 @@ use crate::app::{self, App, Options};
 use crate::engine::handle::{Event, Refusal};
 use crate::engine::setup::Setup;
 use crate::engine::time_scale::{self, TimeScale};
+use crate::model::profile::MOST_SEED;
 use crate::model::run::{Run, RunId, Trigger};
 use crate::registry::suggest;
 use crate::report;
@@ -27,6 +28,9 @@ pub(super) struct RunArguments {
     /// Fast motion, to try a long profile: multiply stages, pauses, pace and windows by this, above 0 and at most 1; rates and VUs stay
     #[arg(long, value_name = "FACTOR")]
     time_scale: Option<TimeScale>,
+    /// Seed of its random values, as an earlier run has told it: what is drawn is the same again
+    #[arg(long, value_name = "NUMBER", value_parser = clap::value_parser!(u64).range(..=MOST_SEED))]
+    seed: Option<u64>,
 }
 
 pub(super) async fn run(arguments: RunArguments) -> Outcome {
@@ -40,6 +44,9 @@ pub(super) async fn run(arguments: RunArguments) -> Outcome {
     reduce(&mut setup, &arguments.profile);
     if let Some(scale) = arguments.time_scale {
         setup = time_scale::scaled(setup, scale);
+    }
+    if let (Some(seed), Some(profile)) = (arguments.seed, setup.profiles.get_mut(&arguments.profile)) {
+        profile.seed = Some(seed);
     }
     let again = setup.clone();
     let loader = Box::new(move || Ok(again.clone()));

@@ -372,7 +372,9 @@ impl Daemon {
         let place = place_of(&target.target);
         self.running.insert(profile.target.clone(), Running { id: id.clone(), place, started_at: now, end, steers });
         let readings = self.parts.taps.open(&profile.target);
-        let run = new_run(&profile, id, wish.trigger, now);
+        // Short, because people copy it, and whole in any reader of JSON.
+        let seed = profile.seed.unwrap_or_else(|| (self.parts.random)() >> 32);
+        let run = new_run(&profile, id, wish.trigger, now, seed);
         let live = LiveRun {
             id: run.id.clone(),
             profile: run.profile.clone(),
@@ -388,7 +390,6 @@ impl Daemon {
                 active.insert(target_name, ActiveRun { id: run_id, start });
             });
         });
-        let seed = (self.parts.random)();
         let (profile, threads) = (Arc::new(profile), self.setup.load.threads);
         let specs = self.setup.captures.get(&profile.name).cloned().unwrap_or_default();
         let parts = CaptureParts { store: self.parts.store.clone(), probe: self.parts.probe.clone(), busy: self.busy.clone() };

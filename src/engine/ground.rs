@@ -47,6 +47,8 @@ pub struct Ground {
     pub tokens: Tokens,
     /// The target's limit on requests a second.
     pub cap: Option<Arc<RateCap>>,
+    /// How the flows connect that are walked once.
+    pub http: HttpOptions,
 }
 
 /// gRPC methods by what names them.
@@ -102,8 +104,8 @@ pub struct Laid {
 /// Lays the ground of a run; `Err` says in one sentence why no load can be sent.
 pub async fn lay(profile: &Arc<Profile>, (dialer, limit): (Dialer, Option<Rate>), seed: u64, clock: SharedClock) -> Result<Laid, String> {
     let tokens = Tokens::of(profile.tokens.len());
-    let ground =
-        Ground { dialer, data: RunData::new(seed, clock), methods: Methods::default(), tokens, cap: limit.map(RateCap::new).map(Arc::new) };
+    let (data, cap, http) = (RunData::new(seed, clock), limit.map(RateCap::new).map(Arc::new), profile.http.clone());
+    let ground = Ground { dialer, data, methods: Methods::default(), tokens, cap, http };
     if !needs_ground(profile) {
         return Ok(Laid { ground, notes: Vec::new(), _keeper: None });
     }
@@ -270,8 +272,7 @@ async fn walk_once<T>(
     let steps = steps_of(flow);
     let checks: Vec<usize> = steps.iter().map(|step| step.checks.len()).collect();
     let shard = Shard::new(&checks, 1, groups_of(flow).len());
-    let options = HttpOptions::default();
-    let plan = Plan { name, flow, data: &[], http: &options, open: false };
+    let plan = Plan { name, flow, data: &[], http: &ground.http, open: false };
     let data = ScenarioData::new(ground.data.clone(), name, false, &[]);
     let workload = FlowWorkload::new(plan, Places::default(), data, ground, shard.clone())?;
     let mut vu = workload.vu(0);

@@ -15,6 +15,7 @@ use super::history::compare::run_before;
 use super::leases::{Leases, place_of};
 use super::runner::{Order, RunNews, RunnerParts, TickNews, execute};
 use super::setup::TargetSetup;
+use crate::model::catalog::Catalog;
 use crate::model::profile::Profile;
 use crate::model::run::{Run, RunId, RunStatus, Trigger};
 use crate::model::schedule::{Tick, TickOutcome};
@@ -26,8 +27,8 @@ use crate::protocol::guard::Guard;
 use crate::protocol::tls::Tls;
 use crate::store::{Store, StoreError};
 
-/// The row of a run that begins.
-pub(super) fn new_run(profile: &Profile, id: RunId, trigger: Trigger, now: Timestamp) -> Run {
+/// The row of a run that begins, with the seed of its random values.
+pub(super) fn new_run(profile: &Profile, id: RunId, trigger: Trigger, now: Timestamp, seed: u64) -> Run {
     Run {
         id,
         profile: profile.name.clone(),
@@ -41,7 +42,7 @@ pub(super) fn new_run(profile: &Profile, id: RunId, trigger: Trigger, now: Times
         ended_by: None,
         verdict: None,
         reasons: profile.notes.clone(),
-        catalog: catalog_of(profile),
+        catalog: Catalog { seed: Some(seed), ..catalog_of(profile) },
         summary: None,
         thresholds: Vec::new(),
         controls: Vec::new(),

@@ -36,7 +36,7 @@ use crate::model::finding::Finding;
 use crate::model::measure::Interval;
 use crate::model::profile::{Limits, Profile};
 use crate::model::progress::{PoolNow, Progress};
-use crate::model::run::{EndedBy, Run, RunId, RunStatus, Summary, Verdict};
+use crate::model::run::{DataEnd, EndedBy, Run, RunId, RunStatus, Summary, Verdict};
 use crate::model::series::{Point, Reading};
 
 /// A wish to end a run early.
@@ -166,6 +166,7 @@ pub async fn execute(order: Order, laid: Result<Laid, String>, before: Option<Ar
         began: None,
         notes: Vec::new(),
         databases: Vec::new(),
+        data_ended: Vec::new(),
         captures: order.captures,
         before,
     };
@@ -191,6 +192,7 @@ pub async fn execute(order: Order, laid: Result<Laid, String>, before: Option<Ar
             }
             going.notes.extend(laid.notes);
             going.notes.extend(laid.ground.cap.as_ref().and_then(|cap| cap.sentence()));
+            going.data_ended = laid.ground.data.ended();
             going.notes.extend(tear_down(&going.profile, laid.ground).await);
         }
         Err(why) => {
@@ -256,6 +258,8 @@ struct Going {
     notes: Vec<String>,
     /// What the databases of the target did.
     databases: Vec<DatabaseWork>,
+    /// Data of its scenarios that came to their end.
+    data_ended: Vec<DataEnd>,
     /// The run before.
     before: Option<Arc<Run>>,
 }
@@ -425,6 +429,7 @@ impl Going {
         }
         let mut summary = self.fold.summary(&run.catalog, elapsed.as_secs_f64());
         summary.climbs = self.climbers.iter().map(Climber::summary).collect();
+        summary.data_ended = std::mem::take(&mut self.data_ended);
         let mut thresholds = self.watchers.results();
         for broken in thresholds.iter_mut().filter(|result| self.aborted_by.as_ref() == Some(&result.text)) {
             // It was broken when it ended the run, wherever the last second took it.
@@ -458,6 +463,7 @@ impl Going {
         let at = if run.verdict == Some(Verdict::Pass) { run.reasons.len() } else { 0 };
         run.reasons.splice(at..at, judged.reasons);
         tell_besides(&mut run.reasons, &summary);
+        run.reasons.extend(summary.data_ended.iter().map(DataEnd::sentence));
         if let Some((_, reason)) = self.ended.take().filter(|(_, reason)| !run.reasons.contains(reason)) {
             run.reasons.push(reason);
         }

@@ -265,6 +265,8 @@ mod tests {
             scenarios: scenarios.collect(),
             thresholds: Vec::new(),
             max_undelivered: 0.0,
+            http: crate::model::request::HttpOptions::default(),
+            seed: None,
             setup: Vec::new(),
             teardown: Vec::new(),
             tokens: Vec::new(),

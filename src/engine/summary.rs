@@ -149,6 +149,7 @@ impl Fold {
             },
             intervals_lost: self.intervals_lost,
             climbs: Vec::new(),
+            data_ended: Vec::new(),
             databases: Vec::new(),
             analysed: Analysed::default(),
         }
@@ -315,7 +316,12 @@ mod tests {
             title: String::new(),
             checks: vec!["a".into(), "b".into()],
         };
-        Catalog { scenarios: vec![scenario("open", true), scenario("closed", false)], steps: vec![step(0), step(1)], groups: vec![] }
+        Catalog {
+            scenarios: vec![scenario("open", true), scenario("closed", false)],
+            steps: vec![step(0), step(1)],
+            groups: vec![],
+            seed: None,
+        }
     }
 
     /// One request: how long it took from its intended start, how long on the wire, and how it failed.

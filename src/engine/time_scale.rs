@@ -225,6 +225,8 @@ mod tests {
             target: "shop".into(),
             description: None,
             allow_production: false,
+            http: crate::model::request::HttpOptions::default(),
+            seed: None,
             setup: Vec::new(),
             teardown: Vec::new(),
             tokens: Vec::new(),

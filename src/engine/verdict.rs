@@ -168,7 +168,10 @@ fn undelivered(summary: &Summary, limit: f64) -> Vec<String> {
         let lost = counts.dropped + counts.unsent;
         let share = lost as f64 / counts.scheduled.max(1) as f64;
         // Starts that are due by the clock are censored when they are dropped; iterations that time did not suffice for are not.
-        let (why, what_to_do) = if counts.dropped > 0 && scenario.censored == 0 {
+        let ended = summary.data_ended.iter().any(|end| end.scenario == scenario.scenario);
+        let (why, what_to_do) = if counts.dropped > 0 && scenario.censored == 0 && ended {
+            ("for which the data had no row left", "add rows, ask for less, or write `at_end: recycle`")
+        } else if counts.dropped > 0 && scenario.censored == 0 {
             ("not started in time", "raise maxDuration or lower the number of iterations")
         } else {
             ("dropped for want of a free VU", "raise maxVUs or lower the rate")
@@ -314,6 +317,19 @@ mod tests {
             let judged = judge(&climbed, &[], EndedBy::Completed, &[], 0.01);
             assert_eq!(judged.verdict, Some(expected), "{:?}: {:?}", climbed.climbs, judged.reasons);
         }
+    }
+
+    #[test]
+    fn load_that_lacked_data_says_so() {
+        let counts = Accounting { scheduled: 100, started: 12, completed: 12, dropped: 88, ..Accounting::default() };
+        let mut summary = summary(12, 0, counts);
+        summary.data_ended = vec![crate::model::run::DataEnd { scenario: "main".into(), data: "users".into(), rows: 12 }];
+        let judged = judge(&summary, &[threshold(Verdict::Pass)], EndedBy::Completed, &[], 0.05);
+        assert_eq!(judged.verdict, Some(Verdict::Invalid));
+        assert!(judged.reasons[0].contains("88 for which the data had no row left"), "{:?}", judged.reasons);
+        // VUs that loop until the data are used were asked for no more than that.
+        summary.scenarios[0].counts = done(12);
+        assert_eq!(verdict(&summary, &[threshold(Verdict::Pass)]), Some(Verdict::Pass));
     }
 
     #[test]

@@ -263,7 +263,7 @@ mod tests {
             checks: Vec::new(),
         };
         let scenarios = vec![scenario("early", 0), scenario("late", 10)];
-        let catalog = Catalog { scenarios, steps: vec![step(0), step(1)], groups: Vec::new() };
+        let catalog = Catalog { scenarios, steps: vec![step(0), step(1)], groups: Vec::new(), seed: None };
         // Each is broken from the first second on, and is to be asked 2 s after its scenario began.
         for (text, first) in [
             ("dropped_iterations: count < 0", 2),

@@ -222,6 +222,8 @@ mod tests {
             target: "t".into(),
             description: None,
             allow_production: false,
+            http: crate::model::request::HttpOptions::default(),
+            seed: None,
             setup: Vec::new(),
             teardown: Vec::new(),
             tokens: Vec::new(),
@@ -231,7 +233,7 @@ mod tests {
             notes: Vec::new(),
             digest: String::new(),
         };
-        new_run(&profile, RunId(id.into()), Trigger { by: "api".into(), name: None }, START)
+        new_run(&profile, RunId(id.into()), Trigger { by: "api".into(), name: None }, START, 7)
     }
 
     fn tick() -> Tick {

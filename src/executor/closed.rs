@@ -68,9 +68,18 @@ struct Slot {
     cut_at: Option<Instant>,
 }
 
+impl Slot {
+    /// There is nothing more that it could start.
+    fn is_done(&self) -> bool {
+        self.work.is_done() || self.orders.out_of_work.get()
+    }
+}
+
 /// What a VU is told.
 struct Orders {
     wanted: Cell<bool>,
+    /// The VU has said that there is nothing more for it to work with.
+    out_of_work: Cell<bool>,
     /// Rings when something changes for a VU that waits.
     bell: Notify,
 }
@@ -179,7 +188,7 @@ impl<W: Workload> Vus<W> {
             if index < wanted {
                 slot.cut_at = None;
                 slot.orders.wanted.set(true);
-                if slot.task.is_finished() && !slot.work.is_done() {
+                if slot.task.is_finished() && !slot.is_done() {
                     let (work, rounds) = (slot.work.clone(), slot.rounds.clone());
                     self.slots[index] = self.spawn(index as u64, work, rounds);
                 }
@@ -206,7 +215,7 @@ impl<W: Workload> Vus<W> {
     }
 
     fn spawn(&self, local: u64, work: Work, rounds: Rc<Cell<u64>>) -> Slot {
-        let orders = Rc::new(Orders { wanted: Cell::new(true), bell: Notify::new() });
+        let orders = Rc::new(Orders { wanted: Cell::new(true), out_of_work: Cell::new(false), bell: Notify::new() });
         let vu = Looping {
             workload: self.workload.clone(),
             drive: self.drive.clone(),
@@ -220,12 +229,14 @@ impl<W: Workload> Vus<W> {
         Slot { orders, work, rounds, task, cut_at: None }
     }
 
-    /// True when there is nothing left to start and nothing going on: never for executors that only time ends.
+    /// True when there is nothing left to start and nothing going on: of executors that only time ends, when no VU has anything more to
+    /// work with.
     fn are_done(&self) -> bool {
+        let out_of_work = !self.slots.is_empty() && self.slots.iter().all(Slot::is_done);
         let all_started = match (&self.executor, &self.drive.budget) {
-            (Executor::PerVuIterations { .. }, _) => self.slots.iter().all(|slot| slot.work.is_done()),
-            (_, Some(budget)) => budget.is_used_up(),
-            (_, None) => false,
+            (Executor::PerVuIterations { .. }, _) => self.slots.iter().all(Slot::is_done),
+            (_, Some(budget)) => budget.is_used_up() || out_of_work,
+            (_, None) => out_of_work,
         };
         all_started && self.slots.iter().all(|slot| slot.task.is_finished())
     }
@@ -233,7 +244,7 @@ impl<W: Workload> Vus<W> {
     /// Iterations that were not started by the deadline.
     fn count_dropped(&self) {
         let own = |slot: &Slot| if let Work::Own(left) = &slot.work { left.replace(0) } else { 0 };
-        let shared = self.drive.budget.as_ref().filter(|_| !self.are_done()).map_or(0, |budget| budget.take_rest());
+        let shared = self.drive.budget.as_ref().map_or(0, |budget| budget.take_rest());
         let mut dropped = self.slots.iter().map(own).sum::<u64>() + shared;
         if let Executor::PerVuIterations { vus, iterations, .. } = self.executor {
             // Those of VUs that were never made.
@@ -293,6 +304,10 @@ impl<W: Workload> Looping<W> {
         let mut vu = self.workload.vu(number);
         let mut due = Instant::now();
         while let Some(intended) = self.turn(due).await {
+            if !self.workload.has_work(&mut vu) {
+                self.orders.out_of_work.set(true);
+                break;
+            }
             if !self.work.take() {
                 break;
             }

@@ -57,6 +57,11 @@ pub trait Workload: 'static {
     type Vu: 'static;
     /// Makes a VU; `number` is its index within the scenario, over all threads.
     fn vu(&self, number: u64) -> Self::Vu;
+    /// Whether there is anything for another iteration of this VU to work with; asked before each one. A VU that loops and gets `false` is
+    /// done; a start that is due by the clock is dropped.
+    fn has_work(&self, _vu: &mut Self::Vu) -> bool {
+        true
+    }
     /// Runs one iteration. May be dropped in the middle when its time is up; what was in flight must then be counted.
     fn iterate(&self, vu: &mut Self::Vu, iteration: Iteration) -> impl Future<Output = IterationEnd>;
 }

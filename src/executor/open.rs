@@ -192,7 +192,11 @@ impl<W: Workload> Vus<W> {
                     own.bell.notified().await;
                     continue;
                 };
-                counted(&*workload, &mut vu, iteration, &drive).await;
+                if workload.has_work(&mut vu) {
+                    counted(&*workload, &mut vu, iteration, &drive).await;
+                } else {
+                    drive.shard.borrow_mut().dropped(drive.scenario, 1);
+                }
                 shared.free(&own, &drive);
             }
         }));

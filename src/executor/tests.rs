@@ -32,12 +32,19 @@ struct Sleeper {
     waits: std::cell::RefCell<Vec<Duration>>,
     most: Cell<u64>,
     now: Cell<u64>,
+    /// Iterations for which there is something to work with.
+    rows: Cell<u64>,
 }
 
 impl Workload for Rc<Sleeper> {
     type Vu = u64;
     fn vu(&self, number: u64) -> u64 {
         number
+    }
+    fn has_work(&self, _vu: &mut u64) -> bool {
+        let left = self.rows.get().checked_sub(1);
+        self.rows.set(left.unwrap_or(0));
+        left.is_some()
     }
     async fn iterate(&self, vu: &mut u64, iteration: Iteration) -> IterationEnd {
         self.waits.borrow_mut().push(iteration.intended.elapsed());
@@ -82,6 +89,7 @@ struct Play {
     kill_after: Option<Duration>,
     /// Decisions, each told `LEAD` before it takes effect.
     decisions: Vec<Change>,
+    rows: u64,
 }
 
 impl Default for Play {
@@ -95,6 +103,7 @@ impl Default for Play {
             stop_after: None,
             kill_after: None,
             decisions: Vec::new(),
+            rows: u64::MAX,
         }
     }
 }
@@ -118,8 +127,18 @@ impl Play {
         let start = Instant::now();
         let stall = (start + Duration::from_millis(self.stall.0), start + Duration::from_millis(self.stall.1));
         let (most, now, by_vu) = (Cell::new(0), Cell::new(0), std::cell::RefCell::default());
-        let (waits, blocks) = (std::cell::RefCell::default(), self.blocks);
-        let sleeper = Rc::new(Sleeper { takes: self.takes, slow: self.slow, by_vu, waits, stall, blocks, most, now });
+        let blocks = self.blocks;
+        let sleeper = Rc::new(Sleeper {
+            takes: self.takes,
+            slow: self.slow,
+            by_vu,
+            waits: std::cell::RefCell::default(),
+            stall,
+            blocks,
+            most,
+            now,
+            rows: Cell::new(self.rows),
+        });
         let (stop, kill) = (CancellationToken::new(), CancellationToken::new());
         for (token, after) in [(stop.clone(), self.stop_after), (kill.clone(), self.kill_after)] {
             if let Some(after) = after {
@@ -187,6 +206,27 @@ fn rate(per_second: f64, seconds: u64, pre_allocated: u64, max: u64) -> Executor
 
 const MS: Duration = Duration::from_millis(1);
 const CALM: (u64, u64) = (0, 0);
+
+#[test]
+fn what_has_nothing_more_to_work_with_ends_or_is_dropped() {
+    let (vus, hour) = (5, Duration::from_secs(3600));
+    for threads in [1, 2] {
+        for (executor, scheduled, ends_early) in [
+            (Executor::ConstantVus { vus, duration: hour }, 12, true),
+            (Executor::PerVuIterations { vus, iterations: 10, max_duration: hour }, 50, true),
+            (Executor::SharedIterations { vus, iterations: 50, max_duration: hour }, 50, true),
+            (rate(10.0, 10, 5, 5), 100, false),
+        ] {
+            let name = format!("{} on {threads}", executor.name());
+            let played = Play { threads, rows: 12, ..Play::default() }.of(&scenario(executor));
+            let counts = played.figures.counts;
+            assert_eq!((counts.completed, counts.failed, counts.interrupted, counts.unsent), (12, 0, 0, 0), "{name}");
+            assert_eq!((counts.scheduled, counts.dropped), (scheduled, scheduled - 12), "{name}");
+            assert_eq!(counts.breach(), None, "{name}");
+            assert!(!ends_early || played.took < Duration::from_secs(60), "{name} took {:?}", played.took);
+        }
+    }
+}
 
 #[test]
 fn constant_vus_loop_until_the_deadline_and_finish() {
@@ -592,7 +632,7 @@ proptest! {
         // Decisions are told in time; a thread that stands still would hear them late, which the clock of a run does not let happen.
         let decisions = if blocks.is_some() { Vec::new() } else { decisions };
         let (stop_after, kill_after) = (stop.map(ms), kill.map(ms));
-        let played = Play { threads, takes: ms(takes), slow: |vu| vu % 3 == 1, stall, blocks: blocks.map(|(number, still)| (number, ms(still))), stop_after, kill_after, decisions }.of(&random);
+        let played = Play { threads, takes: ms(takes), slow: |vu| vu % 3 == 1, stall, blocks: blocks.map(|(number, still)| (number, ms(still))), stop_after, kill_after, decisions, rows: u64::MAX }.of(&random);
         prop_assert_eq!(played.figures.counts.breach(), None);
         match planned {
             // Every iteration that was asked for is accounted for, whatever ended the scenario.

@@ -406,11 +406,11 @@ mod tests {
             assert_eq!(judge.judge(&of(good), &wanted, &mut scope).failure, None, "{kind:?}");
             assert_eq!(judge.judge(&of(bad), &wanted, &mut scope).failure, Some(Reason::Check(format!("{kind:?}"))));
         }
-        let named = judge(&[CheckKind::Header("x-user".into(), Some((Operator::Equal, template("${name} 7"))))]);
+        let named = judge(&[CheckKind::Header("x-user".into(), Some((Operator::Equal, template("${nick} 7"))))]);
         let mut scope = scope();
-        assert_eq!(named.wanted(&mut scope).unwrap_err().to_string(), "`${name}` is not set");
+        assert_eq!(named.wanted(&mut scope).unwrap_err().to_string(), "`${nick}` is not set");
         for (name, holds) in [("ann", true), ("bob", false)] {
-            scope.set_text("name", name);
+            scope.set_text("nick", name);
             let wanted = named.wanted(&mut scope).unwrap();
             assert_eq!(named.judge(&answer(&headers, 200, 1, ""), &wanted, &mut scope).failed == 0, holds, "{name}");
         }

@@ -2,7 +2,7 @@
 //! No locks on the way of a request: positions and counts are atomic, a shuffled order is computed and not stored.
 
 use std::collections::BTreeMap;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use serde_json::Value;
@@ -10,6 +10,7 @@ use serde_json::Value;
 use crate::clock::SharedClock;
 use crate::model::flow::{AtEnd, Feeder, Pick};
 use crate::model::random::mix;
+use crate::model::run::DataEnd;
 
 /// What all scenarios of a run share.
 #[derive(Debug)]
@@ -19,13 +20,19 @@ pub struct RunData {
     unnamed: AtomicU64,
     named: Mutex<BTreeMap<String, Arc<AtomicU64>>>,
     setup: OnceLock<Vec<(String, Value)>>,
+    ended: Mutex<Vec<DataEnd>>,
 }
 
 impl RunData {
     /// Data of a run; the same seed gives the same random values. The clock is read where a template has `${now}`.
     pub fn new(seed: u64, clock: SharedClock) -> Arc<Self> {
         let (unnamed, named, setup) = (AtomicU64::new(0), Mutex::default(), OnceLock::new());
-        Arc::new(Self { seed, clock, unnamed, named, setup })
+        Arc::new(Self { seed, clock, unnamed, named, setup, ended: Mutex::default() })
+    }
+
+    /// The data that came to their end while somebody needed another row, in this order.
+    pub fn ended(&self) -> Vec<DataEnd> {
+        self.ended.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     /// Makes these the variables of the run's setup, `${setup.NAME}` from now on; they are set once.
@@ -57,6 +64,7 @@ impl RunData {
 /// What all VUs of a scenario share.
 #[derive(Debug)]
 pub struct ScenarioData {
+    name: String,
     pub(super) run: Arc<RunData>,
     pub(super) feeders: Vec<SharedFeeder>,
     seed: u64,
@@ -69,7 +77,15 @@ impl ScenarioData {
     pub fn new(run: Arc<RunData>, name: &str, open: bool, feeders: &[Feeder]) -> Arc<Self> {
         let seed = mix(run.seed ^ hash(name));
         let feeders = feeders.iter().map(|feeder| SharedFeeder::new(feeder, seed)).collect();
-        Arc::new(Self { run, feeders, seed, by_number: open })
+        Arc::new(Self { name: name.to_owned(), run, feeders, seed, by_number: open })
+    }
+
+    /// Takes note, once, that this feeder has no row for somebody who needs one.
+    pub(super) fn has_ended(&self, shared: &SharedFeeder) {
+        if !shared.told.swap(true, Ordering::Relaxed) {
+            let (scenario, data, rows) = (self.name.clone(), shared.feeder.name.clone(), shared.feeder.rows.len() as u64);
+            self.run.ended.lock().unwrap_or_else(PoisonError::into_inner).push(DataEnd { scenario, data, rows });
+        }
     }
 
     /// The seed of an iteration's random values.
@@ -84,11 +100,13 @@ pub(super) struct SharedFeeder {
     pub(super) feeder: Feeder,
     seed: u64,
     taken: AtomicU64,
+    /// Its end was noted.
+    told: AtomicBool,
 }
 
 impl SharedFeeder {
     fn new(feeder: &Feeder, seed: u64) -> Self {
-        Self { feeder: feeder.clone(), seed: mix(seed ^ hash(&feeder.name)), taken: AtomicU64::new(0) }
+        Self { feeder: feeder.clone(), seed: mix(seed ^ hash(&feeder.name)), taken: AtomicU64::new(0), told: AtomicBool::new(false) }
     }
 
     /// The index of the row for an iteration of this VU; `None` when there is none left. `random` is asked for a number below
@@ -100,7 +118,7 @@ impl SharedFeeder {
         }
         let (position, shuffled) = match self.feeder.pick {
             Pick::Random => return Some(random(rows) as usize),
-            Pick::Unique => (vu, false),
+            Pick::Unique => (self.feeder.first + vu, false),
             Pick::Sequential => (self.taken.fetch_add(1, Ordering::Relaxed), false),
             Pick::Shuffled => (self.taken.fetch_add(1, Ordering::Relaxed), true),
         };
@@ -147,7 +165,7 @@ mod tests {
 
     fn shared(rows: usize, pick: Pick, at_end: AtEnd, seed: u64) -> SharedFeeder {
         let rows = Arc::new((0..rows).map(|row| vec![Value::from(row)]).collect());
-        SharedFeeder::new(&Feeder { name: "users".into(), columns: vec!["id".into()], rows, pick, at_end }, seed)
+        SharedFeeder::new(&Feeder { name: "users".into(), columns: vec!["id".into()], rows, pick, at_end, first: 0 }, seed)
     }
 
     /// What `threads` threads take, `each` times each.

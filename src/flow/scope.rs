@@ -13,7 +13,7 @@ use super::condition::Sides;
 use super::data::ScenarioData;
 use super::render::Given;
 use super::{Script, generate};
-use crate::model::flow::Feeder;
+use crate::model::flow::{AtEnd, Feeder, Pick};
 use crate::model::template::{Encoding, Expression, Generator, Member, Origin, Part, Template};
 use crate::model::units::Timestamp;
 
@@ -45,6 +45,8 @@ pub struct Scope {
 #[derive(Debug, Clone, Copy)]
 enum Taken {
     NotYet,
+    /// Set aside for the iteration that begins, or for the next one where that needs none.
+    Aside(usize),
     Row(usize),
     NoneLeft,
 }
@@ -77,7 +79,24 @@ impl Scope {
         self.number = number;
         self.begun += 1;
         self.variables.clear();
-        self.rows.fill(Taken::NotYet);
+        self.rows.iter_mut().filter(|taken| !matches!(taken, Taken::Aside(_))).for_each(|taken| *taken = Taken::NotYet);
+    }
+
+    /// Sets a row aside of all data that come to an end, so that no iteration begins which would find none; `false` when there is none
+    /// left: nothing that needs these data can be done any more. What is not needed is kept for the next iteration.
+    pub fn set_rows_aside(&mut self) -> bool {
+        let Self { scenario, rows, random, vu, .. } = self;
+        for (shared, taken) in scenario.feeders.iter().zip(rows) {
+            if shared.feeder.at_end == AtEnd::Recycle || shared.feeder.pick == Pick::Random || matches!(taken, Taken::Aside(_)) {
+                continue;
+            }
+            let Some(row) = shared.take(*vu, |rows| random.random_range(0..rows)) else {
+                scenario.has_ended(shared);
+                return false;
+            };
+            *taken = Taken::Aside(row);
+        }
+        true
     }
 
     /// Appends the template, filled in, to `out`. When something is missing or cannot stand where it would, `out` is as it was.
@@ -198,6 +217,9 @@ impl Scope {
             let random = &mut self.random;
             let row = shared.take(self.vu, |rows| random.random_range(0..rows));
             *taken = row.map_or(Taken::NoneLeft, Taken::Row);
+        }
+        if let Taken::Aside(row) = *taken {
+            *taken = Taken::Row(row);
         }
         let Taken::Row(row) = *taken else { return Err(Gap::NoRow(&shared.feeder)) };
         let Some((column, members)) = members.split_first() else { return Ok((None, members)) };
@@ -326,7 +348,6 @@ mod tests {
 
     use super::*;
     use crate::flow::testing::{feeder, rendered, run, scope, scope_with, template};
-    use crate::model::flow::{AtEnd, Pick};
     use crate::model::template::GENERATORS;
 
     fn plain(scope: &mut Scope, text: &str) -> Result<String, String> {
@@ -417,6 +438,32 @@ mod tests {
                 assert_eq!(plain(&mut scope, "${users.id}"), wanted);
             }
         }
+    }
+
+    #[test]
+    fn rows_that_end_are_set_aside_before_an_iteration_begins() {
+        let rows = |pick| feeder("users", "id", (0..3).map(|id| json!(id)).collect(), pick, AtEnd::Stop);
+        let run = run(1);
+        let data = ScenarioData::new(run.clone(), "test", false, &[rows(Pick::Sequential)]);
+        let (mut ann, mut bob) = (Scope::new(data.clone(), 0), Scope::new(data, 1));
+        let iterate = |scope: &mut Scope, text: &str| {
+            let may = scope.set_rows_aside();
+            scope.begin_iteration(0);
+            may.then(|| plain(scope, text).unwrap())
+        };
+        assert_eq!(iterate(&mut ann, "${users.id} ${users.id}"), Some("0 0".into()));
+        assert_eq!(iterate(&mut bob, "no need"), Some("no need".into()));
+        assert_eq!(iterate(&mut ann, "${users.id}"), Some("2".into()));
+        assert!(run.ended().is_empty());
+        // None is left but the one that nobody needed yet: it is not lost.
+        assert_eq!(iterate(&mut ann, "${users.id}"), None);
+        assert_eq!(iterate(&mut bob, "${users.id}"), Some("1".into()));
+        assert_eq!((iterate(&mut bob, ""), iterate(&mut ann, "")), (None, None));
+        let ended = run.ended();
+        assert_eq!((ended.len(), ended[0].data.as_str(), ended[0].rows), (1, "users", 3), "told once");
+        let again = feeder("users", "id", vec![json!(1)], Pick::Sequential, AtEnd::Recycle);
+        let mut scope = Scope::new(ScenarioData::new(run, "again", false, &[again]), 0);
+        assert!((0..5).all(|_| iterate(&mut scope, "${users.id}") == Some("1".into())));
     }
 
     #[test]

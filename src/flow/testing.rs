@@ -34,7 +34,7 @@ pub(super) fn scope_with(feeders: &[Feeder]) -> Scope {
 /// A feeder of one row per value.
 pub(super) fn feeder(name: &str, column: &str, values: Vec<Value>, pick: Pick, at_end: AtEnd) -> Feeder {
     let rows = Arc::new(values.into_iter().map(|value| vec![value]).collect());
-    Feeder { name: name.into(), columns: vec![column.into()], rows, pick, at_end }
+    Feeder { name: name.into(), columns: vec![column.into()], rows, pick, at_end, first: 0 }
 }
 
 /// A template.

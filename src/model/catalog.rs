@@ -17,6 +17,9 @@ pub struct Catalog {
     /// Groups that are timed as a whole, in the order of the profile, across scenarios.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub groups: Vec<GroupMeta>,
+    /// The seed of the run's random values; `None` of runs from before it was kept.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub seed: Option<u64>,
 }
 
 impl Catalog {

@@ -312,6 +312,8 @@ pub struct Feeder {
     pub pick: Pick,
     /// What comes after the last row.
     pub at_end: AtEnd,
+    /// With [`Pick::Unique`]: the row of the scenario's first VU. Those before it belong to VUs of other scenarios that take from the same rows.
+    pub first: u64,
 }
 
 choice! {
@@ -323,7 +325,7 @@ choice! {
         Random = "random",
         /// Every row once per round, in an order shuffled with the run's seed, shared by all VUs.
         Shuffled = "shuffled",
-        /// One row per VU, kept for all its iterations; no two VUs share one.
+        /// One row per VU, kept for all its iterations; no two VUs of the run share one.
         Unique = "unique",
     }
 }
@@ -333,7 +335,7 @@ choice! {
     pub enum AtEnd {
         /// From the beginning again.
         Recycle = "recycle",
-        /// The iteration fails, with that reason.
+        /// Nothing: the VU that needs one ends, and starts that find none are dropped.
         Stop = "stop",
     }
 }

@@ -97,6 +97,10 @@ pub struct Profile {
     pub setup: Vec<FlowNode>,
     /// Walked once after the load, also when it was ended early. Counted apart.
     pub teardown: Vec<FlowNode>,
+    /// How setup, teardown and shared logins connect.
+    pub http: HttpOptions,
+    /// The seed of its random values, where it is to be the same in every run.
+    pub seed: Option<u64>,
     /// Tokens that all VUs share; an [`Auth::Shared`](super::request::Auth::Shared) refers to them by index.
     pub tokens: Vec<TokenSource>,
     /// What must hold.
@@ -108,6 +112,9 @@ pub struct Profile {
     /// What everybody who looks at a run of it must know, one sentence each; stands before the run's reasons.
     pub notes: Vec<String>,
 }
+
+/// Greatest seed: what every reader of JSON takes for the same number.
+pub const MOST_SEED: u64 = (1 << 53) - 1;
 
 /// One executor with its flow.
 #[derive(Debug, Clone)]

@@ -260,8 +260,8 @@ pub struct HttpOptions {
     pub max_body: u64,
     /// Ask for compressed answers and undo the compression.
     pub compression: bool,
-    /// Keep cookies per VU.
-    pub cookies: bool,
+    /// How long a VU keeps cookies.
+    pub cookies: Cookies,
 }
 
 impl Default for HttpOptions {
@@ -273,8 +273,20 @@ impl Default for HttpOptions {
             dns_ttl: Duration::from_secs(300),
             max_body: 8 * 1024 * 1024,
             compression: false,
-            cookies: true,
+            cookies: Cookies::PerIteration,
         }
+    }
+}
+
+choice! {
+    /// How long a VU keeps the cookies that servers set.
+    pub enum Cookies {
+        /// Until its iteration ends: each one is the visit of a new user.
+        PerIteration = "per-iteration",
+        /// For all its iterations.
+        PerVu = "per-vu",
+        /// Not at all.
+        None = "none",
     }
 }
 
@@ -295,6 +307,8 @@ choice! {
     pub enum Connections {
         /// Each VU keeps its own, as a browser does.
         PerVu = "per-vu",
+        /// Each VU has its own, new ones in each iteration, as a visitor who comes for the first time.
+        PerIteration = "per-iteration",
         /// The VUs of a load thread share a pool, as a backend does.
         Shared = "shared",
         /// A new one for every request.

@@ -346,12 +346,34 @@ pub struct Summary {
     /// How high each staircase with a gate came.
     #[serde(default)]
     pub climbs: Vec<ClimbSummary>,
+    /// Data that came to their end.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub data_ended: Vec<DataEnd>,
     /// What the databases of its target did, where probes can tell.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub databases: Vec<DatabaseWork>,
     /// What analysis concluded.
     #[serde(default, skip_serializing_if = "Analysed::is_empty")]
     pub analysed: Analysed,
+}
+
+/// Data of a scenario that came to their end, so that VUs ended with them or starts were dropped.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DataEnd {
+    /// Scenario.
+    pub scenario: String,
+    /// Name of the data.
+    pub data: String,
+    /// How many rows they have.
+    pub rows: u64,
+}
+
+impl DataEnd {
+    /// One sentence for people.
+    pub fn sentence(&self) -> String {
+        let Self { scenario, data, rows } = self;
+        format!("the data `{data}` of `{scenario}` came to their end: all {rows} rows were used, and `at_end` says `stop`")
+    }
 }
 
 /// How fit the load generator was.

@@ -14,7 +14,7 @@ use super::dial::{Broken, Dialer};
 use super::http::{Call, HttpClient, HttpPool, Keep, Outline, Prepared};
 use super::redact::shown;
 use crate::model::failure::Reason;
-use crate::model::request::{Connections, Hidden, HttpOptions, HttpVersion, TokenSource};
+use crate::model::request::{Connections, Cookies, Hidden, HttpOptions, HttpVersion, TokenSource};
 
 /// How long a token endpoint may take.
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -90,7 +90,7 @@ impl TokenFetcher {
         let options = HttpOptions {
             version: HttpVersion::Http1,
             connections: Connections::PerRequest,
-            cookies: false,
+            cookies: Cookies::None,
             max_body: MOST_ANSWER,
             ..HttpOptions::default()
         };

@@ -83,7 +83,8 @@ fn head(run: &Run) -> String {
     let by = run.trigger.name.as_ref().map_or_else(|| run.trigger.by.clone(), |name| format!("{} {}", run.trigger.by, plain(name, 60)));
     let length = run.summary.as_ref().map(|summary| format!(", {}", seconds(summary.seconds))).unwrap_or_default();
     let started = run.started_at.to_utc().format("%Y-%m-%d %H:%M:%S UTC");
-    text.push_str(&format!("  run {}, started {started} by {by}{length}, {ended}\n", run.id));
+    let seed = run.catalog.seed.map(|seed| format!(", seed {seed}")).unwrap_or_default();
+    text.push_str(&format!("  run {}, started {started} by {by}{length}, {ended}{seed}\n", run.id));
     text
 }
 

@@ -61,7 +61,7 @@ fn run(id: &str, seconds: u32) -> Run {
         ended_by: None,
         verdict: None,
         reasons: Vec::new(),
-        catalog: Catalog { scenarios: vec![scenario], steps: vec![step], groups: Vec::new() },
+        catalog: Catalog { scenarios: vec![scenario], steps: vec![step], groups: Vec::new(), seed: None },
         summary: None,
         thresholds: Vec::new(),
         controls: Vec::new(),

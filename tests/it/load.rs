@@ -22,6 +22,7 @@ mod order;
 mod program;
 mod pushes;
 mod redirects;
+mod replay;
 mod stall;
 mod tls;
 mod tokens;

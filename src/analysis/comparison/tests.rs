@@ -64,7 +64,7 @@ fn run(shape: &Shape) -> Run {
         ended_by: Some(EndedBy::Completed),
         verdict: Some(Verdict::Pass),
         reasons: vec![],
-        catalog: Catalog { scenarios: vec![scenario], steps: vec![step], groups: vec![] },
+        catalog: Catalog { scenarios: vec![scenario], steps: vec![step], groups: vec![], seed: None },
         summary: Some(Summary { seconds: f64::from(shape.seconds), ..Summary::default() }),
         thresholds: vec![],
         controls: vec![],

@@ -15,7 +15,7 @@ settings! {
         rows: optional Spanned<Node>,
         /// Which row an iteration gets: the next (one count for all VUs), any, the next of a shuffled round, or one per VU that it keeps.
         pick: default Pick = Pick::Sequential,
-        /// What comes after the last row: the first again, or a failure of the iteration. Without it: `recycle`.
+        /// What comes after the last row: the first again, or nothing: VUs that need one end, and starts that find none are dropped. Without it: `recycle`.
         at_end: optional Spanned<AtEnd>,
     }
 }

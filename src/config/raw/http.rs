@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use serde_json::{Value as Json, json};
 
-use crate::model::request::{Connections, HttpVersion};
+use crate::model::request::{Connections, Cookies, HttpVersion};
 use crate::registry::{ByteSize, Context, Decode, FilePath, Node, Spanned};
 use crate::{choice, settings};
 
@@ -13,7 +13,7 @@ settings! {
     pub(crate) struct HttpKeys titled "`http`" {
         /// Which HTTP: `auto` is HTTP/2 where the server agrees (by ALPN), else HTTP/1.1; `2` without TLS is by prior knowledge. Without it: `auto`.
         version: optional Number<HttpVersion>,
-        /// Who shares connections: every VU keeps its own, as browsers do; the VUs of a load thread share a pool, as back ends do; or every request has a new one.
+        /// Who shares connections: every VU keeps its own, as browsers do, for all its iterations or anew in each; the VUs of a load thread share a pool, as back ends do; or every request has a new one.
         connections: default Connections = Connections::PerVu,
         /// Redirects that are followed per request; `0`: a 3xx is the answer.
         redirects: default u32 = 10,
@@ -23,8 +23,8 @@ settings! {
         max_body: default ByteSize = ByteSize(8 << 20),
         /// Ask for compressed answers (gzip, br, zstd), and undo the compression.
         compression: default bool = false,
-        /// Keep cookies, per VU.
-        cookies: default bool = true,
+        /// How long a VU keeps the cookies that servers set: until its iteration ends, so that each is the visit of a new user; for all its iterations; or not at all.
+        cookies: default Cookies = Cookies::PerIteration,
     }
 }
 

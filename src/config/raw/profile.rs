@@ -7,6 +7,7 @@ use serde_json::{Value as Json, json};
 use super::Attempt;
 use super::capture::RawCapture;
 use super::flow::RawNodes;
+use super::http::HttpKeys;
 use super::retention::RawRetention;
 use super::scenario::RawScenario;
 use crate::model::alerting::Severity;
@@ -26,6 +27,10 @@ settings! {
         allow_production: default bool = false,
         /// What happens at the same time, by name.
         scenarios: required Spanned<Named<Attempt<RawScenario>>>,
+        /// How setup, teardown and shared logins connect, and the scenarios that do not say it themselves. Without it setup, teardown and logins speak the version of HTTP that all scenarios speak, where that is one.
+        http: optional HttpKeys,
+        /// The seed of its random values; two runs with one seed draw the same. Without it every run has another one, which it tells.
+        seed: optional Spanned<u64>,
         /// A flow that is walked once before the load, by one VU; its variables are `${setup.NAME}` in scenarios. Its requests are counted apart.
         setup: optional Spanned<RawNodes>,
         /// A flow that is walked once after the load, also when that was ended early. Its requests are counted apart.

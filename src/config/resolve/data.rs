@@ -5,8 +5,10 @@ use std::sync::Arc;
 use super::Resolver;
 use crate::config::raw::Attempt;
 use crate::config::raw::data::DataKeys;
+use crate::config::raw::profile::RawProfile;
 use crate::flow::feeder::{FeederError, Table, from_csv, from_json, from_values};
 use crate::model::flow::{AtEnd, Feeder, Pick};
+use crate::model::profile::Scenario;
 use crate::model::template::is_reserved;
 use crate::registry::{FilePath, Named, Spanned};
 
@@ -56,7 +58,41 @@ impl Resolver<'_> {
             return None;
         }
         let Table { columns, rows } = table;
-        Some(Feeder { name: name.value.clone(), columns, rows: Arc::new(rows), pick: keys.pick, at_end })
+        Some(Feeder { name: name.value.clone(), columns, rows: Arc::new(rows), pick: keys.pick, at_end, first: 0 })
+    }
+
+    /// Gives the VUs of each scenario rows of their own where several take one each from the same rows. Returns what people should know:
+    /// rows that VUs have to share.
+    pub(super) fn share_out(&mut self, raw: &RawProfile, scenarios: &mut [Scenario]) -> Vec<String> {
+        let mut notes = Vec::new();
+        for at in 0..scenarios.len() {
+            let (before, rest) = scenarios.split_at_mut(at);
+            let Some(scenario) = rest.first_mut() else { continue };
+            let vus = scenario.executor.max_vus();
+            for feeder in scenario.data.iter_mut().filter(|feeder| feeder.pick == Pick::Unique) {
+                let same = |other: &&Feeder| other.pick == Pick::Unique && other.columns == feeder.columns && other.rows == feeder.rows;
+                let takers = before.iter().filter(|other| other.data.iter().any(|other| same(&other)));
+                feeder.first = takers.map(|other| other.executor.max_vus()).sum();
+                let (wanted, rows) = (feeder.first + vus, feeder.rows.len() as u64);
+                if wanted <= rows {
+                    continue;
+                }
+                if feeder.at_end == AtEnd::Recycle {
+                    notes
+                        .push(format!("`{}` of `{}` has {rows} rows for {wanted} VUs: some of them share one", feeder.name, scenario.name));
+                } else if feeder.first > 0 {
+                    // Where it is its own VUs that are too many, that was told.
+                    let named = raw.scenarios.value.iter().find(|(name, _)| name.value == scenario.name);
+                    let span = named.map_or(raw.scenarios.span, |(name, _)| name.span);
+                    let message = format!(
+                        "the data `{}` have {rows} rows; the VUs of `{}` and of the scenarios before it that take from them are up to {wanted}",
+                        feeder.name, scenario.name
+                    );
+                    self.mistake("out-of-range", span, message, "add rows, or write `at_end: recycle` so that VUs share them");
+                }
+            }
+        }
+        notes
     }
 
     /// The rows, from the one place that is given.

@@ -10,7 +10,8 @@ use sha2::{Digest, Sha256};
 use crate::model::flow::{CheckKind, Extract, ExtractFrom, Feeder, FlowNode, Pause, Step};
 use crate::model::profile::{Executor, Scenario, Spacing, Stage, VuPool, WhenBusy};
 use crate::model::request::{
-    Auth, Body, FormContent, FormPart, GrpcSchema, HttpOptions, HttpRequest, Message, Request, SocketExchange, TlsOptions, TokenSource,
+    Auth, Body, Cookies, FormContent, FormPart, GrpcSchema, HttpOptions, HttpRequest, Message, Request, SocketExchange, TlsOptions,
+    TokenSource,
 };
 use crate::model::staircase::{StairUnit, Staircase};
 use crate::model::template::Template;
@@ -72,7 +73,7 @@ fn render(scenario: &Scenario, text: &mut String) {
         text.push_str(" queue\n");
     }
     text.push_str(&format!(" {}\n", connections(&scenario.http)));
-    for Feeder { name, columns, rows, pick, at_end } in &scenario.data {
+    for Feeder { name, columns, rows, pick, at_end, first: _ } in &scenario.data {
         let mut hash = Sha256::new();
         for value in rows.iter().flatten() {
             hash.update(value.to_string());
@@ -86,6 +87,12 @@ fn render(scenario: &Scenario, text: &mut String) {
 fn connections(http: &HttpOptions) -> String {
     let HttpOptions { version, connections, redirects, dns_ttl, max_body: _, compression, cookies } = http;
     let dns = dns_ttl.as_micros();
+    // The words that stood here before there were three ways, so that digests still hold.
+    let cookies = match cookies {
+        Cookies::PerIteration => "true",
+        Cookies::PerVu => "per-vu",
+        Cookies::None => "false",
+    };
     format!("http {version} {connections} redirects {redirects} dns {dns} compression {compression} cookies {cookies}")
 }
 

@@ -25,7 +25,7 @@ impl Resolver<'_> {
         vus: Option<u64>,
         profile: &mut InProfile<'_>,
     ) -> Option<IterationLoad> {
-        let http = keys.http.as_ref().map_or_else(HttpOptions::default, http_options);
+        let http = keys.http.as_ref().map(http_options).or_else(|| profile.http.clone()).unwrap_or_default();
         let data = self.data(&keys.data, vus);
         let flow = self.iteration_flow(name, keys, &data, &http, profile);
         let data = data.into_iter().map(|(_, feeder)| feeder).collect::<Option<_>>();
@@ -60,7 +60,7 @@ impl Resolver<'_> {
 }
 
 /// How its VUs connect.
-fn http_options(keys: &HttpKeys) -> HttpOptions {
+pub(super) fn http_options(keys: &HttpKeys) -> HttpOptions {
     HttpOptions {
         version: keys.version.map_or(HttpVersion::Auto, |version| version.0),
         connections: keys.connections,

@@ -7,13 +7,14 @@ use super::Resolver;
 use super::digest::{Load, digest};
 use super::expression::Selectable;
 use super::flow::{Known, Names, Scope, set_by};
+use super::iteration::http_options;
 use crate::config::raw::flow::RawNodes;
 use crate::config::raw::profile::{RawProfile, RawThreshold};
 use crate::config::raw::scenario::{RawExecutor, RawScenario};
 use crate::engine::setup::TargetSetup;
 use crate::model::flow::FlowNode;
-use crate::model::profile::{Limits, Profile, Scenario, Target, begins};
-use crate::model::request::{TlsOptions, TokenSource};
+use crate::model::profile::{Limits, MOST_SEED, Profile, Scenario, Target, begins};
+use crate::model::request::{HttpOptions, HttpVersion, TlsOptions, TokenSource};
 use crate::model::threshold::{Series, Source, Threshold, parse_series};
 use crate::model::units::{Rate, format_duration};
 use crate::registry::{Span, Spanned};
@@ -29,6 +30,17 @@ pub(super) struct InProfile<'t> {
     pub(super) scenarios: Vec<(String, Option<String>)>,
     /// Tokens that VUs share.
     pub(super) tokens: Vec<TokenSource>,
+    /// How its flows connect where they do not say it.
+    pub(super) http: Option<HttpOptions>,
+}
+
+/// How the flows connect that are walked once, where the profile does not say it: as browsers do, in the version of HTTP that all
+/// scenarios speak.
+fn as_scenarios(scenarios: &[Scenario]) -> HttpOptions {
+    let mut versions = scenarios.iter().map(|scenario| scenario.http.version);
+    let first = versions.next().unwrap_or(HttpVersion::Auto);
+    let version = if versions.all(|version| version == first) { first } else { HttpVersion::Auto };
+    HttpOptions { version, ..HttpOptions::default() }
 }
 
 /// The variables that a setup leaves.
@@ -55,7 +67,8 @@ impl Resolver<'_> {
         if raw.scenarios.value.0.is_empty() {
             self.mistake("missing-key", raw.scenarios.span, "a profile needs at least one scenario", "add one below `scenarios:`");
         }
-        let mut inside = InProfile { target: target.map(|setup| &setup.target), ..InProfile::default() };
+        let http = raw.http.as_ref().map(http_options);
+        let mut inside = InProfile { target: target.map(|setup| &setup.target), http, ..InProfile::default() };
         let setup = self.once(raw.setup.as_ref(), "the setup", &mut inside);
         inside.setup = left_by(raw.setup.as_ref());
         let after = |scenario: &RawScenario| scenario.common.start_after.as_ref().map(|other| other.value.clone());
@@ -79,7 +92,10 @@ impl Resolver<'_> {
             }
         }
         let complete = scenarios.len() == raw.scenarios.value.0.len();
-        let scenarios: Vec<Scenario> = scenarios.into_iter().map(|(_, scenario)| scenario).collect();
+        let mut scenarios: Vec<Scenario> = scenarios.into_iter().map(|(_, scenario)| scenario).collect();
+        let notes = self.share_out(raw, &mut scenarios);
+        let http = inside.http.unwrap_or_else(|| as_scenarios(&scenarios));
+        let seed = raw.seed.as_ref().filter(|seed| self.check_seed(seed)).map(|seed| seed.value);
         let mut known = Selectable { profiles: vec![name.value.clone()], targets: vec![raw.target.value.clone()], ..Selectable::default() };
         for scenario in &scenarios {
             known.add(scenario);
@@ -104,7 +120,9 @@ impl Resolver<'_> {
             scenarios,
             thresholds,
             max_undelivered: raw.max_undelivered.0,
-            notes: Vec::new(),
+            notes,
+            http,
+            seed,
         })
     }
 
@@ -122,6 +140,13 @@ impl Resolver<'_> {
             let hint = format!("if that is meant, add `allow_production: true`; else take it out of what `{}` allows", raw.target.value);
             self.mistake("production-not-allowed", raw.target.span, message, hint);
         }
+    }
+
+    fn check_seed(&mut self, seed: &Spanned<u64>) -> bool {
+        if seed.value > MOST_SEED {
+            self.mistake("out-of-range", seed.span, format!("{} is too large for a seed", seed.value), format!("at most {MOST_SEED}"));
+        }
+        seed.value <= MOST_SEED
     }
 
     /// The names in the gates of staircases.
@@ -143,7 +168,7 @@ impl Resolver<'_> {
             owner: owner.to_owned(),
             target: inside.target,
             auth: self.inherited(None, inside.target),
-            redirects: super::REDIRECTS,
+            redirects: inside.http.as_ref().map_or(super::REDIRECTS, |http| http.redirects),
             names: Names::at_start_of(&raw.value, inside.setup.clone()),
             tokens: Some(&mut inside.tokens),
             socket: false,

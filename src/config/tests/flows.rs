@@ -12,7 +12,7 @@ use crate::engine::setup::Setup;
 use crate::model::flow::{AtEnd, CheckKind, Condition, Extract, ExtractFrom, FlowNode, Operator, Pause, Pick, Step, groups_of, steps_of};
 use crate::model::profile::Profile;
 use crate::model::request::{
-    Auth, Body, Connections, FormContent, GrpcSchema, Hidden, HttpVersion, Message, Request, SocketExchange, TokenSource,
+    Auth, Body, Connections, Cookies, FormContent, GrpcSchema, Hidden, HttpVersion, Message, Request, SocketExchange, TokenSource,
 };
 use crate::model::template::{Encoding, Template};
 
@@ -236,16 +236,16 @@ fn checks_and_extractions_say_what_they_look_at() {
 #[test]
 fn checks_compare_with_what_is_known_when_the_request_is_sent() {
     let with =
-        |check: &str| format!("- set: {{ id: 1, name: ann }}\n- {{ step: a, get: /, extract: {{ later: $.id }}, check: {{ {check} }} }}");
+        |check: &str| format!("- set: {{ id: 1, nick: ann }}\n- {{ step: a, get: /, extract: {{ later: $.id }}, check: {{ {check} }} }}");
     for (check, name) in [
         (r#""json $.id": "${id}""#, r#"json $.id == "${id}""#),
         (r#""json $.id": "u-${id}""#, r#"json $.id == "u-${id}""#),
         (r#""json $.id": "> ${id}""#, r#"json $.id > "${id}""#),
         (r#""json $.ids": "contains ${id}""#, r#"json $.ids contains "${id}""#),
         (r#""json $.user": { id: "${id}", n: 1 }"#, r#"json $.user == {"id":"${id}","n":1}"#),
-        (r#""header x-user": "${name}""#, r#"header x-user == "${name}""#),
-        (r#"body_contains: "Hello ${name}""#, r#"body contains "Hello ${name}""#),
-        (r#"body_contains: "$${name}""#, r#"body contains "$${name}""#),
+        (r#""header x-user": "${nick}""#, r#"header x-user == "${nick}""#),
+        (r#"body_contains: "Hello ${nick}""#, r#"body contains "Hello ${nick}""#),
+        (r#"body_contains: "$${nick}""#, r#"body contains "$${nick}""#),
     ] {
         let step = step(&with(check));
         assert_eq!(step.checks[0].name, name);
@@ -272,10 +272,55 @@ fn checks_compare_with_what_is_known_when_the_request_is_sent() {
 }
 
 #[test]
+fn setup_and_logins_connect_as_the_profile_or_its_scenarios_do() {
+    let setup = "    setup: [{ step: seed, post: /seed }]\n";
+    let of = |profile_keys: &str, scenario: &str| {
+        let profile = profile(&text(TARGET, &format!("{setup}{profile_keys}"), scenario, "- { step: a, get: / }"));
+        (profile.http, profile.scenarios[0].http.clone())
+    };
+    let (once, scenario) = of("", "");
+    assert_eq!((once.version, scenario.version), (HttpVersion::Auto, HttpVersion::Auto));
+    assert_eq!((scenario.cookies, scenario.connections), (Cookies::PerIteration, Connections::PerVu));
+    let (once, _) = of("", "        http: { version: 2, connections: shared }\n");
+    assert_eq!((once.version, once.connections), (HttpVersion::Http2, Connections::PerVu));
+    let (once, scenario) = of("    http: { version: 2, cookies: per-vu }\n", "");
+    assert_eq!((once.version, scenario.version, scenario.cookies), (HttpVersion::Http2, HttpVersion::Http2, Cookies::PerVu));
+    let (once, scenario) = of("    http: { version: 2 }\n", "        http: { connections: per-iteration }\n");
+    assert_eq!((once.version, scenario.version, scenario.connections), (HttpVersion::Http2, HttpVersion::Auto, Connections::PerIteration));
+}
+
+#[test]
+fn a_profile_may_have_a_seed() {
+    let of = |keys: &str| text(TARGET, keys, "", "- { step: a, get: / }");
+    assert_eq!(profile(&of("")).seed, None);
+    assert_eq!(profile(&of("    seed: 42\n")).seed, Some(42));
+    assert_eq!(codes(&of("    seed: 9007199254740993\n")), ["out-of-range"]);
+}
+
+#[test]
+fn vus_of_several_scenarios_have_rows_of_their_own() {
+    let of = |rows: usize, at_end: &str| {
+        let rows: Vec<String> = (0..rows).map(|row| format!("{{ id: {row} }}")).collect();
+        let scenario = |name: &str| {
+            format!(
+                "      {name}:\n        executor: constant-vus\n        vus: 2\n        duration: 1s\n        data: {{ users: {{ rows: [{}], pick: unique{at_end} }} }}\n        flow: [{{ step: {name}, get: \"/${{users.id}}\" }}]\n",
+                rows.join(", ")
+            )
+        };
+        format!("targets: {{ t: {TARGET} }}\nprofiles:\n  p:\n    target: t\n    scenarios:\n{}{}", scenario("a"), scenario("b"))
+    };
+    let first = |profile: &Profile| profile.scenarios.iter().map(|scenario| scenario.data[0].first).collect::<Vec<_>>();
+    let enough = profile(&of(4, ", at_end: stop"));
+    assert_eq!((first(&enough), enough.notes.len()), (vec![0, 2], 0));
+    assert_eq!(codes(&of(3, ", at_end: stop")), ["out-of-range"]);
+    assert_eq!(profile(&of(3, "")).notes, ["`users` of `b` has 3 rows for 4 VUs: some of them share one"]);
+}
+
+#[test]
 fn scenarios_have_data_and_connections() {
     let scenario = "        data:\n          users: { rows: [{ name: ann, n: 1 }, { name: bob, n: 2 }], pick: unique, at_end: stop }\n          \
                     any: { rows: [{ x: 1 }], pick: random }\n        http: { version: 2, connections: shared, redirects: 0, dns_ttl: 0, \
-                    max_body: 1MiB, compression: true, cookies: false }\n";
+                    max_body: 1MiB, compression: true, cookies: none }\n";
     let loaded = profile(&text(TARGET, "", scenario, "- { step: a, get: \"/${users.name}/${any.x}\", check: { status: 302 } }"));
     let scenario = &loaded.scenarios[0];
     assert_eq!((scenario.data[0].pick, scenario.data[0].at_end), (Pick::Unique, AtEnd::Stop));
@@ -284,7 +329,7 @@ fn scenarios_have_data_and_connections() {
     assert_eq!(scenario.data[0].rows[1], [json!("bob"), json!(2)]);
     let http = &scenario.http;
     assert_eq!((http.version, http.connections, http.redirects), (HttpVersion::Http2, Connections::Shared, 0));
-    assert_eq!((http.dns_ttl, http.max_body, http.compression, http.cookies), (Duration::ZERO, 1 << 20, true, false));
+    assert_eq!((http.dns_ttl, http.max_body, http.compression, http.cookies), (Duration::ZERO, 1 << 20, true, Cookies::None));
     assert_eq!(profile(&text(TARGET, "", "", "- { step: a, get: / }")).scenarios[0].http, crate::model::request::HttpOptions::default());
 }
 

@@ -27,7 +27,7 @@ pub(super) fn catalog(phases: &[PhaseWindow]) -> Catalog {
         duration: phases.last().map_or(Duration::ZERO, |phase| phase.end),
     };
     let step = StepMeta { scenario: 0, name: "ask".into(), protocol: "http".into(), title: String::new(), checks: Vec::new() };
-    Catalog { scenarios: vec![scenario], steps: vec![step], groups: Vec::new() }
+    Catalog { scenarios: vec![scenario], steps: vec![step], groups: Vec::new(), seed: None }
 }
 
 /// A second with so many requests of one iteration each, of which some failed, all answered within about `us` microseconds.

@@ -23,7 +23,7 @@ use crate::flow::data::ScenarioData;
 use crate::flow::scope::Scope;
 use crate::flow::walk::{Next, NumberedFlow, Walk};
 use crate::model::flow::{Feeder, FlowNode};
-use crate::model::request::HttpOptions;
+use crate::model::request::{Connections, Cookies, HttpOptions};
 use crate::protocol::dial::Dialer;
 use crate::protocol::grpc::{GrpcClient, GrpcPool};
 use crate::protocol::http::{HttpClient, HttpPool};
@@ -181,6 +181,20 @@ impl FlowWorkload {
         }
     }
 
+    /// Makes of a VU what it is at the beginning of an iteration.
+    fn renew(&self, vu: &mut FlowVu) {
+        // Left over when an iteration was cut off.
+        vu.sockets.clear();
+        if self.options.cookies == Cookies::PerIteration {
+            vu.http.forget_cookies();
+        }
+        if self.options.connections == Connections::PerIteration {
+            vu.http.hang_up();
+            vu.siblings.iter_mut().for_each(HttpClient::hang_up);
+            vu.grpc = None;
+        }
+    }
+
     /// Takes note of how a request landed; what it could not take from its answer breaks the iteration off.
     fn landed(landing: Landing, walk: &mut Walk<'_>, so_far: &mut SoFar, now: &mut Instant) {
         so_far.with_failed_check |= landing.failed;
@@ -214,6 +228,10 @@ impl Workload for FlowWorkload {
         }
     }
 
+    fn has_work(&self, vu: &mut FlowVu) -> bool {
+        vu.scope.set_rows_aside()
+    }
+
     async fn iterate(&self, vu: &mut FlowVu, iteration: Iteration) -> IterationEnd {
         let begin = Instant::now();
         // Only the first request was due at the iteration's intended start; each later one is due when the one before it (and the
@@ -221,8 +239,7 @@ impl Workload for FlowWorkload {
         let mut intended = if self.open { iteration.intended } else { begin };
         let mut so_far = SoFar::default();
         let mut walk = self.flow.walk();
-        // Left over when an iteration was cut off.
-        vu.sockets.clear();
+        self.renew(vu);
         vu.scope.begin_iteration(iteration.number);
         loop {
             let next = match walk.next(&mut vu.scope) {

@@ -74,6 +74,8 @@ pub(super) struct ReadyGrpc {
 pub(super) struct ReadyConnect {
     pub(super) origin: Origin,
     pub(super) path: Template,
+    /// The path may turn out to be a whole address.
+    pub(super) anywhere: bool,
     pub(super) headers: Vec<(String, Template)>,
     pub(super) subprotocols: Vec<String>,
     pub(super) auth: Option<ReadyAuth>,
@@ -230,6 +232,7 @@ fn ready_connect(step: &Step, request: &SocketRequest, judge: Judge) -> Result<R
     Ok(ReadyConnect {
         origin: Origin::of(&request.address.origin).ok_or("the address has no host")?,
         path: request.address.path.clone(),
+        anywhere: is_anywhere(&request.address),
         headers,
         subprotocols: request.subprotocols.clone(),
         auth,

@@ -16,6 +16,8 @@ use crate::flow::scope::Scope;
 use crate::model::failure::Reason;
 use crate::model::measure::Outcome;
 use crate::model::request::Message;
+use crate::protocol::dial::Origin;
+use crate::protocol::http::address;
 use crate::protocol::websocket::{Opening, Payload, Socket};
 
 /// Does something else while all sockets are kept alive.
@@ -51,10 +53,26 @@ fn add_cookies(headers: &mut Vec<(String, String)>, cookies: Option<String>) {
     }
 }
 
-/// Path and headers of an opening, filled in.
-fn fill(step: &ReadyConnect, scope: &mut Scope, tokens: &Tokens) -> Result<(String, Vec<(String, String)>), Script> {
+/// An opening, filled in.
+struct Filled {
+    origin: Origin,
+    path: String,
+    headers: Vec<(String, String)>,
+}
+
+/// The address as it is connected to: `wss://…` is a request to `https://…`.
+fn web_address(text: &str) -> String {
+    let rest = text.strip_prefix("ws").filter(|rest| rest.starts_with("://") || rest.starts_with("s://"));
+    rest.map_or_else(|| text.to_owned(), |rest| format!("http{rest}"))
+}
+
+fn fill(step: &ReadyConnect, scope: &mut Scope, tokens: &Tokens) -> Result<Filled, Script> {
     let mut path = String::new();
     scope.render(&step.path, &mut path)?;
+    let mut origin = None;
+    if step.anywhere {
+        (origin, path) = address(&web_address(&path)).map_err(Script)?;
+    }
     let mut headers = Vec::with_capacity(step.headers.len() + 1);
     for (name, template) in &step.headers {
         let mut value = String::new();
@@ -66,21 +84,21 @@ fn fill(step: &ReadyConnect, scope: &mut Scope, tokens: &Tokens) -> Result<(Stri
         authorize(auth, scope, tokens, &mut value)?;
         headers.push(("authorization".into(), value));
     }
-    Ok((path, headers))
+    Ok(Filled { origin: origin.unwrap_or_else(|| step.origin.clone()), path, headers })
 }
 
 impl FlowWorkload {
     /// Opens the socket of a session.
     pub(super) async fn connect(&self, vu: &mut FlowVu, index: u16, step: &ReadyConnect, intended: Instant) -> Landing {
         let mut flight = Flight::new(self, index, &step.judge, intended);
-        let (path, mut headers) = match flight.expect(&mut vu.scope).and_then(|()| fill(step, &mut vu.scope, &self.tokens)) {
+        let Filled { origin, path, mut headers } = match flight.expect(&mut vu.scope).and_then(|()| fill(step, &mut vu.scope, &self.tokens)) {
             Ok(filled) => filled,
             Err(script) => return flight.not_sent(script),
         };
-        add_cookies(&mut headers, vu.http.cookies_for(&step.origin, &path));
+        add_cookies(&mut headers, vu.http.cookies_for(&origin, &path));
         let headers: Vec<(&str, &str)> = headers.iter().map(|(name, value)| (name.as_str(), value.as_str())).collect();
         let opening = Opening {
-            origin: &step.origin,
+            origin: &origin,
             path: &path,
             headers: &headers,
             subprotocols: &step.subprotocols,
@@ -89,7 +107,7 @@ impl FlowWorkload {
         };
         let mut opened = Socket::open(&self.dialer, &opening).await;
         let ended = Instant::now();
-        vu.http.keep_cookies(&step.origin, &path, &opened.headers);
+        vu.http.keep_cookies(&origin, &path, &opened.headers);
         let outcome = std::mem::take(&mut opened.outcome);
         let Some(socket) = opened.socket.take() else { return flight.crash(&outcome, ended) };
         vu.sockets.push((index, socket));
@@ -148,5 +166,19 @@ mod tests {
         assert_eq!(all(&[("X", "1"), ("Cookie", "own=1")], Some("a=2; b=3")), ["X: 1", "Cookie: own=1; a=2; b=3"]);
         assert_eq!(all(&[("X", "1")], Some("a=2")), ["X: 1", "cookie: a=2"]);
         assert_eq!(all(&[("cookie", "own=1")], None), ["cookie: own=1"]);
+    }
+
+    #[test]
+    fn the_address_of_a_socket_is_one_of_the_web() {
+        for (text, web) in [
+            ("wss://chat.internal/ws?room=1", "https://chat.internal/ws?room=1"),
+            ("ws://chat.internal:8080/ws", "http://chat.internal:8080/ws"),
+            ("https://chat.internal/ws", "https://chat.internal/ws"),
+            ("/ws", "/ws"),
+            ("ws", "ws"),
+            ("wsx://a/b", "wsx://a/b"),
+        ] {
+            assert_eq!(web_address(text), web);
+        }
     }
 }

@@ -35,6 +35,13 @@ impl Jar {
         Self { empty: true, ..Self::default() }
     }
 
+    /// Throws all cookies away; costs nothing where there is none.
+    pub(super) fn clear(&mut self) {
+        if !self.empty {
+            *self = Self::new();
+        }
+    }
+
     /// The `Cookie` header for a request, without the name; empty when there is none to send.
     pub(super) fn header(&mut self, origin: &Origin, path: &str, now: Instant) -> &str {
         if self.empty {

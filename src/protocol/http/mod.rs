@@ -80,7 +80,7 @@ impl HttpClient {
     /// of HTTP/2 carries them all; of HTTP/1.1 each takes one that is idle, or opens another.
     #[must_use]
     pub fn sibling(&mut self) -> Self {
-        if self.pool.connections == Connections::PerVu && self.family.is_none() {
+        if matches!(self.pool.connections, Connections::PerVu | Connections::PerIteration) && self.family.is_none() {
             let family = Rc::new(Lanes::default());
             for (origin, place) in self.kept.drain(..) {
                 if let Some(connection) = place {
@@ -105,13 +105,17 @@ impl HttpClient {
         }
     }
 
-    /// Forgets all cookies and closes the connections of its own, as a new user has neither.
-    pub fn reset(&mut self) {
+    /// Forgets all cookies, as a new user has none.
+    pub fn forget_cookies(&mut self) {
+        if let Some(jar) = &self.jar {
+            jar.borrow_mut().clear();
+        }
+    }
+
+    /// Closes the connections of its own.
+    pub fn hang_up(&mut self) {
         self.kept.clear();
         self.family.iter().for_each(|family| family.clear());
-        if let Some(jar) = &self.jar {
-            *jar.borrow_mut() = Jar::new();
-        }
     }
 
     /// The `Cookie` header that this VU sends to an address by another protocol (opening a WebSocket); `None`: no cookie is for it.
@@ -247,7 +251,7 @@ impl HttpClient {
         match self.pool.connections {
             Connections::PerRequest => None,
             Connections::Shared => self.pool.lanes.take(origin),
-            Connections::PerVu => {
+            Connections::PerVu | Connections::PerIteration => {
                 if let Some(family) = &self.family {
                     return family.take(origin);
                 }
@@ -269,7 +273,7 @@ impl HttpClient {
         match self.pool.connections {
             Connections::PerRequest => {}
             Connections::Shared => self.pool.lanes.put(origin, connection),
-            Connections::PerVu => match (&self.family, self.kept.iter_mut().find(|(kept, _)| is_same(kept, origin))) {
+            Connections::PerVu | Connections::PerIteration => match (&self.family, self.kept.iter_mut().find(|(kept, _)| is_same(kept, origin))) {
                 (Some(family), _) => family.put(origin, connection),
                 (None, Some((_, place))) => *place = Some(connection),
                 (None, None) => {
@@ -315,7 +319,7 @@ impl HttpClient {
         let lanes = match self.pool.connections {
             Connections::PerRequest => None,
             Connections::Shared => Some(&self.pool.lanes),
-            Connections::PerVu => self.family.as_deref(),
+            Connections::PerVu | Connections::PerIteration => self.family.as_deref(),
         };
         let lanes = lanes.filter(|_| self.pool.may_be_two(origin))?;
         lanes.gate(origin).map(|gate| (lanes, gate))

@@ -9,7 +9,7 @@ use tokio::sync::Mutex;
 
 use super::http1::Http1;
 use super::http2::Http2;
-use crate::model::request::{Connections, HttpOptions, HttpVersion};
+use crate::model::request::{Connections, Cookies, HttpOptions, HttpVersion};
 use crate::protocol::dial::{Dialer, Origin};
 
 /// Bytes that are read at once.
@@ -67,7 +67,7 @@ impl HttpPool {
             dialer: dialer.clone().with_dns_ttl(options.dns_ttl),
             version: options.version,
             connections: options.connections,
-            cookies: options.cookies,
+            cookies: options.cookies != Cookies::None,
             scratch: RefCell::new(vec![0; READ].into_boxed_slice()),
             lanes: Lanes::default(),
         })

@@ -12,7 +12,7 @@ use super::coding::ACCEPTED;
 use super::exchange::{Interest, Keep};
 use super::http1::Message;
 use crate::model::failure::Reason;
-use crate::model::request::{Connections, HttpOptions};
+use crate::model::request::{Connections, Cookies, HttpOptions};
 use crate::protocol::dial::{Broken, Origin};
 use crate::protocol::redact::{secrets_of, shown};
 
@@ -127,7 +127,7 @@ impl Prepared {
                 body: keep.body,
                 body_limit: usize::try_from(options.max_body).unwrap_or(usize::MAX),
                 headers: keep.headers,
-                for_jar: options.cookies,
+                for_jar: options.cookies != Cookies::None,
                 location: redirects > 0,
             },
             redirects,

@@ -73,6 +73,7 @@ fn head(run: &Run) -> Markup {
             "Run " (run.id) " · started " (time(run.started_at)) " by " (run.trigger.by) @if let Some(name) = &run.trigger.name { " " (name) }
             @if let Some(version) = &run.target_version { " · version " (version) }
             @if let Some(by) = run.ended_by { " · ended: " (by) }
+            @if let Some(seed) = run.catalog.seed { " · seed " (seed) }
         }
         @if !run.reasons.is_empty() { div class={ "banner" @if run.verdict.is_none() { " warn" } } { ul.plain { @for reason in &run.reasons { li { (prose(reason)) } } } } }
     }

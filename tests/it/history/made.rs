@@ -97,7 +97,7 @@ impl Night {
             ended_by: Some(self.ended_by),
             verdict: Some(self.verdict),
             reasons: vec![],
-            catalog: Catalog { scenarios: vec![scenario], steps: vec![step("browse"), step("pay")], groups: vec![] },
+            catalog: Catalog { scenarios: vec![scenario], steps: vec![step("browse"), step("pay")], groups: vec![], seed: None },
             summary: Some(Summary { seconds: f64::from(SECONDS), ..Summary::default() }),
             thresholds: vec![],
             controls: vec![],

@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicU8, Ordering};
 use std::time::Duration;
 
 use plimsoll::model::failure::Reason;
-use plimsoll::model::request::{Connections, HttpOptions};
+use plimsoll::model::request::{Connections, Cookies, HttpOptions};
 use plimsoll::protocol::dns::Dns;
 use plimsoll::protocol::http::{Call, HttpClient};
 
@@ -81,9 +81,10 @@ async fn cookies_belong_to_a_vu() {
         let mut beside = ann.sibling();
         assert_eq!((count(&mut beside).await, count(&mut ann).await), ("2".into(), "3".into()));
         assert_eq!(server.connections(), 2);
-        ann.reset();
+        ann.forget_cookies();
+        ann.hang_up();
         assert_eq!(count(&mut ann).await, "0");
-        let without = Ways { options: HttpOptions { cookies: false, ..HttpOptions::default() }, ..Ways::default() };
+        let without = Ways { options: HttpOptions { cookies: Cookies::None, ..HttpOptions::default() }, ..Ways::default() };
         let mut nobody = HttpClient::new(without.pool(&[server.host()]));
         let ask = Ask::new("GET", &server.url("/"), &without);
         for _ in 0..2 {

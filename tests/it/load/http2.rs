@@ -334,7 +334,7 @@ async fn what_a_vu_does_at_the_same_time_shares_its_connection() {
             assert_eq!(answer(&Ask::new("GET", &server.url("/x"), &ways).by(&mut client).await).0, 200);
             assert_eq!((server.connections(), server.counts.most_at_once.load(Ordering::Relaxed)), (1, 6));
             // A new user has a connection of its own.
-            client.reset();
+            client.hang_up();
             assert_eq!(answer(&ask.by(&mut siblings[0]).await).0, 200);
             assert_eq!(server.connections(), 2);
         })

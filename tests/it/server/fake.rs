@@ -409,6 +409,8 @@ pub(crate) fn setup() -> Setup {
         target: "shop".into(),
         description: Some("browse and buy".into()),
         allow_production: false,
+        http: plimsoll::model::request::HttpOptions::default(),
+        seed: None,
         setup: Vec::new(),
         teardown: Vec::new(),
         tokens: Vec::new(),

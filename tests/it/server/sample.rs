@@ -58,6 +58,7 @@ fn catalog() -> Catalog {
             step("buy", "POST /orders", &["status is 201"]),
         ],
         groups: vec![GroupMeta { scenario: 0, name: "checkout".into() }],
+        seed: None,
     }
 }
 
@@ -370,6 +371,7 @@ fn summary() -> Summary {
         generator: GeneratorSummary { stall_max_us: 900, cpu_cores: Some(0.12), threads: 1, ..GeneratorSummary::default() },
         intervals_lost: 0,
         climbs: Vec::new(),
+        data_ended: Vec::new(),
         databases: Vec::new(),
         analysed: Analysed::default(),
     }

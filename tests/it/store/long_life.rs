@@ -132,7 +132,7 @@ impl Made {
             title: format!("GET /{name}"),
             checks: Vec::new(),
         };
-        let catalog = Catalog { scenarios: vec![scenario], steps: vec![step("browse"), step("checkout")], groups: Vec::new() };
+        let catalog = Catalog { scenarios: vec![scenario], steps: vec![step("browse"), step("checkout")], groups: Vec::new(), seed: None };
         let latencies = (1..38_u64).map(|number| LatencyHistogram::from_us((1..9).map(|one| 700 * number * one))).collect();
         Self { days, catalog, latencies }
     }

@@ -65,7 +65,7 @@ fn catalog() -> Catalog {
         title: "POST /checkout".into(),
         checks: vec!["status is 201".into(), "“ok” = true".into()],
     };
-    Catalog { scenarios: vec![scenario], steps: vec![step], groups: vec![] }
+    Catalog { scenarios: vec![scenario], steps: vec![step], groups: vec![], seed: None }
 }
 
 /// What was said of one failure.

@@ -134,7 +134,7 @@ impl Watched {
             ended_by: None,
             verdict: None,
             reasons: Vec::new(),
-            catalog: Catalog { scenarios: vec![scenario], steps: vec![step], groups: Vec::new() },
+            catalog: Catalog { scenarios: vec![scenario], steps: vec![step], groups: Vec::new(), seed: None },
             summary: None,
             thresholds: Vec::new(),
             controls: Vec::new(),
