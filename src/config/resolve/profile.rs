@@ -84,14 +84,14 @@ impl Resolver<'_> {
             }
         }
         let teardown = self.once(raw.teardown.as_ref(), "the teardown", &mut inside);
+        let complete = scenarios.len() == raw.scenarios.value.0.len();
         if let Some(setup) = target {
             self.check_production(name, raw, setup);
             // With a scenario missing, the others cannot be told to wait for it.
-            if scenarios.len() == raw.scenarios.value.0.len() {
+            if complete {
                 self.check_limits(name, &bound_by(setup), setup.target.limits, &scenarios);
             }
         }
-        let complete = scenarios.len() == raw.scenarios.value.0.len();
         let mut scenarios: Vec<Scenario> = scenarios.into_iter().map(|(_, scenario)| scenario).collect();
         let notes = self.share_out(raw, &mut scenarios);
         let http = inside.http.unwrap_or_else(|| as_scenarios(&scenarios));
