@@ -9,7 +9,7 @@ use std::time::Duration;
 use axum::extract::{Path, Query, State};
 use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
-use axum::routing::{get, post};
+use axum::routing::{any, get, post};
 use axum::{Json, Router, middleware};
 use serde::Deserialize;
 use serde_json::{Value, json};
@@ -25,6 +25,7 @@ use super::front;
 use super::metrics::Metrics;
 use super::pool::{AcquireError, Database, Lease};
 use super::settings::Settings;
+use super::shapes;
 use super::social::{self, Feeds};
 use super::socket;
 
@@ -158,6 +159,8 @@ pub(super) const ROUTES: &[&str] = &[
     "/oauth/token",
     "/slow",
     "/bytes",
+    "/moved",
+    "/list",
     "/ws",
 ];
 
@@ -179,7 +182,9 @@ pub(super) fn router(app: Arc<App>, rpc: Router<Arc<App>>) -> Router {
         .route("/api/bot/disable", post(async |app: Shared| switch_bot(app, false).await))
         .route("/slow", get(slow))
         .route("/bytes", get(bytes))
-        .route("/status/{code}", get(status).post(status))
+        .route("/moved", get(shapes::moved))
+        .route("/list", get(shapes::list))
+        .route("/status/{code}", any(status))
         .route("/ws", get(socket::open))
         .merge(account::routes())
         .merge(social::routes())

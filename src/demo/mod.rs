@@ -10,6 +10,7 @@ mod metrics;
 mod pool;
 mod rpc;
 mod settings;
+mod shapes;
 mod social;
 mod socket;
 mod wire;

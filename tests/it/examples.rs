@@ -40,7 +40,7 @@ const EXAMPLES: &[Example] = &[
     Example { folder: "data-and-templates", pool: 20, profiles: &[("payments", "0.05")] },
     Example { folder: "extraction-and-checks", pool: 20, profiles: &[("account", "0.05")] },
     Example { folder: "auth", pool: 20, profiles: &[("accounts", "0.05")] },
-    Example { folder: "http-options", pool: 20, profiles: &[("clients", "0.05"), ("behind-tls", "0.05")] },
+    Example { folder: "http-options", pool: 20, profiles: &[("clients", "0.05"), ("behind-tls", "0.05"), ("unverified", "0.05")] },
     Example { folder: "grpc", pool: 20, profiles: &[("events", "0.05")] },
     Example { folder: "websocket", pool: 20, profiles: &[("chats", "0.05")] },
     Example { folder: "messages", pool: 20, profiles: &[("checkout", "0.05")] },
@@ -315,8 +315,12 @@ async fn run_without_failures(name: &str) -> BTreeMap<&'static str, Run> {
     for (profile, run) in &runs {
         let summary = run.summary.as_ref().unwrap();
         assert_eq!(summary.total.failed, 0, "{profile}: {:#?}", summary.steps);
+        for (index, planned) in run.catalog.steps.iter().enumerate() {
+            let scenario = &run.catalog.scenarios[usize::from(planned.scenario)].name;
+            let done = summary.steps.iter().any(|step| step.step == planned.name && step.scenario == *scenario && step.requests > 0);
+            assert!(done, "{profile}: step {index}, `{}` of `{scenario}`, was never done: {:#?}", planned.name, summary.steps);
+        }
         for step in &summary.steps {
-            assert!(step.requests > 0, "{profile}: step `{}` was never done: {:#?}", step.step, summary.steps);
             let failed = step.checks.iter().find(|(name, count)| count.failed > 0 && !name.starts_with("duration"));
             assert_eq!(failed, None, "{profile}: {}", step.step);
         }
@@ -332,7 +336,13 @@ async fn flow_control() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn data_and_templates() {
-    run_without_failures("data-and-templates").await;
+    let runs = run_without_failures("data-and-templates").await;
+    let summary = runs["payments"].summary.as_ref().unwrap();
+    let vouchers = summary.scenarios.iter().find(|scenario| scenario.scenario == "vouchers").unwrap();
+    assert_eq!((vouchers.counts.completed, vouchers.counts.dropped), (6, 0), "every voucher once");
+    assert_eq!(summary.data_ended.len(), 1, "{:?}", summary.data_ended);
+    let told = runs["payments"].reasons.iter().any(|reason| reason.contains("the data `vouchers` of `vouchers` came to their end"));
+    assert!(told, "{:?}", runs["payments"].reasons);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -347,7 +357,11 @@ async fn auth() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn http_options() {
-    run_without_failures("http-options").await;
+    let runs = run_without_failures("http-options").await;
+    let steps = &runs["clients"].summary.as_ref().unwrap().steps;
+    let of = |name: &str| steps.iter().find(|step| step.step == name).unwrap();
+    // Some may have been cut off at the end.
+    assert!(of("followed").requests * 2 >= of("moved").requests * 3, "a redirect that is followed is a request of its own: {steps:#?}");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -64,7 +64,8 @@ impl Front {
     /// In front of `server`, under the name `name`.
     pub(crate) async fn start(server: SocketAddr, name: &str) -> Self {
         let issuer = authority("plimsoll-test");
-        let config = server_config(certificate(&issuer, name, false), Some(&issuer), false);
+        let mut config = server_config(certificate(&issuer, name, false), Some(&issuer), false);
+        config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
         let acceptor = tokio_rustls::TlsAcceptor::from(Arc::new(config));
         let listener = TcpListener::bind(("127.0.0.1", 0)).await.unwrap();
         let port = listener.local_addr().unwrap().port();
