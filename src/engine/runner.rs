@@ -190,8 +190,7 @@ pub async fn execute(order: Order, laid: Result<Laid, String>, before: Option<Ar
                 Ok(Err(error)) => going.ended = Some((EndedBy::Cancelled, format!("the load could not be started: {error}"))),
                 Err(request) => going.end_requested(request),
             }
-            going.notes.extend(laid.notes);
-            going.notes.extend(laid.ground.cap.as_ref().and_then(|cap| cap.sentence()));
+            going.notes.extend(laid.notes.into_iter().chain(laid.ground.cap.as_ref().and_then(|cap| cap.sentence())));
             going.data_ended = laid.ground.data.ended();
             going.notes.extend(tear_down(&going.profile, laid.ground).await);
         }

@@ -43,6 +43,12 @@ enum Taken<'a> {
     Text(&'a [u8]),
 }
 
+/// What a header makes of a cookie.
+enum Set<'a> {
+    Value(&'a [u8]),
+    Gone,
+}
+
 impl Extracts {
     /// Prepares extractions; `Err` names what cannot be read (configuration has refused that before).
     pub(super) fn new(extracts: &[Extract], paths: &mut Paths) -> Result<Self, String> {
@@ -113,8 +119,10 @@ impl From {
             Self::Cookie(name) => {
                 let now = now();
                 let own = answer.headers.get_all(http::header::SET_COOKIE).iter();
-                let set = answer.set_cookies.iter().chain(own).filter_map(|value| cookie(value, name, now)).last().flatten();
-                set.map(Taken::Text)
+                match answer.set_cookies.iter().chain(own).filter_map(|value| cookie(value, name, now)).last()? {
+                    Set::Value(value) => Some(Taken::Text(value)),
+                    Set::Gone => None,
+                }
             }
             Self::Regex(pattern) => {
                 // All that matches only where there is no group: a group that took no part has found nothing.
@@ -127,7 +135,7 @@ impl From {
 
 /// What a `set-cookie` header makes of the cookie of this name (RFC 6265, 5.2 and 5.3): its value, or nothing where it takes the cookie
 /// away. `None`: it is about another cookie.
-fn cookie<'v>(header: &'v HeaderValue, name: &str, now: Timestamp) -> Option<Option<&'v [u8]>> {
+fn cookie<'v>(header: &'v HeaderValue, name: &str, now: Timestamp) -> Option<Set<'v>> {
     let mut parts = header.as_bytes().split(|byte| *byte == b';');
     let pair = |part: &'v [u8]| {
         let equals = part.iter().position(|byte| *byte == b'=')?;
@@ -146,7 +154,7 @@ fn cookie<'v>(header: &'v HeaderValue, name: &str, now: Timestamp) -> Option<Opt
         Some(age) => age <= 0,
         None => attribute("expires").and_then(expiry).is_some_and(|moment| moment <= now),
     };
-    Some((!over && !value.is_empty()).then_some(value))
+    Some(if over || value.is_empty() { Set::Gone } else { Set::Value(value) })
 }
 
 /// The moment of an `Expires` attribute; servers write its date with spaces or with dashes.

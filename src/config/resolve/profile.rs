@@ -34,6 +34,14 @@ pub(super) struct InProfile<'t> {
     pub(super) http: Option<HttpOptions>,
 }
 
+impl<'t> InProfile<'t> {
+    /// What is known before its flows are read.
+    fn of(raw: &RawProfile, target: Option<&'t TargetSetup>) -> Self {
+        let http = raw.http.as_ref().map(http_options);
+        Self { target: target.map(|setup| &setup.target), http, ..Self::default() }
+    }
+}
+
 /// How the flows connect that are walked once, where the profile does not say it: as browsers do, in the version of HTTP that all
 /// scenarios speak.
 fn as_scenarios(scenarios: &[Scenario]) -> HttpOptions {
@@ -67,8 +75,7 @@ impl Resolver<'_> {
         if raw.scenarios.value.0.is_empty() {
             self.mistake("missing-key", raw.scenarios.span, "a profile needs at least one scenario", "add one below `scenarios:`");
         }
-        let http = raw.http.as_ref().map(http_options);
-        let mut inside = InProfile { target: target.map(|setup| &setup.target), http, ..InProfile::default() };
+        let mut inside = InProfile::of(raw, target);
         let setup = self.once(raw.setup.as_ref(), "the setup", &mut inside);
         inside.setup = left_by(raw.setup.as_ref());
         let after = |scenario: &RawScenario| scenario.common.start_after.as_ref().map(|other| other.value.clone());
