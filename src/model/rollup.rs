@@ -394,14 +394,10 @@ mod tests {
     use crate::model::failure::Reason;
     use crate::model::measure::Accounting;
 
-    fn by_minute_of(spans: Vec<Rolled>) -> Vec<Rolled> {
-        roll_up(spans, Resolution::Minute)
-    }
-
     /// Rolled up as a database gives it: the heads, then the rows of each table, here from the last to the first.
-    fn in_pieces(finer: Vec<Rolled>, into: Resolution) -> Vec<Rolled> {
+    fn in_pieces(finer: &[Rolled], into: Resolution) -> Vec<Rolled> {
         let mut rolling = Rolling::new(into);
-        for Rolled { interval, seconds, vus } in &finer {
+        for Rolled { interval, seconds, vus } in finer {
             let head = Interval { steps: BTreeMap::new(), scenarios: BTreeMap::new(), groups: BTreeMap::new(), ..interval.clone() };
             // A second knows its VUs from its scenarios only.
             let vus = if into == Resolution::TenSeconds { 0 } else { *vus };
@@ -443,11 +439,11 @@ mod tests {
             let by_ten = roll_up(raw.clone(), Resolution::TenSeconds);
             let by_minute = roll_up(by_ten, Resolution::Minute);
             prop_assert_eq!(&by_minute, &roll_up(raw.clone(), Resolution::Minute));
-            let by_hour = roll_up(by_minute, Resolution::Hour);
+            let by_hour = roll_up(by_minute.clone(), Resolution::Hour);
             prop_assert_eq!(&by_hour, &roll_up(raw.clone(), Resolution::Hour));
-            let piece_by_piece = in_pieces(raw.clone(), Resolution::TenSeconds);
-            prop_assert_eq!(&in_pieces(piece_by_piece.clone(), Resolution::Minute), &by_minute_of(piece_by_piece));
-            prop_assert_eq!(in_pieces(raw.clone(), Resolution::TenSeconds), roll_up(raw.clone(), Resolution::TenSeconds));
+            let piece_by_piece = in_pieces(&raw, Resolution::TenSeconds);
+            prop_assert_eq!(&piece_by_piece, &roll_up(raw.clone(), Resolution::TenSeconds));
+            prop_assert_eq!(&in_pieces(&piece_by_piece, Resolution::Minute), &by_minute);
             prop_assert_eq!(by_hour.iter().map(|span| span.seconds).sum::<u32>(), raw.len() as u32);
             let mut sum = Sum::default();
             raw.iter().cloned().for_each(|one| sum.span(one));

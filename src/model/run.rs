@@ -395,4 +395,3 @@ pub struct GeneratorSummary {
     #[serde(default, skip_serializing_if = "is_zero")]
     pub late_max_us: u32,
 }
-

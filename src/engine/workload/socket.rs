@@ -91,7 +91,8 @@ impl FlowWorkload {
     /// Opens the socket of a session.
     pub(super) async fn connect(&self, vu: &mut FlowVu, index: u16, step: &ReadyConnect, intended: Instant) -> Landing {
         let mut flight = Flight::new(self, index, &step.judge, intended);
-        let Filled { origin, path, mut headers } = match flight.expect(&mut vu.scope).and_then(|()| fill(step, &mut vu.scope, &self.tokens)) {
+        let Filled { origin, path, mut headers } = match flight.expect(&mut vu.scope).and_then(|()| fill(step, &mut vu.scope, &self.tokens))
+        {
             Ok(filled) => filled,
             Err(script) => return flight.not_sent(script),
         };

@@ -273,14 +273,16 @@ impl HttpClient {
         match self.pool.connections {
             Connections::PerRequest => {}
             Connections::Shared => self.pool.lanes.put(origin, connection),
-            Connections::PerVu | Connections::PerIteration => match (&self.family, self.kept.iter_mut().find(|(kept, _)| is_same(kept, origin))) {
-                (Some(family), _) => family.put(origin, connection),
-                (None, Some((_, place))) => *place = Some(connection),
-                (None, None) => {
-                    let origin = if is_same(&request.origin, origin) { request.origin.clone() } else { Arc::new(origin.clone()) };
-                    self.kept.push((origin, Some(connection)));
+            Connections::PerVu | Connections::PerIteration => {
+                match (&self.family, self.kept.iter_mut().find(|(kept, _)| is_same(kept, origin))) {
+                    (Some(family), _) => family.put(origin, connection),
+                    (None, Some((_, place))) => *place = Some(connection),
+                    (None, None) => {
+                        let origin = if is_same(&request.origin, origin) { request.origin.clone() } else { Arc::new(origin.clone()) };
+                        self.kept.push((origin, Some(connection)));
+                    }
                 }
-            },
+            }
         }
     }
 
