@@ -462,7 +462,7 @@ impl App {
         if tokio::time::timeout(Duration::from_secs(20), rest).await.is_err() {
             tracing::warn!("some parts did not end in time; they are cut off");
         }
-        upkeep::finish(&*self.store, UPKEEP_DRAIN).await;
+        upkeep::finish(self.store.clone(), UPKEEP_DRAIN).await;
         self.tasks.stop_watch.cancel();
         while self.tasks.watch.join_next().await.is_some() {}
         // A database that does not answer holds nobody up.

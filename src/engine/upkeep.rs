@@ -154,15 +154,21 @@ pub async fn pin(store: &dyn Store, run: &RunId, pin: Option<Pin>) -> StoreResul
     store.pin(run, pin).await
 }
 
-/// Rolls up what ended, as far as there is time: before a program ends that ran only once.
-pub async fn finish(store: &dyn Store, patience: Duration) {
-    let all = async {
+/// Rolls up what ended, as far as there is time: before a program ends that ran only once. On a task of its own, so that it has the memory
+/// that roll-ups before it had.
+pub async fn finish(store: Arc<dyn Store>, patience: Duration) {
+    let all = tokio::spawn(async move {
         while store.roll_up(1).await? > 0 {}
         StoreResult::Ok(())
-    };
+    });
+    let stop = all.abort_handle();
     match tokio::time::timeout(patience, all).await {
-        Ok(Ok(())) => {}
-        Ok(Err(error)) => tracing::warn!(%error, "roll-ups are left to the next start"),
-        Err(_) => tracing::info!("roll-ups are not complete; the next start goes on with them"),
+        Ok(Ok(Ok(()))) => {}
+        Ok(Ok(Err(error))) => tracing::warn!(%error, "roll-ups are left to the next start"),
+        Ok(Err(error)) => tracing::error!(%error, "roll-ups broke off; this is a bug in Plimsoll"),
+        Err(_) => {
+            stop.abort();
+            tracing::info!("roll-ups are not complete; the next start goes on with them");
+        }
     }
 }
