@@ -52,6 +52,8 @@ impl FailPoint {
             // The signal is on its way: nothing more may happen.
             std::process::abort();
         }
+        // Another thread may be the one that hears of the stop first: this one goes no further before it.
+        std::thread::sleep(std::time::Duration::from_secs(2));
     }
 
     /// A message passes a step.

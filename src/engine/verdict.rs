@@ -136,9 +136,11 @@ fn without_success(summary: &Summary) -> Vec<String> {
         (*requests, *failed) = (*requests + step.requests, *failed + step.failed);
         step.reasons.iter().for_each(|(reason, count)| *reasons.entry(reason).or_default() += count);
     }
-    // What was only cut off at the end was not refused: such a scenario completed nothing, and is not delivered.
-    let answered = |reasons: &BTreeMap<&Reason, u64>| reasons.keys().any(|reason| **reason != Reason::Interrupted);
-    let refused = scenarios.into_iter().filter(|(_, (requests, failed, why))| *requests > 0 && requests == failed && answered(why));
+    // What was only cut off at the end was not refused: such a scenario completed nothing, and is not delivered. Nor is it the target
+    // that refuses when the flow cannot be filled in or finds nothing to extract: such a run proves nothing.
+    let others = |reason: &Reason| matches!(reason, Reason::Interrupted | Reason::Script(_) | Reason::Extract(_));
+    let by_target = |reasons: &BTreeMap<&Reason, u64>| reasons.keys().any(|reason| !others(reason));
+    let refused = scenarios.into_iter().filter(|(_, (requests, failed, why))| *requests > 0 && requests == failed && by_target(why));
     refused.map(|(name, (requests, _, reasons))| sentence(requests, &format!(" of `{name}`"), reasons)).collect()
 }
 
