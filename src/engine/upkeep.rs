@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::sync::watch;
+use tokio::task::JoinSet;
 use tokio::time::{MissedTickBehavior, interval};
 use tokio_util::sync::CancellationToken;
 
@@ -157,18 +158,15 @@ pub async fn pin(store: &dyn Store, run: &RunId, pin: Option<Pin>) -> StoreResul
 /// Rolls up what ended, as far as there is time: before a program ends that ran only once. On a task of its own, so that it has the memory
 /// that roll-ups before it had.
 pub async fn finish(store: Arc<dyn Store>, patience: Duration) {
-    let all = tokio::spawn(async move {
+    let mut all = JoinSet::new();
+    all.spawn(async move {
         while store.roll_up(1).await? > 0 {}
         StoreResult::Ok(())
     });
-    let stop = all.abort_handle();
-    match tokio::time::timeout(patience, all).await {
-        Ok(Ok(Ok(()))) => {}
-        Ok(Ok(Err(error))) => tracing::warn!(%error, "roll-ups are left to the next start"),
-        Ok(Err(error)) => tracing::error!(%error, "roll-ups broke off; this is a bug in Plimsoll"),
-        Err(_) => {
-            stop.abort();
-            tracing::info!("roll-ups are not complete; the next start goes on with them");
-        }
+    match tokio::time::timeout(patience, all.join_next()).await {
+        Ok(None | Some(Ok(Ok(())))) => {}
+        Ok(Some(Ok(Err(error)))) => tracing::warn!(%error, "roll-ups are left to the next start"),
+        Ok(Some(Err(error))) => tracing::error!(%error, "roll-ups broke off; this is a bug in Plimsoll"),
+        Err(_) => tracing::info!("roll-ups are not complete; the next start goes on with them"),
     }
 }

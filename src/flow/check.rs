@@ -267,8 +267,8 @@ mod tests {
         Template::literal(text, Encoding::Plain)
     }
 
-    fn document(value: Value) -> Template {
-        Template::of_json(&value).unwrap()
+    fn document(value: &Value) -> Template {
+        Template::of_json(value).unwrap()
     }
 
     fn judge(kinds: &[CheckKind]) -> Judge {
@@ -319,7 +319,7 @@ mod tests {
 
     #[test]
     fn looks_into_the_body() {
-        let json = |operator, value| CheckKind::Json("$.n".into(), operator, document(value));
+        let json = |operator, value| CheckKind::Json("$.n".into(), operator, document(&value));
         for (kind, good, bad) in [
             (CheckKind::JsonExists("$.user.id".into()), r#"{"user":{"id":null}}"#, r#"{"user":{}}"#),
             (json(Operator::Equal, json!(true)), r#"{"n":true}"#, r#"{"n":"true"}"#),
@@ -385,7 +385,7 @@ mod tests {
     #[test]
     fn what_is_compared_with_is_filled_in_for_each_request() {
         let template = |text: &str| Template::parse(text, Encoding::Plain).unwrap();
-        let json = |operator, right: &str| CheckKind::Json("$.id".into(), operator, document(json!(right)));
+        let json = |operator, right: &str| CheckKind::Json("$.id".into(), operator, document(&json!(right)));
         let headers = HeaderMap::from_iter([(HeaderName::from_static("x-user"), HeaderValue::from_static("ann 7"))]);
         for (kind, good, bad) in [
             (json(Operator::Equal, "${id}"), r#"{"id":7}"#, r#"{"id":8}"#),
@@ -394,7 +394,7 @@ mod tests {
             (json(Operator::Equal, "u-${id}"), r#"{"id":"u-7"}"#, r#"{"id":"u-8"}"#),
             (json(Operator::Above, "${cell}"), r#"{"id":10}"#, r#"{"id":7}"#),
             (json(Operator::Contains, "${id}"), r#"{"id":[6,7]}"#, r#"{"id":[6]}"#),
-            (CheckKind::Json("$.id".into(), Operator::Equal, document(json!({"n": "${id}"}))), r#"{"id":{"n":7}}"#, r#"{"id":{"n":8}}"#),
+            (CheckKind::Json("$.id".into(), Operator::Equal, document(&json!({"n": "${id}"}))), r#"{"id":{"n":7}}"#, r#"{"id":{"n":8}}"#),
             (CheckKind::BodyContains(template("<b>${id}.")), "<b>7.5</b>", "<b>7</b>"),
         ] {
             let judge = judge(std::slice::from_ref(&kind));
@@ -420,7 +420,7 @@ mod tests {
 
     #[test]
     fn an_awaited_message_can_be_that_of_an_own_number() {
-        let expectation = Expectation::new(&[CheckKind::Json("$.id".into(), Operator::Equal, document(json!("${id}")))]).unwrap();
+        let expectation = Expectation::new(&[CheckKind::Json("$.id".into(), Operator::Equal, document(&json!("${id}")))]).unwrap();
         let mut scope = scope();
         assert!(expectation.wanted(&mut scope).is_err());
         scope.set("id", json!(7));
@@ -430,7 +430,7 @@ mod tests {
 
     #[test]
     fn an_expected_message_is_one_for_which_all_holds() {
-        let kinds = [CheckKind::Json("$.type".into(), Operator::Equal, document(json!("done"))), CheckKind::BodySize(Operator::Below, 20)];
+        let kinds = [CheckKind::Json("$.type".into(), Operator::Equal, document(&json!("done"))), CheckKind::BodySize(Operator::Below, 20)];
         let expectation = Expectation::new(&kinds).unwrap();
         assert!(expectation.is_met_by(br#"{"type":"done"}"#, &Wanted::default()));
         assert!(!expectation.is_met_by(br#"{"type":"busy"}"#, &Wanted::default()));
@@ -447,7 +447,7 @@ mod tests {
             (CheckKind::BodySize(Operator::Contains, 1), "a size is a number"),
             (CheckKind::Header("a b".into(), None), "`a b` is not the name of a header"),
             (CheckKind::Header("a".into(), Some((Operator::Matches, literal("[")))), "`[` is not a regular expression"),
-            (CheckKind::Json("$".into(), Operator::Matches, document(json!(1))), "`matches` needs a regular expression, not 1"),
+            (CheckKind::Json("$".into(), Operator::Matches, document(&json!(1))), "`matches` needs a regular expression, not 1"),
         ] {
             let found = Judge::new(&[check(kind)], &[]).unwrap_err();
             assert!(found.contains(error), "{found}");
