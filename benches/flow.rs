@@ -42,7 +42,7 @@ fn measure(name: &str, rounds: u32, mut work: impl FnMut()) -> f64 {
 fn scope() -> Scope {
     let rows = Arc::new((0..1_000).map(|row| vec![json!(format!("user-{row}")), json!(format!("secret {row}"))]).collect());
     let columns = vec!["name".into(), "password".into()];
-    let users = Feeder { name: "users".into(), columns, rows, pick: Pick::Shuffled, at_end: AtEnd::Recycle };
+    let users = Feeder { name: "users".into(), columns, rows, pick: Pick::Shuffled, at_end: AtEnd::Recycle, first: 0 };
     let run = RunData::new(1, Arc::new(SystemClock));
     let mut scope = Scope::new(ScenarioData::new(run, "bench", false, &[users]), 0);
     scope.begin_iteration(0);
@@ -77,7 +77,7 @@ fn checks(path: &str) -> Vec<Check> {
     let kinds = [
         CheckKind::Status(vec![200]),
         CheckKind::DurationBelow(Duration::from_millis(200)),
-        CheckKind::Json(path.into(), Operator::AtLeast, json!(1)),
+        CheckKind::Json(path.into(), Operator::AtLeast, Template::of_json(&json!(1)).unwrap()),
     ];
     kinds.into_iter().map(|kind| Check { name: format!("{kind:?}"), kind }).collect()
 }
@@ -109,13 +109,15 @@ fn judging(rounds: u32) {
         for (name, extract) in [("picked out while reading", "$.token"), ("from the whole document", "$..token")] {
             let judge = Judge::new(&checks("$.user.id"), &extracts(extract)).unwrap();
             measure(&format!("three checks, one extraction, body of {} bytes: {name}", body.len()), rounds, || {
-                assert!(judge.judge(black_box(&answer), &mut scope).failure.is_none());
+                let wanted = judge.wanted(&mut scope).unwrap();
+                assert!(judge.judge(black_box(&answer), &wanted, &mut scope).failure.is_none());
             });
         }
-        let text = [Check { name: "text".into(), kind: CheckKind::BodyContains("not in there".into()) }];
+        let text = [Check { name: "text".into(), kind: CheckKind::BodyContains(Template::literal("not in there", Encoding::Plain)) }];
         let judge = Judge::new(&text, &[]).unwrap();
         measure(&format!("body of {} bytes contains a text", body.len()), rounds, || {
-            assert!(judge.judge(black_box(&answer), &mut scope).failure.is_some());
+            let wanted = judge.wanted(&mut scope).unwrap();
+            assert!(judge.judge(black_box(&answer), &wanted, &mut scope).failure.is_some());
         });
     }
 }
@@ -165,7 +167,8 @@ fn ten_steps(rounds: u32) {
                 scope.render(&request.address.path, &mut out).unwrap();
                 request.headers.iter().for_each(|(_, value)| scope.render(value, &mut out).unwrap());
                 scope.render(&body, &mut out).unwrap();
-                assert!(judge.judge(&answer, &mut scope).failure.is_none());
+                let wanted = judge.wanted(&mut scope).unwrap();
+                assert!(judge.judge(&answer, &wanted, &mut scope).failure.is_none());
             }
         }
         assert_eq!(sent, 10);
