@@ -2,6 +2,7 @@
 
 mod alerts;
 mod analyse;
+mod arena;
 mod audit;
 mod captures;
 mod check;
@@ -346,6 +347,9 @@ type Outcome = Result<Exit, Failure>;
 /// Runs the program with the process's arguments.
 pub fn run() -> ExitCode {
     let arguments = Arguments::parse();
+    if matches!(arguments.command, Command::Demo(_) | Command::Serve(_) | Command::Run(_)) {
+        arena::settle();
+    }
     let runtime = match tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build() {
         Ok(runtime) => runtime,
         Err(error) => {

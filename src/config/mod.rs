@@ -98,6 +98,11 @@ pub fn fail_point() -> FailPoint {
     FailPoint::default()
 }
 
+/// Whether the environment has a variable of this name, whatever it holds.
+pub fn is_in_environment(name: &str) -> bool {
+    std::env::var_os(name).is_some()
+}
+
 #[expect(clippy::disallowed_methods, reason = "the one place that reads the environment")]
 fn environment_variable(name: &str) -> Option<String> {
     std::env::var(name).ok()

@@ -108,13 +108,19 @@ impl Probe for CommandProbe {
     }
 }
 
+/// A program with its arguments that gets no input and of the environment a path only: the daemon's own secrets are none of its business.
+/// What it writes can be read.
+pub(super) fn bare(program: &str, arguments: &[String]) -> Command {
+    let mut command = Command::new(program);
+    command.args(arguments).stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    command.env_clear().env("PATH", "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin").env("LC_ALL", "C.UTF-8");
+    command
+}
+
 impl CommandProbe {
     /// What the program writes, once it ended well.
     async fn output(&self, program: &str) -> Result<String, ProbeError> {
-        let mut command = Command::new(program);
-        command.args(self.settings.command.iter().skip(1)).stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
-        // The daemon's own secrets are none of its business.
-        command.env_clear().env("PATH", "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin").env("LC_ALL", "C.UTF-8");
+        let mut command = bare(program, self.settings.command.get(1..).unwrap_or_default());
         if let Some(folder) = &self.settings.folder {
             command.current_dir(&folder.0);
         }

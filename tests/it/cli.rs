@@ -9,7 +9,7 @@ use plimsoll::model::run::RunStatus;
 use serde_json::Value as Json;
 
 use crate::servers::bed::{Bed, errors, finish, printed, profile, run_that_is, with_token};
-use crate::servers::daemon::plimsoll;
+use crate::servers::daemon::{Daemon, plimsoll};
 use crate::servers::{free_port, temp_dir};
 
 const COMMANDS: &[&str] = &[
@@ -199,6 +199,32 @@ async fn health_is_asked_of_a_running_daemon() {
     daemon.signal("TERM");
     assert_eq!(daemon.exit_code().await, Some(0));
     assert_eq!(call(&["healthcheck", "--url", &url]).await.status.code(), Some(1));
+}
+
+/// glibc reads the number of its arenas before `main`: the daemon starts itself anew with it, in the same process and without a word.
+#[cfg(all(target_os = "linux", target_env = "gnu"))]
+#[tokio::test(flavor = "multi_thread")]
+async fn a_daemon_keeps_one_arena_unless_somebody_chose() {
+    let bed = Bed::new().await;
+    bed.configure(&format!("profiles:{}", profile("endless", "shop", "10m")));
+    let config = bed.config().display().to_string();
+    for (name, value, kept) in [("", "", "1"), ("MALLOC_ARENA_MAX", "3", "3"), ("GLIBC_TUNABLES", "glibc.malloc.arena_max=2", "")] {
+        let mut command = plimsoll(&["serve", "--config", &config]);
+        command.env_remove("MALLOC_ARENA_MAX").env_remove("GLIBC_TUNABLES");
+        if !name.is_empty() {
+            command.env(name, value);
+        }
+        let daemon = Daemon::spawn(bed.folder.path(), &mut command).await;
+        let of_process = |what: &str| std::fs::read(format!("/proc/{}/{what}", daemon.id())).unwrap();
+        let environment = String::from_utf8(of_process("environ")).unwrap();
+        let arenas = environment.split('\0').find_map(|entry| entry.strip_prefix("MALLOC_ARENA_MAX="));
+        assert_eq!(arenas.unwrap_or_default(), kept, "{name}");
+        // What people look for in a list of processes.
+        assert_eq!(of_process("comm"), b"plimsoll\n");
+        assert_eq!(of_process("cmdline"), format!("{}\0serve\0--config\0{config}\0", env!("CARGO_BIN_EXE_plimsoll")).as_bytes());
+        daemon.signal("TERM");
+        assert_eq!(daemon.exit_code().await, Some(0));
+    }
 }
 
 /// These appear in this order, each on a line of its own.

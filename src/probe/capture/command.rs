@@ -1,22 +1,14 @@
 //! What a program writes: its output and its errors. It is ended with its time; it gets no input and no environment but the path.
 
-use std::process::Stdio;
-
 use tokio::io::{AsyncRead, AsyncReadExt};
 
+use super::super::command::bare;
 use super::{Taken, too_large};
 
 /// Runs the program; `Err` when it cannot be run, fails, or writes too much.
 pub(super) async fn output(words: &[String], limit: u64) -> Result<Taken, String> {
     let Some((program, arguments)) = words.split_first() else { return Err("no program is named".into()) };
-    let mut child = tokio::process::Command::new(program)
-        .args(arguments)
-        .stdin(Stdio::null())
-        .stdout(Stdio::piped())
-        .stderr(Stdio::piped())
-        .kill_on_drop(true)
-        .spawn()
-        .map_err(|error| format!("{program} cannot be run: {error}"))?;
+    let mut child = bare(program, arguments).kill_on_drop(true).spawn().map_err(|error| format!("{program} cannot be run: {error}"))?;
     let (out, errors) = (child.stdout.take(), child.stderr.take());
     let (out, errors) = tokio::join!(read(out, limit), read(errors, 4_096));
     let out = out?;
@@ -35,4 +27,19 @@ async fn read(from: Option<impl AsyncRead + Unpin>, limit: u64) -> Result<Vec<u8
         from.take(limit + 1).read_to_end(&mut data).await.map_err(|error| error.to_string())?;
     }
     if data.len() as u64 > limit { Err(too_large(limit)) } else { Ok(data) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_program_gets_no_secret_of_ours() {
+        // Cargo gives tests an environment of many names; only what is put there on purpose may be left.
+        assert!(std::env::vars_os().count() > 2);
+        let taken = output(&["/usr/bin/env".into()], 10_000).await.unwrap();
+        let mut names: Vec<_> = std::str::from_utf8(&taken.data).unwrap().lines().filter_map(|line| line.split('=').next()).collect();
+        names.sort_unstable();
+        assert_eq!(names, ["LC_ALL", "PATH"]);
+    }
 }
