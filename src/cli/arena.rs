@@ -22,6 +22,10 @@ pub(super) fn settle() {
     }
     let mut words = std::env::args_os();
     let (Ok(program), Some(name)) = (std::env::current_exe(), words.next()) else { return };
+    // Started by something else (`ld.so plimsoll serve`), that would be started anew, and take our first word for a program.
+    if program.file_name() != std::path::Path::new(&name).file_name() {
+        return;
+    }
     // Does not return when it succeeds. The process stays the same one: its id, its descriptors, its working directory.
     let _error = std::process::Command::new(program).arg0(name).args(words).env(ARENAS, "1").exec();
 }

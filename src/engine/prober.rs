@@ -1,5 +1,8 @@
-//! Reads the probes of all targets: every second on the run's clock while a target is loaded, slower between runs. One task per
+//! Reads the probes of all targets: in every second on the run's clock while a target is loaded, slower between runs. One task per
 //! probe; a tick that comes while the former reading is still going on is skipped, never queued, so that a probe cannot amplify trouble.
+//!
+//! Starts of a constant rate come at the same places of every second. Readings that came at one place, too, would meet a pool always
+//! just after its requests, or always just before: so each second has its own place for them, the same one for all probes.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -19,8 +22,11 @@ use crate::probe::{Probe, ProbeError, ProbeParts, ProbeSpec};
 
 /// Longest time for one reading, whatever the probe's own limit.
 const LONGEST_READING: Duration = Duration::from_secs(10);
-/// Time between readings while a target is loaded.
-const RUN_INTERVAL: Duration = Duration::from_secs(1);
+/// How much of a second readings are spread over; the rest is for timers that are late, so that no second has two.
+const SPREAD: f64 = 0.95;
+/// The golden ratio's part after the point. Multiples of it, taken modulo 1, fill the unit interval more evenly than random numbers do, for
+/// any number of them, and neighbours are never close (Weyl 1916; Knuth, The Art of Computer Programming 3, 6.4).
+const GOLDEN: f64 = 0.618_033_988_749_895;
 
 /// The run that a target is loaded by, and its clock.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -103,12 +109,13 @@ impl Task {
     async fn run(mut self) {
         let mut probe = self.spec.settings.open(&self.parts.probe);
         let mut due = Instant::now();
+        let mut reads = Reads::default();
         let mut kept = Kept::default();
         let mut wanted = self.wanted.take();
         loop {
             let active = self.parts.active.borrow_and_update().get(&self.target).cloned();
             if let Some(active) = &active {
-                due = due.min(next_second(active.start));
+                due = reads.next(active);
             }
             tokio::select! {
                 () = sleep_until(due) => {}
@@ -130,10 +137,10 @@ impl Task {
             if self.parts.readings.send(taken).await.is_err() {
                 return;
             }
-            due = match &active {
-                Some(active) => next_second(active.start),
-                None => Instant::now() + self.idle,
-            };
+            match &active {
+                Some(_) => reads.taken(),
+                None => due = Instant::now() + self.idle,
+            }
         }
     }
 
@@ -174,8 +181,81 @@ async fn next(wanted: &mut Option<broadcast::Receiver<Arc<Wanted>>>) -> Arc<Want
     std::future::pending().await
 }
 
-/// The next full second of a run's clock.
-fn next_second(start: Instant) -> Instant {
-    let passed = start.elapsed();
-    start + Duration::from_secs(passed.as_secs()) + RUN_INTERVAL
+/// Which seconds of a run a probe was read in.
+#[derive(Default)]
+struct Reads {
+    /// The run, and the second that is read next.
+    run: Option<(RunId, u64)>,
+}
+
+impl Reads {
+    /// When the probe is to be read next: in the first second that has no reading yet and whose place is still to come.
+    fn next(&mut self, active: &ActiveRun) -> Instant {
+        let passed = active.start.elapsed();
+        let first = match &self.run {
+            Some((run, next)) if *run == active.id => *next,
+            _ => 0,
+        };
+        let mut second = first.max(passed.as_secs());
+        if place(second) < passed {
+            second += 1;
+        }
+        self.run = Some((active.id.clone(), second));
+        active.start + place(second)
+    }
+
+    /// The second that was asked for last has its reading.
+    fn taken(&mut self) {
+        if let Some((_, next)) = &mut self.run {
+            *next += 1;
+        }
+    }
+}
+
+/// When the reading of a second is taken, from the begin of the run.
+fn place(second: u64) -> Duration {
+    Duration::from_secs(second) + Duration::from_secs_f64(((second + 1) as f64 * GOLDEN).fract() * SPREAD)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_second_has_one_place_and_together_they_fill_it() {
+        let places: Vec<Duration> = (0..1_000).map(place).collect();
+        assert!(places.iter().zip(0..).all(|(place, second)| place.as_secs() == second));
+        let gaps = places.windows(2).map(|pair| (pair[1] - pair[0]).as_secs_f64());
+        assert!(gaps.clone().all(|gap| gap > 0.63 && gap < 1.6), "{:?}", gaps.collect::<Vec<_>>());
+        // Any hundred in a row find a request that holds a connection for the first tenth of every second in a tenth of all readings,
+        // one in its last quarter in a quarter: as much as it does, within a few readings. On the second it were all, or none.
+        for from in [0, 1, 77, 900] {
+            let met = |begin: f64, end: f64| {
+                let at = |place: &Duration| place.as_secs_f64().fract();
+                places[from..from + 100].iter().filter(|place| at(place) >= begin && at(place) < end).count()
+            };
+            assert!((8..=13).contains(&met(0.0, 0.1)), "{}", met(0.0, 0.1));
+            assert!((18..=27).contains(&met(0.75, 1.0)), "{}", met(0.75, 1.0));
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_reading_that_took_long_costs_the_seconds_it_took_and_no_more() {
+        let active = ActiveRun { id: RunId("20261122-000000-a-0000".into()), start: Instant::now() };
+        let mut reads = Reads::default();
+        let mut seconds = Vec::new();
+        for took in [0, 300, 900, 3_400, 0] {
+            let due = reads.next(&active);
+            assert_eq!(reads.next(&active), due, "asking changes nothing");
+            sleep_until(due).await;
+            seconds.push(active.start.elapsed().as_secs());
+            tokio::time::sleep(Duration::from_millis(took)).await;
+            reads.taken();
+        }
+        // Second 2 is read from 2.81 to 3.71, past the place of second 3 (3.45); second 4 from 4.09 to 7.49, and that of 7 (7.90) is still to come.
+        assert_eq!(seconds, [0, 1, 2, 4, 7]);
+        // Another run begins at its own second 0.
+        let other = ActiveRun { id: RunId("20261122-000001-b-0000".into()), start: Instant::now() };
+        assert_eq!(reads.next(&other), other.start + place(0));
+    }
 }

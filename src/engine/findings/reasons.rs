@@ -274,7 +274,7 @@ fn take_over(finding: &mut Finding, one: &Attribution, key: &(String, String), p
     let Some(full) = pools.full(key) else { return };
     if one.cause.as_ref().is_some_and(|cause| (cause.from, cause.to) != (full.from, full.to)) {
         let value = format!("{} of {} readings, from second {} to {}", full.seconds, full.readings, full.from, full.to);
-        finding.evidence.insert(1, Evidence { name: "full in the whole run".into(), value });
+        finding.evidence.insert(1, Evidence { name: "full, or waited for, in the whole run".into(), value });
     }
     let Some(share) = full.failures_share.filter(|share| one.harm == Harm::Slowness && *share > 0.0) else { return };
     finding.evidence.insert(1, Evidence { name: "failures in full seconds".into(), value: format_percent(share) });

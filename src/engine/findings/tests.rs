@@ -408,7 +408,7 @@ fn a_pool_that_makes_responses_slow_is_told_once_and_as_a_full_pool() {
     let begins = "From second 20 to 39 pool `main` was full (20 of 20, 6 waiting). 100 % of all slow seconds are among them (p95 up to 1";
     assert!(finding.title.starts_with(begins) && finding.title.contains("Needed at this load: about "), "{}", finding.title);
     assert_eq!(evidence(finding, "probe"), Some("app"));
-    assert_eq!(evidence(finding, "full in the whole run"), Some("22 of 80 readings, from second 20 to 61"));
+    assert_eq!(evidence(finding, "full, or waited for, in the whole run"), Some("22 of 80 readings, from second 20 to 61"));
     assert!(finding.method.starts_with("attribution/") && evidence(finding, "failures in full seconds").is_none(), "{finding:#?}");
     assert_eq!((looked.analysed.causes.len(), looked.analysed.needs.len()), (1, 1), "{:#?}", looked.analysed);
 }

@@ -79,8 +79,7 @@ async fn the_load_line_names_the_pool_that_gives_way_and_its_drop_is_told() {
     assert!(found.safe.is_some_and(|safe| safe <= 21.0), "{all}");
     assert!(found.breaking.is_some_and(|breaking| (55.0..65.0).contains(&breaking)), "{all}");
     assert_eq!(found.bottlenecks.first().map(|first| first.resource.as_str()), Some("pool `main`"), "{all}");
-    // Starts come on the second, as readings do: whether a reading meets the request that comes with it is chance, so that the share of
-    // a pool of 4 is known roughly. The range that is told says so, and holds the truth.
+    // A pool of 4 has five values only: its share is known roughly from the readings of a level. The range that is told says so, and holds the truth.
     let capacity = found.per_second.unwrap_or_else(|| panic!("{all}"));
     let small = capacity.value;
     assert!(capacity.low < 42.0 && small < 60.0 && small < 0.9 * large, "{large}: {all}");
