@@ -136,11 +136,10 @@ pub struct StepInterval {
     pub bytes_received: u64,
     /// Connections opened.
     pub connections: u64,
-    /// Requests that were sent again because the server had closed a kept connection, or had not begun with them. Not among the seconds
-    /// that are stored.
+    /// Requests that were sent again because the server had closed a kept connection, or had not begun with them.
     #[serde(default)]
     pub resent: u64,
-    /// Messages of WebSockets that were dropped because nobody listened. Not among the seconds that are stored.
+    /// Messages of WebSockets that were dropped because nobody listened.
     #[serde(default)]
     pub unheard: u64,
     /// Per check of the step, in the catalog's order.

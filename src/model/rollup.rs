@@ -418,6 +418,8 @@ mod tests {
             step: 0,
             ok: latencies.len() as u64,
             failures: [(Reason::Status(500), u64::from(second % 3))].into(),
+            resent: u64::from(second % 4),
+            unheard: u64::from(second % 5),
             service_ok: LatencyHistogram::from_us(latencies.iter().copied()),
             ..StepInterval::default()
         };

@@ -11,6 +11,7 @@ pub mod history;
 mod lines;
 mod load_line;
 pub mod picture;
+mod rare;
 pub mod series;
 mod summary;
 mod text;
@@ -18,6 +19,7 @@ mod text;
 pub use captures::captures_table;
 pub use lines::{message_text, progress_line, runs_table};
 pub use load_line::{share as level_share, why as level_why};
+pub use rare::rare;
 pub use summary::{analysis_text, summary_text};
 pub use text::{count, decimal, latency, share};
 

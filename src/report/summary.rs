@@ -168,7 +168,8 @@ fn steps(summary: &Summary) -> String {
         rows.push(step_row(plain(&name, 40), step));
     }
     rows.push(step_row("all".into(), &summary.total));
-    table(&rows, 1)
+    let rare = super::rare::rare(summary).into_iter().map(|sentence| format!("  {sentence}\n"));
+    table(&rows, 1) + &rare.collect::<String>()
 }
 
 fn groups(summary: &Summary) -> String {

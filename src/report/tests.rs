@@ -61,6 +61,19 @@ fn a_step_that_was_never_answered_has_dashes() {
 }
 
 #[test]
+fn what_was_sent_again_and_not_heard_stands_below_the_steps() {
+    let mut run = sample::finished();
+    assert!(!summary_text(&run, &[]).contains("sent again"), "nothing was");
+    let summary = run.summary.as_mut().unwrap();
+    (summary.total.resent, summary.total.unheard, summary.steps[1].resent, summary.steps[0].unheard) = (12, 340, 12, 340);
+    let text = summary_text(&run, &[]);
+    let all = text.lines().skip_while(|line| !line.starts_with("  all ")).skip(1).take(2).collect::<Vec<_>>();
+    let steps = [&run.summary.as_ref().unwrap().steps[1].step, &run.summary.as_ref().unwrap().steps[0].step];
+    let again = format!("  12 requests were sent again on another connection: 12 in {}", steps[0]);
+    assert_eq!(all, [again, format!("  340 messages were not heard: 340 in {}", steps[1])]);
+}
+
+#[test]
 fn progress_lines_fit_the_terminal() {
     let lines: Vec<String> = [0, 11, 12, 25, 39].map(|second| progress_line(&sample::progress(second))).to_vec();
     insta::assert_snapshot!(lines.join("\n"));

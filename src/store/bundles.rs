@@ -2,6 +2,7 @@
 //! many seconds to be handed over one by one; what is in them is read in one.
 
 use super::dialect::Dialect;
+use super::rare::Rare;
 use super::runs::Key;
 use super::shared::Tx;
 use super::{StoreError, StoreResult, dialect::params, latencies};
@@ -10,7 +11,7 @@ use crate::model::measure::{CheckCount, PhaseSums, StepInterval};
 use crate::model::rollup::Sum;
 
 /// Texts and blobs of a step.
-const PARTS: usize = 8;
+const PARTS: usize = 9;
 
 /// Length of a text or blob in bytes; 0 where there is none.
 macro_rules! length {
@@ -27,6 +28,7 @@ macro_rules! numbers {
             length!("failures"),
             length!("messages"),
             length!("checks"),
+            length!("rare"),
             length!("response_ok"),
             length!("response_failed"),
             length!("service_ok"),
@@ -36,7 +38,7 @@ macro_rules! numbers {
         )
     };
 }
-/// The same after a `!` where nothing failed and no connection was opened, as it nearly always is, without what is 0 then. `format` makes
+/// The same after a `!` where nothing failed, no connection was opened and nothing rare happened, as it nearly always is, without what is 0 then. `format` makes
 /// digits of numbers; other functions want each as a text before.
 macro_rules! usual_numbers {
     () => {
@@ -46,7 +48,7 @@ macro_rules! usual_numbers {
 }
 macro_rules! is_usual {
     () => {
-        "COALESCE(failures, messages, response_failed, service_failed) IS NULL \
+        "COALESCE(failures, messages, response_failed, service_failed, rare) IS NULL \
          AND (blocked_us | dns_us | connecting_us | tls_us | connections) = 0"
     };
 }
@@ -64,7 +66,7 @@ pub(super) const SQLITE: &str = concat!(
     usual_numbers!(),
     ", checks, response_ok, service_ok, waiting) ELSE concat(",
     numbers!(),
-    ", failures, messages, checks, response_ok, response_failed, service_ok, service_failed, waiting) END, '') AS BLOB)",
+    ", failures, messages, checks, rare, response_ok, response_failed, service_ok, service_failed, waiting) END, '') AS BLOB)",
     of_seconds!()
 );
 /// The same.
@@ -72,7 +74,7 @@ pub(super) const POSTGRES: &str = concat!(
     "SELECT string_agg(convert_to(",
     numbers!(),
     ", 'UTF8') || COALESCE(convert_to(failures, 'UTF8'), ''::bytea) || COALESCE(convert_to(messages, 'UTF8'), ''::bytea) \
-     || COALESCE(convert_to(checks, 'UTF8'), ''::bytea) || COALESCE(response_ok, ''::bytea) || COALESCE(response_failed, ''::bytea) \
+     || COALESCE(convert_to(checks, 'UTF8'), ''::bytea) || COALESCE(convert_to(rare, 'UTF8'), ''::bytea) || COALESCE(response_ok, ''::bytea) || COALESCE(response_failed, ''::bytea) \
      || COALESCE(service_ok, ''::bytea) || COALESCE(service_failed, ''::bytea) || COALESCE(waiting, ''::bytea), ''::bytea)",
     of_seconds!()
 );
@@ -107,12 +109,13 @@ fn read<'b>(rest: &mut &'b [u8], step: &mut StepInterval) -> Option<[Option<&'b 
         *rest = others;
         *part = (length > 0).then_some(mine);
     }
-    let [failures, messages, checks, latencies @ ..] = parts;
+    let [failures, messages, checks, rare, latencies @ ..] = parts;
     step.failures = json(failures)?;
     step.messages = json(messages)?;
     step.checks.clear();
     let counts: Vec<(u64, u64)> = json(checks)?;
     step.checks.extend(counts.into_iter().map(|(passed, failed)| CheckCount { passed, failed }));
+    json::<Rare>(rare)?.fill(step);
     Some(latencies)
 }
 
@@ -145,7 +148,7 @@ fn read_usual_numbers(rest: &mut &[u8], step: &mut StepInterval) -> Option<[u64;
     step.phases = PhaseSums { sending_us, waiting_us, receiving_us, ..PhaseSums::default() };
     (step.bytes_sent, step.bytes_received, step.connections) = (number(rest)?, number(rest)?, 0);
     let (checks, response_ok, service_ok, waiting) = (number(rest)?, number(rest)?, number(rest)?, number(rest)?);
-    Some([0, 0, checks, response_ok, 0, service_ok, 0, waiting])
+    Some([0, 0, checks, 0, response_ok, 0, service_ok, 0, waiting])
 }
 
 /// Digits up to a comma.
@@ -176,22 +179,22 @@ mod tests {
     #[test]
     fn steps_are_read_one_after_the_other_or_refused() {
         let mut step = StepInterval::default();
-        let one = b"3,98,1,0,0,0,5,6,7,4000,0,2,0,0,7,1,0,4,0,0,[[1,2]]\x03\x01\x06\x0f\x02";
-        let both = [one.as_slice(), b"!4,70000,0,9,0,0,8,0,0,0,0,", b"4,1,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,"].concat();
+        let one = b"3,98,1,0,0,0,5,6,7,4000,0,2,0,0,7,12,1,0,4,0,0,[[1,2]]{\"resent\":4}\x03\x01\x06\x0f\x02";
+        let both = [one.as_slice(), b"!4,70000,0,9,0,0,8,0,0,0,0,", b"4,1,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,"].concat();
         let mut rest = both.as_slice();
         let packed = read(&mut rest, &mut step);
         assert_eq!(packed, Some([Some(b"\x03".as_slice()), None, Some(b"\x01\x06\x0f\x02"), None, None]));
         assert_eq!((step.step, step.ok, step.phases.sending_us, step.bytes_sent, step.connections), (3, 98, 5, 4_000, 2));
-        assert_eq!(step.checks[0].failed, 2);
+        assert_eq!((step.checks[0].failed, step.resent), (2, 4));
         assert_eq!(read(&mut rest, &mut step), Some([None; 5]));
         assert_eq!((step.step, step.ok, step.phases.waiting_us, step.bytes_received), (4, 70_000, 9, 8));
-        assert_eq!((step.connections, step.checks.len()), (0, 0), "nothing of the one before is left");
+        assert_eq!((step.connections, step.checks.len(), step.resent), (0, 0, 0), "nothing of the one before is left");
         assert_eq!(read(&mut rest, &mut step), Some([None; 5]));
         assert_eq!((step.step, step.ok, rest.len()), (4, 1, 0));
         for length in 0..one.len() {
             assert_eq!(read(&mut &one[..length], &mut step), None, "the first {length} bytes");
         }
-        for (wrong, at) in [(b'x', 2), (b',', 0), (b'8', 40), (b'}', 45)] {
+        for (wrong, at) in [(b'x', 2), (b',', 0), (b'8', 43), (b'}', 48), (b'?', 56)] {
             let mut damaged = one.to_vec();
             damaged[at] = wrong;
             assert_eq!(read(&mut damaged.as_slice(), &mut step), None, "{wrong} at {at}");

@@ -17,6 +17,7 @@ mod lines;
 mod owners;
 mod portable;
 mod postgres;
+mod rare;
 mod readings;
 mod retention;
 mod retention_sql;

@@ -26,7 +26,8 @@ macro_rules! span {
 pub(super) const HEADS: &str = concat!("SELECT second, stall_us, cpu, shards, seconds, vus FROM rollups", span!(), " ORDER BY at");
 pub(super) const STEPS: &str = concat!(
     "SELECT second, step, ok, failures, messages, response_ok, response_failed, service_ok, service_failed, waiting, blocked_us, dns_us, \
-     connecting_us, tls_us, sending_us, waiting_us, receiving_us, bytes_sent, bytes_received, connections, checks FROM step_rollups",
+     connecting_us, tls_us, sending_us, waiting_us, receiving_us, bytes_sent, bytes_received, connections, checks, rare \
+     FROM step_rollups",
     span!()
 );
 pub(super) const SCENARIOS: &str = concat!(
@@ -52,8 +53,8 @@ pub(super) const INSERT_HEAD: &str = "INSERT INTO rollups (run, resolution, at, 
     vus, dropped, p50_us, p95_us, p99_us) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15)";
 pub(super) const INSERT_STEP: &str = "INSERT INTO step_rollups (run, at, second, step, ok, failed, failures, messages, response_ok, \
     response_failed, service_ok, service_failed, waiting, blocked_us, dns_us, connecting_us, tls_us, sending_us, waiting_us, \
-    receiving_us, bytes_sent, bytes_received, connections, checks, resolution, p50_us, p95_us, p99_us) VALUES ($1, $2, $3, $4, $5, $6, \
-    $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19, $20, $21, $22, $23, $24, $25, $26, $27, $28)";
+    receiving_us, bytes_sent, bytes_received, connections, checks, rare, resolution, p50_us, p95_us, p99_us) VALUES ($1, $2, $3, $4, $5, \
+    $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19, $20, $21, $22, $23, $24, $25, $26, $27, $28, $29)";
 pub(super) const INSERT_SCENARIO: &str = "INSERT INTO scenario_rollups (run, at, second, scenario, scheduled, started, completed, failed, \
     interrupted, dropped, unsent, vus, vus_busy, with_failed_check, broke_off, iteration_duration, dropped_wait, start_lag, resolution) \
     VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19)";

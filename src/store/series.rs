@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use super::dialect::{Columns, Dialect, Value, params};
+use super::rare::Rare;
 use super::runs::Key;
 use super::shared::{Tx, json};
 use super::{MOST_SECONDS, StoreResult, latencies, sql};
@@ -59,6 +60,7 @@ pub(super) fn step_values(run: Key, second: u32, index: u16, step: &StepInterval
         step.bytes_received,
         step.connections,
         checks,
+        Rare::text(step)?,
     ]);
     Ok(values)
 }
@@ -173,6 +175,7 @@ pub(super) fn read_step_into<D: Dialect>(row: &mut Columns<'_, D>, step: &mut St
     for (passed, failed) in row.opt_json::<Vec<(u64, u64)>>()?.unwrap_or_default() {
         step.checks.push(CheckCount { passed, failed });
     }
+    row.opt_json::<Rare>()?.unwrap_or_default().fill(step);
     Ok(())
 }
 

@@ -97,8 +97,8 @@ pub(super) const DELETE_STEPS: &str = "DELETE FROM step_intervals WHERE run = $1
 pub(super) const DELETE_SCENARIOS: &str = "DELETE FROM scenario_intervals WHERE run = $1 AND at = $2";
 pub(super) const INSERT_STEP: &str = "INSERT INTO step_intervals (run, at, second, step, ok, failed, failures, messages, response_ok, \
     response_failed, service_ok, service_failed, waiting, blocked_us, dns_us, connecting_us, tls_us, sending_us, waiting_us, \
-    receiving_us, bytes_sent, bytes_received, connections, checks) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, \
-    $15, $16, $17, $18, $19, $20, $21, $22, $23, $24)";
+    receiving_us, bytes_sent, bytes_received, connections, checks, rare) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, \
+    $14, $15, $16, $17, $18, $19, $20, $21, $22, $23, $24, $25)";
 pub(super) const INSERT_SCENARIO: &str = "INSERT INTO scenario_intervals (run, at, second, scenario, scheduled, started, completed, \
     failed, interrupted, dropped, unsent, vus, vus_busy, with_failed_check, broke_off, iteration_duration, dropped_wait, start_lag) \
     VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18)";
@@ -109,7 +109,7 @@ pub(super) const INTERVALS: &str =
     "SELECT second, stall_us, cpu, shards FROM intervals WHERE run = $1 AND at >= $2 AND at < $3 ORDER BY at";
 pub(super) const STEPS: &str = "SELECT second, step, ok, failures, messages, response_ok, response_failed, service_ok, service_failed, \
     waiting, blocked_us, dns_us, connecting_us, tls_us, sending_us, waiting_us, receiving_us, bytes_sent, bytes_received, connections, \
-    checks FROM step_intervals WHERE run = $1 AND at >= $2 AND at < $3";
+    checks, rare FROM step_intervals WHERE run = $1 AND at >= $2 AND at < $3";
 pub(super) const SCENARIOS: &str = "SELECT second, scenario, scheduled, started, completed, failed, interrupted, dropped, unsent, vus, \
     vus_busy, with_failed_check, broke_off, iteration_duration, dropped_wait, start_lag FROM scenario_intervals \
     WHERE run = $1 AND at >= $2 AND at < $3";

@@ -107,6 +107,7 @@ promises! {
     series::a_run_that_is_not_stored_has_no_seconds,
     series::histograms_of_both_forms_are_read,
     series::latencies_that_tell_the_same_are_stored_once,
+    series::what_hardly_ever_happens_is_counted,
     series::seconds_add_up_whatever_their_numbers,
     series::more_seconds_than_fit_are_refused_not_cut,
     readings::readings_survive_exactly,

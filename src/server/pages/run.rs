@@ -19,7 +19,7 @@ use crate::model::staircase::ClimbSummary;
 use crate::model::threshold::{Unit, parse_series};
 use crate::model::units::{format_percent, trim_decimal};
 use crate::report::chart::{Chart, Line, Scale};
-use crate::report::{count, decimal, is_quiet, latency, share};
+use crate::report::{count, decimal, is_quiet, latency, rare, share};
 
 pub(in super::super) async fn run(State(parts): State<Parts>, Path(id): Path<String>) -> Response {
     match whole_page(&parts, &id).await {
@@ -220,7 +220,7 @@ fn steps(summary: &Summary) -> Markup {
             @for step in &summary.steps { (step_row(&step.step, several.then_some(step.scenario.as_str()), step)) }
             (step_row("all", None, &summary.total))
         }
-    } } } }
+    } } @for sentence in rare(summary) { p.muted { (sentence) } } } }
 }
 
 fn groups(summary: &Summary) -> Markup {
@@ -260,4 +260,19 @@ fn pools_table(summary: &Summary) -> Markup {
             td.number { (one.saturated) " of " (one.samples) " readings" }
         } } }
     } } } } }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_was_sent_again_stands_below_the_steps_where_it_was() {
+        let mut summary = crate::model::sample::finished().summary.unwrap();
+        assert!(!steps(&summary).into_string().contains("sent again"));
+        (summary.total.resent, summary.steps[1].resent) = (12, 12);
+        let page = steps(&summary).into_string();
+        let (_, below) = page.split_once("</table>").unwrap();
+        assert!(below.contains("12 requests were sent again on another connection: 12 in ") && !below.contains("not heard"), "{page}");
+    }
 }

@@ -29,6 +29,8 @@ fn second(second: u32, latencies: &[u64], vus: u64) -> Interval {
         service_ok: LatencyHistogram::from_us(latencies.iter().map(|us| us * (u64::from(step) + 1))),
         waiting: LatencyHistogram::from_us(latencies.iter().copied()),
         bytes_sent: 10,
+        resent: u64::from(second % 7 == 3) * failed,
+        unheard: u64::from(second.is_multiple_of(5)) * 40,
         ..StepInterval::default()
     };
     let counts = Accounting { started: 5, dropped: u64::from(second % 2), ..Accounting::default() };
@@ -101,6 +103,8 @@ async fn agrees(store: &dyn Store, run: &Run, seconds: &[Interval], windows: &[(
             prop_assert_eq!(&step.service_ok, &latencies(&of, Some(*index)));
             prop_assert_eq!(step.requests(), of.iter().map(|interval| interval.steps[index].requests()).sum::<u64>());
             prop_assert_eq!(step.bytes_sent, 10 * of.len() as u64);
+            prop_assert_eq!(step.resent, of.iter().map(|interval| interval.steps[index].resent).sum::<u64>());
+            prop_assert_eq!(step.unheard, of.iter().map(|interval| interval.steps[index].unheard).sum::<u64>());
         }
         let dropped: u64 = of.iter().map(|interval| u64::from(interval.second % 2)).sum();
         prop_assert_eq!(window.sum.dropped(), dropped);

@@ -182,6 +182,8 @@ pub(super) fn interval(second: u32) -> Interval {
         response_ok: LatencyHistogram::from_us((1..=98).map(|us| us * 371 + u64::from(second))),
         service_ok: LatencyHistogram::from_us([100, 200, 3_000_000]),
         bytes_sent: 4_000,
+        resent: u64::from(second % 2),
+        unheard: 340,
         checks: vec![CheckCount { passed: 97, failed: 2 }, CheckCount { passed: 0, failed: 0 }],
         ..StepInterval::default()
     };

@@ -24,6 +24,11 @@ fn count() -> impl Strategy<Value = u64> {
     prop_oneof![0..1_000_u64, 0..=i64::MAX as u64, Just(0), Just(i64::MAX as u64)]
 }
 
+/// What is hardly ever more than 0.
+fn rarely() -> impl Strategy<Value = u64> {
+    prop_oneof![3 => Just(0), 1 => count()]
+}
+
 fn histogram() -> impl Strategy<Value = LatencyHistogram> {
     vec(1..=HIGHEST_US, 0..40).prop_map(LatencyHistogram::from_us)
 }
@@ -57,12 +62,13 @@ prop_compose! {
         histograms in proptest::array::uniform5(histogram()),
         phases in phases(),
         bytes in (count(), count(), count()),
+        rare in (rarely(), rarely()),
         checks in vec((count(), count()), 0..4),
     ) -> StepInterval {
         let [response_ok, response_failed, service_ok, service_failed, waiting] = histograms;
         let (bytes_sent, bytes_received, connections) = bytes;
         let checks = checks.into_iter().map(|(passed, failed)| CheckCount { passed, failed }).collect();
-        StepInterval { step: 0, ok, failures, messages, response_ok, response_failed, service_ok, service_failed, waiting, phases, bytes_sent, bytes_received, connections, checks, ..StepInterval::default() }
+        StepInterval { step: 0, ok, failures, messages, response_ok, response_failed, service_ok, service_failed, waiting, phases, bytes_sent, bytes_received, connections, checks, resent: rare.0, unheard: rare.1 }
     }
 }
 
@@ -216,6 +222,34 @@ pub(super) async fn latencies_that_tell_the_same_are_stored_once(bed: Bed) {
     bed.sql("UPDATE runs SET rolled_seconds = 0, rolled = 0").await;
     let error = bed.store.merged(&whole.id, 0, 1).await.unwrap_err().to_string();
     assert!(error.contains("step 3 of a second is damaged"), "{error}");
+}
+
+/// What hardly ever happens is stored where it did; a row without it is what an older program wrote, too.
+pub(super) async fn what_hardly_ever_happens_is_counted(bed: Bed) {
+    let run = run("a", at(0));
+    bed.store.start_run(&run).await.unwrap();
+    let step = |step, resent, unheard| (step, StepInterval { step, ok: 5, resent, unheard, ..StepInterval::default() });
+    let second = |second, steps: [(u16, StepInterval); 3]| Interval { second, steps: steps.into(), shards: 1, ..Interval::default() };
+    let seconds = [second(0, [step(0, 0, 0), step(1, 2, 0), step(2, 0, 0)]), second(1, [step(0, 0, 0), step(1, 1, 30), step(2, 0, 310)])];
+    bed.store.append(&batch(&run.id, &seconds)).await.unwrap();
+    assert_eq!(bed.store.intervals(&run.id, 0, 2).await.unwrap(), seconds);
+    bed.holds("SELECT count(*) FROM step_intervals WHERE rare IS NULL", 3).await;
+    let counts = |steps: &std::collections::BTreeMap<u16, StepInterval>| {
+        steps.values().map(|step| (step.ok, step.resent, step.unheard)).collect::<Vec<_>>()
+    };
+    let both = [(10, 0, 0), (10, 3, 30), (10, 0, 310)];
+    assert_eq!(counts(&bed.store.merged(&run.id, 0, 2).await.unwrap().unwrap().interval().steps), both);
+    let ended = Run { status: RunStatus::Finished, ended_at: Some(at(2)), ..run };
+    bed.store.update_run(&ended).await.unwrap();
+    bed.store.roll_up(10).await.unwrap();
+    for resolution in [Resolution::TenSeconds, Resolution::Minute, Resolution::Hour] {
+        let spans = bed.store.rolled(&ended.id, resolution, 0, 10).await.unwrap();
+        assert_eq!(spans.iter().map(|span| counts(&span.interval.steps)).collect::<Vec<_>>(), [both], "{resolution}");
+    }
+    bed.holds("SELECT count(*) FROM step_rollups WHERE rare IS NULL", 3).await;
+    bed.sql("UPDATE step_intervals SET rare = '{\"resent\": \"often\"}' WHERE step = 2").await;
+    let error = bed.store.intervals(&ended.id, 0, 2).await.unwrap_err().to_string();
+    assert!(error.starts_with("stored data is damaged: ") && error.contains("column rare: "), "{error}");
 }
 
 /// Small and huge numbers, with and without failures and connections: sums are made of other forms of the rows.
