@@ -5,8 +5,10 @@ use std::collections::BTreeSet;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use plimsoll::engine::owner::this_process;
 use plimsoll::model::run::{EndedBy, RunStatus};
 use plimsoll::model::schedule::TickOutcome;
+use plimsoll::model::units::Timestamp;
 use plimsoll::store::Store;
 use tokio::io::AsyncReadExt;
 use tokio::net::TcpListener;
@@ -332,6 +334,46 @@ async fn one_process_at_a_time_loads_a_target_on_postgres() {
     let mut bed = Bed::new().await;
     bed.storage = Postgres::fresh_database().await;
     one_process_at_a_time_loads_a_target(bed).await;
+}
+
+/// A process that was held up is taken for gone by another one, which loads its target from then on.
+async fn a_run_whose_target_another_process_has_taken_ends(bed: Bed) {
+    bed.configure(&format!("profiles:{}", profile("endless", "shop", "10m")));
+    let store = bed.store().await;
+    // The other process is this one.
+    store.enlist(&this_process("other", 7, Timestamp::default())).await.unwrap();
+    let mut alone = run_alone(&bed, "endless");
+    let run = run_with_seconds(&*store, 1).await;
+    let url = bed.target_url();
+    let place = url.trim_start_matches("http://");
+    let lease = format!("load {place}");
+    assert_eq!(store.hold(&lease).await.unwrap().map(|holder| holder.pid), Some(alone.id()), "it is its own");
+    wait_until("the target to be taken", LONG, async || {
+        let owners = store.owners().await.ok()?;
+        let held_up = owners.into_iter().find(|seen| seen.owner.pid == alone.id())?;
+        store.dismiss(&[(held_up.owner.id, held_up.beat)]).await.ok()?;
+        store.hold(&lease).await.ok()?.is_none().then_some(())
+    })
+    .await;
+    assert_eq!(alone.wait().await.code(), Some(1), "{}", alone.output());
+    let run = store.run(&run.id.0).await.unwrap().unwrap();
+    assert_eq!((run.status, run.ended_by, run.verdict), (RunStatus::Finished, Some(EndedBy::Cancelled), None), "{:?}", run.reasons);
+    let why = format!("another process loads {place} by now: this one had been held up, and was taken for gone");
+    assert!(run.reasons.contains(&why), "{:?}", run.reasons);
+    assert!(run.summary.is_some_and(|summary| summary.total.requests > 0), "what it measured is kept");
+    assert_eq!(store.hold(&lease).await.unwrap(), None, "it did not give away what it had no more");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_run_whose_target_another_process_has_taken_ends_on_sqlite() {
+    a_run_whose_target_another_process_has_taken_ends(Bed::new().await).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_run_whose_target_another_process_has_taken_ends_on_postgres() {
+    let mut bed = Bed::new().await;
+    bed.storage = Postgres::fresh_database().await;
+    a_run_whose_target_another_process_has_taken_ends(bed).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
