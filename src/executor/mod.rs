@@ -66,6 +66,9 @@ pub trait Workload: 'static {
     fn iterate(&self, vu: &mut Self::Vu, iteration: Iteration) -> impl Future<Output = IterationEnd>;
 }
 
+/// VUs that every thread has at least which takes starts that are due by the clock, if there are as many.
+const FEWEST_VUS: u64 = 8;
+
 /// This thread's part of the load: thread `index` of `count` takes every start and every VU whose number leaves that remainder.
 #[derive(Debug, Clone, Copy)]
 pub struct Part {
@@ -84,10 +87,13 @@ impl Part {
         (total + self.count - 1 - self.index) / self.count
     }
 
-    /// The part that this thread has in starts which only `vus` VUs can take: a thread without a VU gets none (`None`), or it would
-    /// drop every start that falls to it while other threads have VUs to spare.
-    pub fn of_starts(self, vus: u64) -> Option<Self> {
-        (self.index < vus).then_some(Self { count: self.count.min(vus), ..self })
+    /// The part that this thread has in the starts of a scenario which only `vus` VUs can take; `None`: none. Few VUs stay together on
+    /// few threads: a start that falls to a thread without a free VU is dropped, however many VUs of other threads are free. Which
+    /// threads these are differs from scenario to scenario.
+    pub fn of_starts(self, vus: u64, scenario: u16) -> Option<Self> {
+        let count = self.count.min(vus / FEWEST_VUS).max(1);
+        let index = (self.index + u64::from(scenario)) % self.count;
+        (index < count).then_some(Self { index, count })
     }
 
     /// Number of this part's `local`-th thing.

@@ -59,7 +59,7 @@ struct Desk {
 /// Runs an open scenario to its end.
 pub(super) async fn run<W: Workload>(scenario: &Scenario, workload: Rc<W>, mut drive: Drive) {
     let Some(pool) = scenario.executor.pool() else { return };
-    let Some(part) = drive.part.of_starts(pool.max.max(1)) else { return };
+    let Some(part) = drive.part.of_starts(pool.max, drive.scenario) else { return };
     drive.part = part;
     let shared = Rc::new(Shared {
         course: RefCell::new(drive.course.borrow().clone()),

@@ -12,7 +12,7 @@ use tokio_util::sync::CancellationToken;
 use super::control::{Controls, LEAD};
 use super::schedule::{Change, Mode};
 use super::shard::Shard;
-use super::{Drive, Iteration, IterationEnd, Part, Workload, drive};
+use super::{Drive, FEWEST_VUS, Iteration, IterationEnd, Part, Workload, drive};
 use crate::model::control::Scale;
 use crate::model::measure::{Interval, ScenarioInterval};
 use crate::model::profile::{Executor, Scenario, Spacing, Stage, VuPool, WhenBusy};
@@ -525,15 +525,32 @@ fn parts_share_every_start_and_every_vu() {
 }
 
 #[test]
-fn a_thread_without_a_vu_takes_no_starts() {
-    for (threads, vus, takers) in [(4, 1, 1), (4, 3, 3), (2, 2, 2), (2, 50, 2)] {
-        let parts: Vec<Part> = (0..threads).filter_map(|index| Part { index, count: threads }.of_starts(vus)).collect();
-        assert_eq!(parts.len(), takers);
-        let mut starts: Vec<u64> = parts.iter().flat_map(|part| (0..part.share(100)).map(|local| part.number(local))).collect();
-        starts.sort_unstable();
-        assert_eq!(starts, (0..100).collect::<Vec<_>>());
-        assert_eq!(parts.iter().map(|part| part.share(vus)).sum::<u64>(), vus);
-        assert!(parts.iter().all(|part| part.share(vus) > 0));
+fn few_vus_stay_together_and_take_every_start() {
+    for (threads, vus, takers) in [(4, 0, 1), (4, 1, 1), (4, 5, 1), (4, 15, 1), (4, 16, 2), (4, 31, 3), (4, 32, 4), (2, 50, 2), (1, 50, 1)]
+    {
+        for scenario in 0..9 {
+            let of = |index| Part { index, count: threads }.of_starts(vus, scenario);
+            let mut parts: Vec<Part> = (0..threads).filter_map(of).collect();
+            assert_eq!(parts.len(), takers, "{vus} VUs on {threads} threads");
+            assert_eq!(of((threads - u64::from(scenario) % threads) % threads).map(|part| part.index), Some(0), "scenarios take turns");
+            parts.sort_by_key(|part| part.index);
+            let shares: Vec<u64> = parts.iter().map(|part| part.share(vus)).collect();
+            assert_eq!(shares.iter().sum::<u64>(), vus);
+            assert!(shares[0] - shares[takers - 1] <= 1 && shares[takers - 1] >= vus.min(FEWEST_VUS), "{shares:?}");
+            let mut starts: Vec<u64> = parts.iter().flat_map(|part| (0..part.share(100)).map(|local| part.number(local))).collect();
+            starts.sort_unstable();
+            assert_eq!(starts, (0..100).collect::<Vec<_>>());
+        }
+    }
+}
+
+/// At most four of the five VUs are busy at a time, on however many threads.
+#[test]
+fn no_start_is_dropped_while_a_vu_is_free() {
+    for threads in 1..=6 {
+        let played = Play { threads, slow: |vu| vu % 2 == 1, ..Play::default() }.of(&scenario(rate(10.0, 10, 5, 5)));
+        let counts = played.figures.counts;
+        assert_eq!((counts.completed, counts.dropped, counts.breach()), (100, 0, None), "{threads} threads");
     }
 }
 
