@@ -15,6 +15,7 @@ mod grpc_failures;
 mod grpc_misfits;
 mod grpc_reflection;
 mod http2;
+mod http2_setup;
 mod iterations;
 mod misfits;
 mod notepad;
