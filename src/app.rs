@@ -3,7 +3,7 @@
 
 mod digests;
 mod names;
-mod surroundings;
+pub(crate) mod surroundings;
 
 use std::future::IntoFuture;
 use std::net::SocketAddr;

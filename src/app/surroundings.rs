@@ -35,6 +35,11 @@ pub(super) fn hostname() -> String {
         .unwrap_or_else(|| "localhost".into())
 }
 
+/// Who asks by a command on this machine, for the audit log.
+pub(crate) fn command_line() -> String {
+    format!("the command line on {}", hostname())
+}
+
 /// The next random number.
 pub(super) type RandomNumbers = Box<dyn FnMut() -> u64 + Send>;
 

@@ -1,16 +1,25 @@
-//! `plimsoll control`, `stop` and `resume`: steer what a running daemon does, over its API.
+//! `plimsoll control`, `stop` and `resume`: steer what a running daemon does, over its API. The kill switch works without one, too: what
+//! stops everything is written to the database then.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
 
 use anyhow::{Context, anyhow};
 use reqwest::{Method, StatusCode};
 use serde_json::{Value, json};
 
-use super::terminal::say_line;
-use super::{Exit, Outcome};
+use super::terminal::{say_line, warn_line};
+use super::{Exit, Failure, Outcome, load};
 use crate::app;
+use crate::clock::{Clock as _, SystemClock};
+use crate::engine::kill_switch;
 use crate::model::control::{Action, Scale};
 use crate::model::run::RunId;
+use crate::store::Store;
+
+/// How long runs may take to end after the kill switch, before they are named.
+const ENDS_WITHIN: Duration = Duration::from_secs(30);
 
 /// Which daemon, and who asks.
 #[derive(Debug, clap::Args)]
@@ -56,8 +65,28 @@ pub(super) struct StopArguments {
     /// Let nothing start until `plimsoll resume`, also after a restart
     #[arg(long)]
     hold: bool,
+    /// With `--all`: configuration whose database is written when no daemon can be asked
+    #[arg(long, value_name = "PATH")]
+    config: Option<PathBuf>,
     #[command(flatten)]
     server: ServerArguments,
+}
+
+/// Arguments of `resume`.
+#[derive(Debug, clap::Args)]
+pub(super) struct ResumeArguments {
+    /// Configuration whose database is written when no daemon can be asked
+    #[arg(long, value_name = "PATH")]
+    config: Option<PathBuf>,
+    #[command(flatten)]
+    server: ServerArguments,
+}
+
+/// What became of a request.
+enum Asked {
+    Done(Value),
+    /// Nobody could be asked, for this reason.
+    Nobody(anyhow::Error),
 }
 
 fn action(word: &str) -> Result<Action, String> {
@@ -84,7 +113,7 @@ pub(super) async fn control(arguments: ControlArguments) -> Outcome {
 }
 
 pub(super) async fn stop(arguments: StopArguments) -> Outcome {
-    let StopArguments { run, all, hold, server } = arguments;
+    let StopArguments { run, all, hold, config, server } = arguments;
     if hold && !all {
         return Err(anyhow!("`--hold` goes with `--all`: it lets nothing start").into());
     }
@@ -96,7 +125,13 @@ pub(super) async fn stop(arguments: StopArguments) -> Outcome {
         say_line!("run {} is stopped", text(&answer["id"]));
         return Ok(Exit::Passed);
     }
-    let answer = server.ask(&Method::POST, &["stop"], &json!({ "hold": hold })).await?;
+    let answer = match server.try_ask(&Method::POST, &["stop"], &json!({ "hold": hold })).await? {
+        Asked::Done(answer) => answer,
+        Asked::Nobody(why) => {
+            let Some(config) = config else { return Err(without_a_daemon(why).into()) };
+            return stop_past_daemons(&config, hold, &why).await;
+        }
+    };
     let stopped: Vec<RunId> = serde_json::from_value(answer["stopped"].clone()).unwrap_or_default();
     if stopped.is_empty() {
         say_line!("no run was going on");
@@ -110,10 +145,52 @@ pub(super) async fn stop(arguments: StopArguments) -> Outcome {
     Ok(Exit::Passed)
 }
 
-pub(super) async fn resume(server: ServerArguments) -> Outcome {
-    server.ask(&Method::POST, &["resume"], &json!({})).await?;
+pub(super) async fn resume(arguments: ResumeArguments) -> Outcome {
+    let ResumeArguments { config, server } = arguments;
+    if let Asked::Nobody(why) = server.try_ask(&Method::POST, &["resume"], &json!({})).await? {
+        let Some(config) = config else { return Err(without_a_daemon(why).into()) };
+        let store = database(&config, &why).await?;
+        let resumed =
+            kill_switch::resume(&*store, &app::surroundings::command_line(), SystemClock.now()).await.map_err(anyhow::Error::from)?;
+        if !resumed {
+            return Err(anyhow!("nothing is held: load may start as ever").into());
+        }
+    }
     say_line!("load may start again");
     Ok(Exit::Passed)
+}
+
+fn without_a_daemon(why: anyhow::Error) -> anyhow::Error {
+    why.context(
+        "no daemon could be asked; with --config PATH it is written to the database of that configuration, where every process looks",
+    )
+}
+
+/// The database of a configuration, and why it is written itself.
+async fn database(config: &Path, why: &anyhow::Error) -> Result<Arc<dyn Store>, Failure> {
+    warn_line!("no daemon could be asked ({why}): this is written to the database, where every process looks each second");
+    Ok(app::open_store(&load(config)?).await?)
+}
+
+/// The kill switch by way of the database: it reaches every process that works on it.
+async fn stop_past_daemons(config: &Path, hold: bool, why: &anyhow::Error) -> Outcome {
+    let store = database(config, why).await?;
+    let by = app::surroundings::command_line();
+    let runs = kill_switch::stop_all(&*store, &by, hold, SystemClock.now()).await.map_err(anyhow::Error::from)?;
+    if runs.is_empty() {
+        say_line!("no run was going on");
+    }
+    if hold {
+        say_line!("nothing starts until `plimsoll resume`");
+    }
+    let still = kill_switch::not_ended(&*store, runs.clone(), ENDS_WITHIN).await.map_err(anyhow::Error::from)?;
+    for run in runs.iter().filter(|run| !still.contains(run)) {
+        say_line!("run {run} is stopped");
+    }
+    for run in &still {
+        warn_line!("run {run} has not ended yet: its process is held up, or cannot reach the database; end that process");
+    }
+    Ok(if still.is_empty() { Exit::Passed } else { Exit::Failed })
 }
 
 fn text(value: &Value) -> &str {
@@ -140,7 +217,19 @@ impl ServerArguments {
 
     /// Asks the daemon; what it refuses becomes an error in its own words.
     pub(super) async fn ask(&self, method: &Method, path: &[&str], body: &Value) -> anyhow::Result<Value> {
-        let token = self.token()?;
+        match self.try_ask(method, path, body).await? {
+            Asked::Done(answer) => Ok(answer),
+            Asked::Nobody(why) => Err(why),
+        }
+    }
+
+    /// The same, told apart from a daemon that cannot be asked: it does not answer, or there is no token for it.
+    async fn try_ask(&self, method: &Method, path: &[&str], body: &Value) -> anyhow::Result<Asked> {
+        let token = match (self.token(), &self.token_file) {
+            (Ok(token), _) => token,
+            (Err(error), Some(_)) => return Err(error),
+            (Err(error), None) => return Ok(Asked::Nobody(error)),
+        };
         let mut url = self.server.clone();
         url.path_segments_mut()
             .map_err(|()| anyhow!("{} is not an address of a daemon", self.server))?
@@ -148,14 +237,18 @@ impl ServerArguments {
             .extend(["api", "v1"])
             .extend(path);
         let request = app::http_client()?.request(method.clone(), url).bearer_auth(token).json(body);
-        let answer = request.send().await.map_err(|error| {
-            let why = if error.is_connect() { "no daemon answers at" } else { "there was no usable answer from" };
-            anyhow!("{why} {}; is `plimsoll serve` running there? say where with --server", self.server)
-        })?;
+        let answer = match request.send().await {
+            Ok(answer) => answer,
+            Err(error) => {
+                let why = if error.is_connect() { "no daemon answers at" } else { "there was no usable answer from" };
+                let error = anyhow!("{why} {}; is `plimsoll serve` running there? say where with --server", self.server);
+                return Ok(Asked::Nobody(error));
+            }
+        };
         let status = answer.status();
         let body: Value = answer.json().await.unwrap_or_default();
         if status.is_success() {
-            return Ok(body);
+            return Ok(Asked::Done(body));
         }
         let message = body["error"]["message"].as_str().unwrap_or("it gave no reason");
         Err(match status {

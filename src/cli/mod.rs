@@ -98,10 +98,12 @@ Exit codes: 0 done, 1 refused or no answer";
   plimsoll stop last
   plimsoll stop --all
   plimsoll stop --all --hold               and nothing starts until `plimsoll resume`
+  plimsoll stop --all --config FILE        by way of the database, if no daemon can be asked
 
-Exit codes: 0 done, 1 refused or no answer";
+Exit codes: 0 done, 1 refused or no answer, or a run has not ended";
     pub(super) const RESUME: &str = "Examples:
   plimsoll resume
+  plimsoll resume --config FILE            by way of the database, if no daemon can be asked
 
 Exit codes: 0 done, 1 refused or no answer";
     pub(super) const CHECK: &str = "Examples:
@@ -254,7 +256,7 @@ enum Command {
     Stop(control::StopArguments),
     /// Let load start again after `stop --all --hold`
     #[command(after_help = examples::RESUME)]
-    Resume(control::ServerArguments),
+    Resume(control::ResumeArguments),
     /// Try probes: what is on a page or server, and one reading of each probe of a target
     #[command(after_help = examples::PROBE)]
     Probe(probe::ProbeArguments),

@@ -125,6 +125,8 @@ pub struct Daemon {
     last_reload: Option<(Timestamp, Option<String>)>,
     stopping: bool,
     standstill: Option<Standstill>,
+    /// What of that the database had when it was last looked at.
+    held: Option<Standstill>,
     /// The last time that everything was stopped, as far as this process has acted on it.
     last_stop: Option<Standstill>,
     in_charge: bool,
@@ -160,6 +162,7 @@ impl Daemon {
             last_reload: None,
             stopping: false,
             standstill: None,
+            held: None,
             last_stop: None,
             in_charge: false,
         }

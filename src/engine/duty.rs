@@ -34,12 +34,14 @@ pub struct Duty {
     pub other: Option<String>,
     /// When everything was stopped while this process looked on, by whichever process.
     pub stopped: Option<Standstill>,
+    /// Since when and by whom all load is held, as the database has it.
+    pub held: Option<Standstill>,
 }
 
 impl Duty {
-    fn of(holder: Option<&Owner>, stopped: Option<Standstill>) -> Self {
+    fn of(holder: Option<&Owner>, before: &Self) -> Self {
         let other = holder.map(|owner| format!("{} (process {})", owner.host, owner.pid));
-        Self { in_charge: holder.is_none(), other, stopped }
+        Self { in_charge: holder.is_none(), other, stopped: before.stopped.clone(), held: before.held.clone() }
     }
 
     /// Why this daemon does nothing by itself at present; `None` when it is in charge.
@@ -84,10 +86,13 @@ impl Watch {
     /// of processes that are gone as interrupted and returns them.
     pub async fn begin(parts: WatchParts, this: &Owner) -> StoreResult<(Self, Vec<RunId>)> {
         let first_stop = parts.store.last_stop().await?;
+        let held = parts.store.standstill().await?;
+        parts.duty.send_modify(|duty| duty.held = held);
         let mut watch = Self { parts, others: Others::default(), first_stop, look_for_spools: true, unreachable: false };
         watch.parts.store.enlist(this).await?;
         if !watch.parts.daemon {
-            watch.tell(&Duty { in_charge: true, ..Duty::default() });
+            let before = watch.parts.duty.borrow().clone();
+            watch.tell(&Duty::of(None, &before));
             return Ok((watch, Vec::new()));
         }
         let gone = |seen: &Seen| seen.owner.id != this.id && is_gone(seen, life_of(&seen.owner));
@@ -155,14 +160,15 @@ impl Watch {
     /// Whoever stops everything stops the runs of all processes: each looks for itself, so that nobody has to be reached. What tells
     /// is that it changed, and not a clock.
     async fn hear_of_stops(&self) -> StoreResult<()> {
-        let last = self.parts.store.last_stop().await?;
-        if last.is_some() && last != self.first_stop {
-            self.parts.duty.send_if_modified(|duty| {
-                let changed = duty.stopped != last;
+        let (last, held) = (self.parts.store.last_stop().await?, self.parts.store.standstill().await?);
+        self.parts.duty.send_if_modified(|duty| {
+            let before = (duty.stopped.clone(), duty.held.clone());
+            if last.is_some() && last != self.first_stop {
                 duty.stopped = last;
-                changed
-            });
-        }
+            }
+            duty.held = held;
+            before != (duty.stopped.clone(), duty.held.clone())
+        });
         Ok(())
     }
 
@@ -176,8 +182,8 @@ impl Watch {
             store.dismiss(&gone).await?;
             self.look_for_spools = true;
         }
-        let stopped = self.parts.duty.borrow().stopped.clone();
-        let duty = Duty::of(store.hold(CHARGE).await?.as_ref(), stopped);
+        let before = self.parts.duty.borrow().clone();
+        let duty = Duty::of(store.hold(CHARGE).await?.as_ref(), &before);
         if duty.in_charge && self.look_for_spools {
             // Before runs are marked as interrupted: their ends may be there.
             self.empty_spools().await?;
@@ -270,8 +276,8 @@ mod tests {
     #[test]
     fn who_stands_by_says_who_is_in_charge() {
         let owner = this_process("db-1", 7, Timestamp(0));
-        let text = Duty::of(Some(&owner), None).standing_by().unwrap();
+        let text = Duty::of(Some(&owner), &Duty::default()).standing_by().unwrap();
         assert!(text.contains("db-1 (process ") && text.contains("is in charge"), "{text}");
-        assert_eq!(Duty::of(None, None).standing_by(), None);
+        assert_eq!(Duty::of(None, &Duty::default()).standing_by(), None);
     }
 }

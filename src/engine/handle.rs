@@ -332,6 +332,7 @@ fn who(trigger: &Trigger) -> String {
     trigger.name.as_ref().map_or_else(|| trigger.by.clone(), |name| format!("{} token {name}", trigger.by))
 }
 
-fn counted(count: usize, what: &str) -> String {
+/// "1 run", "3 runs".
+pub(super) fn counted(count: usize, what: &str) -> String {
     format!("{count} {what}{}", if count == 1 { "" } else { "s" })
 }

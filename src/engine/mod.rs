@@ -17,6 +17,7 @@ pub mod ground;
 pub mod handle;
 pub mod headroom;
 pub mod history;
+pub mod kill_switch;
 mod launch;
 pub mod leases;
 pub mod load;

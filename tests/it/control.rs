@@ -2,6 +2,7 @@
 //! done is kept with the run, and nothing is lost by it.
 #![expect(clippy::unwrap_used, reason = "a step that fails, fails the test")]
 
+use plimsoll::model::audit::DeedKind;
 use plimsoll::model::control::Action;
 use plimsoll::model::measure::{Accounting, Interval};
 use plimsoll::model::run::{EndedBy, Run, RunId, RunStatus, Verdict};
@@ -11,7 +12,7 @@ use serde_json::Value as Json;
 
 use crate::servers::bed::{Bed, LONG, errors, finish, printed, profile, run_that_is, run_with_seconds, start_run, with_token};
 use crate::servers::daemon::{Daemon, plimsoll};
-use crate::servers::wait_until;
+use crate::servers::{Child, wait_until};
 
 /// Runs a command of the program against this daemon, with the token of its configuration.
 async fn ask(daemon: &Daemon, arguments: &[&str]) -> (Option<i32>, String) {
@@ -180,6 +181,89 @@ async fn the_kill_switch_ends_every_run_and_lets_nothing_start() {
     tell(&daemon, &["stop", "--all"]).await;
     bed.target.stop().await;
     other.stop().await;
+}
+
+/// Runs a command where no daemon listens, with the configuration of the bed; `token` as for a daemon that is away.
+async fn past_daemons(bed: &Bed, arguments: &[&str], token: Option<&str>) -> (Option<i32>, String) {
+    let config = bed.config().display().to_string();
+    let mut command = plimsoll(arguments);
+    command.args(["--config", &config, "--server", &format!("http://127.0.0.1:{}", crate::servers::free_port())]);
+    command.env_remove("PLIMSOLL_TOKEN");
+    if let Some(token) = token {
+        command.env("PLIMSOLL_TOKEN", token);
+    }
+    let output = finish(command).await;
+    (output.status.code(), format!("{}{}", printed(&output), errors(&output)))
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_kill_switch_works_without_a_daemon() {
+    let bed = Bed::new().await;
+    bed.configure(&format!("profiles:{}{}", profile("endless", "shop", "10m"), profile("short", "shop", "1s")));
+    let store = bed.store().await;
+    let config = bed.config().display().to_string();
+    let run = |name: &str| Child::spawn(name, bed.folder.path(), &mut plimsoll(&["run", name, "--config", &config]));
+    let mut alone = run("endless");
+    let going = run_with_seconds(&*store, 1).await.id;
+    // A daemon that is away is asked first; then nobody needs a token.
+    let (code, said) = past_daemons(&bed, &["stop", "--all", "--hold"], Some("let-me-in-please")).await;
+    assert!(code == Some(0) && said.contains(&format!("run {going} is stopped")), "{said}");
+    assert!(said.contains("no daemon answers at") && said.contains("written to the database"), "{said}");
+    assert_eq!(alone.wait().await.code(), Some(1), "{}", alone.output());
+    let stopped = store.run(&going.0).await.unwrap().unwrap();
+    assert_eq!((stopped.status, stopped.ended_by, stopped.verdict), (RunStatus::Finished, Some(EndedBy::Cancelled), None));
+    assert!(stopped.reasons.iter().any(|reason| reason.starts_with("everything was stopped by the command line on ")), "{stopped:?}");
+    let mut refused = run("short");
+    assert_eq!(refused.wait().await.code(), Some(1), "{}", refused.output());
+    assert!(refused.output().contains("all load was stopped by the command line on "), "{}", refused.output());
+    let (code, said) = past_daemons(&bed, &["stop", "--all"], None).await;
+    assert!(code == Some(0) && said.contains("no run was going on"), "{said}");
+    let (code, said) = past_daemons(&bed, &["resume"], None).await;
+    assert!(code == Some(0) && said.contains("load may start again") && said.contains("PLIMSOLL_TOKEN"), "{said}");
+    let mut again = run("short");
+    assert_eq!(again.wait().await.code(), Some(0), "{}", again.output());
+    let (code, said) = past_daemons(&bed, &["resume"], None).await;
+    assert!(code == Some(1) && said.contains("nothing is held"), "{said}");
+    let mut deeds = store.deeds(20).await.unwrap();
+    deeds.retain(|deed| deed.what != DeedKind::RunStart);
+    let told: Vec<(&str, bool)> = deeds.iter().rev().map(|deed| (deed.what.as_str(), deed.refused.is_none())).collect();
+    assert_eq!(told, [("stop", true), ("stop", true), ("resume", true), ("resume", false)], "{deeds:?}");
+    assert!(deeds.iter().all(|deed| deed.by.starts_with("the command line on ") && deed.detail.contains("past any daemon")), "{deeds:?}");
+    assert!(deeds[3].detail.starts_with("hold; 1 run told to end"), "{deeds:?}");
+    bed.target.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_daemon_hears_of_what_was_held_past_it() {
+    let bed = Bed::new().await;
+    let schedules = "schedules:\n  often: { profile: one, cron: \"* * * * * *\", overlap: skip }\n";
+    bed.configure(&format!("profiles:{}{schedules}", profile("one", "shop", "10m")));
+    let (daemon, store) = (bed.serve().await, bed.store().await);
+    let going = run_that_is(&*store, RunStatus::Running).await.id;
+    let (code, said) = past_daemons(&bed, &["stop", "--all", "--hold"], None).await;
+    assert!(code == Some(0) && said.contains(&format!("run {going} is stopped")), "{said}");
+    let held = wait_until("the daemon to hear of it", LONG, async || {
+        let answer = daemon.api("/stop").await;
+        answer["standstill"]["by"].as_str().map(str::to_owned)
+    })
+    .await;
+    assert!(held.starts_with("the command line on "), "{held}");
+    wait_until("an instant that was skipped", LONG, async || {
+        let ticks = store.ticks(Some("often"), 50).await.ok()?;
+        ticks
+            .into_iter()
+            .find(|tick| tick.outcome == TickOutcome::Skipped && tick.reason.starts_with("all load was stopped by the command"))
+    })
+    .await;
+    assert_eq!(past_daemons(&bed, &["resume"], None).await.0, Some(0));
+    let next = run_that_is(&*store, RunStatus::Running).await;
+    assert_ne!(next.id, going, "load goes on");
+    // What the daemon itself is told stays as it was told.
+    tell(&daemon, &["stop", "--all", "--hold"]).await;
+    assert_eq!(ended(&*store, &next.id).await.ended_by, Some(EndedBy::Cancelled));
+    tell(&daemon, &["resume"]).await;
+    run_that_is(&*store, RunStatus::Running).await;
+    bed.target.stop().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -12,6 +12,7 @@ use super::super::alerting::AlertWish;
 use super::super::findings::{NotAnalysed, analyse};
 use super::super::handle::{Command, Refusal};
 use super::super::history::historian::RERUN;
+use super::super::kill_switch::going_on;
 use super::super::prober::Prober;
 use super::super::reload::{same_instants, say_what_needs_a_restart};
 use super::super::runner::{EndRequest, RunNews};
@@ -23,6 +24,7 @@ use crate::model::control::{Action, ControlEntry, Standstill};
 use crate::model::retention::Pin;
 use crate::model::run::{EndedBy, RunId, Trigger};
 use crate::model::schedule::{Schedule, TickOutcome};
+use crate::model::units::Timestamp;
 use crate::store::{Store, StoreResult};
 
 /// Runs that are analysed again at one time.
@@ -174,7 +176,7 @@ impl Daemon {
                 if !writer.flush(KEPT_WITHIN).await {
                     tracing::error!("it is not stored yet that everything was stopped: other processes do not know");
                 }
-                match timeout(KEPT_WITHIN, runs_of_all(&*store)).await {
+                match timeout(KEPT_WITHIN, going_on(&*store)).await {
                     Ok(Ok(others)) => stopped.extend(others.into_iter().filter(|id| !stopped.contains(id)).collect::<Vec<_>>()),
                     Ok(Err(_)) | Err(_) => tracing::warn!("it is not known what other processes were running"),
                 }
@@ -303,9 +305,7 @@ impl Daemon {
         for id in &running {
             self.cancel(id, by, &format!("everything was stopped by {by}"));
         }
-        for waiting in std::mem::take(&mut self.queue) {
-            self.record_waiting(&waiting, TickOutcome::Skipped, &format!("everything was stopped by {by} while it waited"), now);
-        }
+        self.forget_waiting(by, now);
         if hold {
             self.standstill = Some(Standstill { at: now, by: by.into() });
             self.parts.writer.standstill(self.standstill.clone());
@@ -316,7 +316,14 @@ impl Daemon {
         running
     }
 
-    /// Ends every run when another process of this database was told to stop everything; what this one was told is done already.
+    fn forget_waiting(&mut self, by: &str, now: Timestamp) {
+        for waiting in std::mem::take(&mut self.queue) {
+            self.record_waiting(&waiting, TickOutcome::Skipped, &format!("everything was stopped by {by} while it waited"), now);
+        }
+    }
+
+    /// Ends every run when another process of this database was told to stop everything, or somebody wrote so past all daemons; what
+    /// this one was told is done already.
     pub(super) fn hear_of_stop(&mut self, stop: Option<Standstill>) {
         let Some(stop) = stop.filter(|stop| self.last_stop.as_ref() != Some(stop)) else { return };
         let by = stop.by.clone();
@@ -326,6 +333,7 @@ impl Daemon {
         for id in &running {
             self.cancel(id, &by, &format!("everything was stopped by {by}"));
         }
+        self.forget_waiting(&by, self.parts.clock.now());
     }
 
     fn resume(&mut self, by: &str) -> Result<(), Refusal> {
@@ -369,15 +377,6 @@ impl Daemon {
             }
         }
     }
-}
-
-/// What all processes of the database have going on.
-async fn runs_of_all(store: &dyn Store) -> StoreResult<Vec<RunId>> {
-    let mut runs = Vec::new();
-    for seen in store.owners().await? {
-        runs.extend(store.loads(&seen.owner.id).await?.into_iter().map(|loading| loading.run));
-    }
-    Ok(runs)
 }
 
 fn not_going_on(id: &RunId) -> Refusal {
