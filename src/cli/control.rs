@@ -66,7 +66,7 @@ pub(super) struct StopArguments {
     #[arg(long)]
     hold: bool,
     /// With `--all`: configuration whose database is written when no daemon can be asked
-    #[arg(long, value_name = "PATH")]
+    #[arg(long, value_name = "PATH", requires = "all")]
     config: Option<PathBuf>,
     #[command(flatten)]
     server: ServerArguments,
