@@ -32,7 +32,7 @@ pub fn reference(page: &str, kinds: &Kinds) -> String {
 
 /// Names of all tables; each must be on the page.
 #[cfg(test)]
-pub(super) const TABLES: [&str; 73] = [
+pub(super) const TABLES: [&str; 74] = [
     "top",
     "target",
     "limits",
@@ -64,6 +64,7 @@ pub(super) const TABLES: [&str; 73] = [
     "grpc",
     "websocket",
     "message",
+    "close",
     "extract",
     "sequence",
     "choose",
@@ -168,6 +169,7 @@ fn node(name: &str) -> Option<String> {
         "grpc" => GrpcKeys::keys(),
         "websocket" => flow::step::SocketStep::keys(),
         "message" => flow::step::ExchangeStep::keys(),
+        "close" => flow::parting::CloseKeys::keys(),
         "extract" => flow::extract::ExtractKeys::keys(),
         "sequence" => flow::SequenceKeys::keys(),
         "choose" => flow::ChooseKeys::keys(),

@@ -195,7 +195,7 @@ fn calls_of(profile: &Profile) -> Vec<&GrpcRequest> {
         .flat_map(|flow| steps_of(flow))
         .filter_map(|step| match &step.request {
             Request::Grpc(request) => Some(request),
-            Request::Http(_) | Request::Connect(_) | Request::Exchange(_) => None,
+            Request::Http(_) | Request::Connect(_) | Request::Exchange(_) | Request::Part(_) => None,
         })
         .collect()
 }

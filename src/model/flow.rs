@@ -131,7 +131,7 @@ pub fn groups_of(flow: &[FlowNode]) -> Vec<&str> {
 pub struct Session {
     /// Opens the socket; its request is a [`Request::Connect`].
     pub connect: Step,
-    /// What is done meanwhile; steps with [`Request::Exchange`] speak on this socket.
+    /// What is done meanwhile; steps with [`Request::Exchange`] speak on this socket, one with [`Request::Part`] ends it.
     pub flow: Vec<FlowNode>,
 }
 
@@ -168,7 +168,7 @@ impl Step {
     pub fn http(&self) -> Option<&HttpRequest> {
         match &self.request {
             Request::Http(request) => Some(request),
-            Request::Grpc(_) | Request::Connect(_) | Request::Exchange(_) => None,
+            Request::Grpc(_) | Request::Connect(_) | Request::Exchange(_) | Request::Part(_) => None,
         }
     }
 }

@@ -28,6 +28,8 @@ pub enum Request {
     Connect(SocketRequest),
     /// Says and hears something on the WebSocket that is open.
     Exchange(SocketExchange),
+    /// Ends the WebSocket that is open, or waits for its end.
+    Part(SocketParting),
 }
 
 impl Request {
@@ -37,7 +39,7 @@ impl Request {
             Self::Http(_) => "http",
             Self::Grpc(_) => "grpc",
             Self::Connect(_) => "websocket",
-            Self::Exchange(_) => "message",
+            Self::Exchange(_) | Self::Part(_) => "message",
         }
     }
 
@@ -52,6 +54,9 @@ impl Request {
                 (Some(_), None) => "send".into(),
                 (None, _) => "expect".into(),
             },
+            Self::Part(SocketParting::Close { .. }) => "close".into(),
+            Self::Part(SocketParting::Closed { send: Some(_), .. }) => "send and closed".into(),
+            Self::Part(SocketParting::Closed { send: None, .. }) => "closed".into(),
         }
     }
 }
@@ -234,6 +239,25 @@ pub struct SocketExchange {
     pub send: Option<Message>,
     /// Waits for a message for which all of these hold (others are passed over); `None`: waits for nothing.
     pub expect: Option<Vec<super::flow::CheckKind>>,
+}
+
+/// The end of an open WebSocket.
+#[derive(Debug, Clone, PartialEq)]
+pub enum SocketParting {
+    /// We close it, and wait for the server to do so.
+    Close {
+        /// Status code (RFC 6455, 7.4): 1000, or 3000 to 4999.
+        code: u16,
+        /// Reason, at most 123 bytes.
+        reason: Template,
+    },
+    /// The server closes it.
+    Closed {
+        /// What is sent, if anything.
+        send: Option<Message>,
+        /// The codes with which it may; none: any.
+        codes: Vec<u16>,
+    },
 }
 
 /// A WebSocket message.

@@ -1,5 +1,6 @@
-//! WebSocket (RFC 6455): opens a socket, says and hears messages on it, closes it. Opening and every exchange are one request each,
-//! with phases, bytes and exactly one reason when they fail; closing is none. A `Socket` belongs to one VU and lives on its thread.
+//! WebSocket (RFC 6455): opens a socket, says and hears messages on it, closes it (`parting`). Opening and every exchange are one
+//! request each, with phases, bytes and exactly one reason when they fail; closing is one when a step says so, else none. A `Socket`
+//! belongs to one VU and lives on its thread.
 //!
 //! ```text
 //! let opened = Socket::open(&dialer, &opening).await;                 // opened.outcome is one request
@@ -11,6 +12,9 @@
 
 mod frames;
 mod handshake;
+mod parting;
+
+pub use parting::{Closing, Leaving, MOST_REASON};
 
 use std::collections::VecDeque;
 use std::pin::pin;
@@ -22,7 +26,6 @@ use http::HeaderMap;
 use tokio::io::AsyncWriteExt;
 use tokio::time::{Instant, timeout, timeout_at};
 use tokio_tungstenite::tungstenite::handshake::client::generate_key;
-use tokio_tungstenite::tungstenite::protocol::CloseFrame;
 use tokio_tungstenite::tungstenite::protocol::frame::Frame;
 use tokio_tungstenite::tungstenite::protocol::frame::coding::{Data, OpCode};
 use tokio_tungstenite::tungstenite::{Error, Message};
@@ -35,8 +38,6 @@ use crate::model::measure::Outcome;
 use frames::{Frames, Sending, broken_by, reason_of_io};
 use handshake::{Answer, Upgrade};
 
-/// How long the peer may take to close after we have said good-bye.
-const CLOSE_WAIT: Duration = Duration::from_secs(2);
 /// How long the body of a refusal is waited for; its reason is known already.
 const BODY_WAIT: Duration = Duration::from_secs(1);
 /// Messages that one exchange passes over before it gives up.
@@ -107,6 +108,8 @@ pub struct Socket {
     unheard: u32,
     /// Why it is of no use any more.
     end: Option<End>,
+    /// Both sides have said good-bye, as a step wanted it.
+    parted: bool,
     /// Room for what is sent, used again and again.
     room: BytesMut,
 }
@@ -114,6 +117,8 @@ pub struct Socket {
 /// The end of a socket.
 struct End {
     broken: Broken,
+    /// The code of the peer's close frame, 1005 when the frame had none; `None`: there was no frame.
+    code: Option<u16>,
     /// Whether a request has failed with it; those after that one find the socket closed.
     counted: bool,
 }
@@ -175,21 +180,12 @@ impl Socket {
     /// Sends a message, if there is one, then reads until one comes that is `wanted`, if any is; others are passed over. What had come
     /// before our message is passed over, too: an answer cannot come before its question. Pings are answered meanwhile.
     pub async fn exchange(&mut self, say: Option<Payload<'_>>, wanted: Option<Wanted<'_>>, within: Duration) -> Heard {
-        let mut heard = Heard::default();
-        let began = Instant::now();
-        self.meter.begin();
+        let began = self.begin();
         let (says, waits) = (say.is_some(), wanted.is_some());
         let (mut written, mut passed) = (None, 0);
         let talked = timeout_at(began + within, self.talk(say, wanted, &mut written, &mut passed)).await;
-        let ended = Instant::now();
-        let metered = self.meter.read();
         let said = if says { written } else { Some(began) };
-        heard.outcome.phases.sending = said.unwrap_or(ended).saturating_duration_since(began);
-        if let Some(said) = said.filter(|_| waits) {
-            heard.outcome.phases.waiting = ended.saturating_duration_since(said);
-        }
-        (heard.outcome.bytes_sent, heard.outcome.bytes_received) = (metered.sent, metered.received);
-        heard.outcome.unheard = self.take_unheard();
+        let mut heard = Heard { outcome: self.figures(began, said, waits), message: None };
         match talked {
             Ok(Ok(message)) => heard.message = message,
             Ok(Err(broken)) => fail(&mut heard.outcome, broken),
@@ -220,9 +216,22 @@ impl Socket {
         self.end.is_none()
     }
 
-    /// Says good-bye and waits for the peer to close, but not for long; returns whether it did.
-    pub async fn close(mut self) -> bool {
-        self.end.is_none() && timeout(CLOSE_WAIT, self.frames.close()).await.is_ok_and(|closed| closed.is_ok())
+    /// The beginning of a request.
+    fn begin(&self) -> Instant {
+        self.meter.begin();
+        Instant::now()
+    }
+
+    /// What a request that ends now came to: `said` is when the last byte of ours was written, `None` if that did not come about.
+    fn figures(&mut self, began: Instant, said: Option<Instant>, waits: bool) -> Outcome {
+        let (ended, metered) = (Instant::now(), self.meter.read());
+        let mut outcome = Outcome { unheard: self.take_unheard(), ..Outcome::default() };
+        outcome.phases.sending = said.unwrap_or(ended).saturating_duration_since(began);
+        if let Some(said) = said.filter(|_| waits) {
+            outcome.phases.waiting = ended.saturating_duration_since(said);
+        }
+        (outcome.bytes_sent, outcome.bytes_received) = (metered.sent, metered.received);
+        outcome
     }
 
     async fn talk(
@@ -280,7 +289,7 @@ impl Socket {
         loop {
             match self.frames.send_or_read(&mut message).await {
                 Sending::Done(Ok(())) => return Ok(()),
-                Sending::Done(Err(error)) => return Err(self.broke(&error, true)),
+                Sending::Done(Err(error)) => return Err(self.last_words().await.unwrap_or_else(|| self.broke(&error, true))),
                 Sending::Read(read) => {
                     if let Some(message) = self.data(read, true)? {
                         self.keep(message);
@@ -288,6 +297,20 @@ impl Socket {
                 }
             }
         }
+    }
+
+    /// What the peer had said before nothing could be written any more, if that was its good-bye: it says more than a broken pipe.
+    async fn last_words(&mut self) -> Option<Broken> {
+        for _ in 0..MOST_KEPT.0 {
+            // The connection is cut: what has come can still be read, then its end.
+            let read = self.frames.read().await.ok()?;
+            match self.data(Ok(read), true) {
+                Ok(Some(message)) => self.keep(message),
+                Ok(None) => {}
+                Err(broken) => return Some(broken),
+            }
+        }
+        None
     }
 
     /// Keeps what has come already, so that a peer that pushes is read from also by a VU that only sends.
@@ -343,8 +366,8 @@ impl Socket {
             Ok(Message::Ping(_) | Message::Pong(_) | Message::Frame(_)) => Ok(None),
             Ok(Message::Close(frame)) => {
                 self.frames.reply();
-                let broken = Broken(Reason::ClosedEarly, farewell(frame.as_ref()));
-                self.end = Some(End { broken: broken.clone(), counted });
+                let broken = Broken(Reason::ClosedEarly, parting::farewell(frame.as_ref()));
+                self.end = Some(End { broken: broken.clone(), code: Some(parting::code_of(frame.as_ref())), counted });
                 Err(broken)
             }
             Err(error) => Err(self.broke(&error, counted)),
@@ -357,7 +380,7 @@ impl Socket {
             self.frames.complain(error);
         }
         let broken = Broken(reason, text);
-        self.end = Some(End { broken: broken.clone(), counted });
+        self.end = Some(End { broken: broken.clone(), code: None, counted });
         broken
     }
 
@@ -395,23 +418,13 @@ async fn shake(dialer: &Dialer, opening: &Opening<'_>, opened: &mut Opened, prog
     upgrade.verify(&answer).map_err(|text| Broken(Reason::Protocol, text))?;
     opened.headers = answer.headers;
     let frames = Frames::new(io, answer.rest.into(), opening.max_message);
-    Ok(Socket { frames, meter, kept: VecDeque::new(), kept_bytes: 0, unheard: 0, end: None, room: BytesMut::new() })
+    Ok(Socket { frames, meter, kept: VecDeque::new(), kept_bytes: 0, unheard: 0, end: None, parted: false, room: BytesMut::new() })
 }
 
 /// Status and body of a refusal, on one line, without what looks like a secret or was sent as one.
 fn refusal(status: u16, body: &[u8], sent: &[(&str, &str)]) -> Broken {
     let text = shown(body, &secrets_of(sent.iter().copied()));
     Broken(Reason::Status(status), if text.is_empty() { format!("status {status}") } else { format!("status {status}: {text}") })
-}
-
-fn farewell(frame: Option<&CloseFrame>) -> String {
-    match frame {
-        None => "the server closed the socket".into(),
-        Some(frame) => {
-            let code = u16::from(frame.code);
-            format!("the server closed the socket: {code} {}", shown(frame.reason.as_bytes(), &[])).trim_end().to_owned()
-        }
-    }
 }
 
 /// The reason of an exchange whose time is up.

@@ -29,3 +29,4 @@ mod tls;
 mod tokens;
 mod websocket;
 mod websocket_misfits;
+mod websocket_parting;

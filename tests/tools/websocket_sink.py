@@ -10,6 +10,8 @@ usage: websocket_sink.py PORT [CERT KEY]
   /keepalive   sends {"ping": N} for every ping that the client has answered, one after the other, 1500
   /close       closes with 1011 when a message comes
   /bye         prints {"closed": CODE} when the client has closed
+  /farewell    sends three messages, and prints {"closed": CODE, "reason": REASON} when the client has closed
+  /part        a message "CODE REASON" is answered with three others, then with closing so
   /refuse      is answered with 403
 Subprotocols: v1, v2. Needs websockets (PyPI).
 """
@@ -79,6 +81,20 @@ async def bye(socket):
     show({"closed": socket.close_code})
 
 
+async def farewell(socket):
+    for number in range(3):
+        await socket.send(json.dumps({"type": "news", "number": number}))
+    await socket.wait_closed()
+    show({"closed": socket.close_code, "reason": socket.close_reason})
+
+
+async def part(socket):
+    code, _, reason = (await socket.recv()).partition(" ")
+    for number in range(3):
+        await socket.send(json.dumps({"type": "news", "number": number}))
+    await socket.close(int(code), reason)
+
+
 PATHS = {
     "/echo": echo,
     "/pieces": pieces,
@@ -88,6 +104,8 @@ PATHS = {
     "/keepalive": keepalive,
     "/close": close,
     "/bye": bye,
+    "/farewell": farewell,
+    "/part": part,
 }
 
 

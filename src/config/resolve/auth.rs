@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 
 use super::Resolver;
-use super::flow::{Known, Names, Scope, sendable};
+use super::flow::{Known, Line, Names, Scope, sendable};
 use crate::config::raw::Attempt;
 use crate::config::raw::auth::{LoginKeys, RawAuth, RawBasic, RawOAuth2, RawWay};
 use crate::config::raw::flow::step::RawStep;
@@ -161,7 +161,7 @@ impl Resolver<'_> {
         let keys = &raw.value;
         let names = Names::at_start_of(&keys.flow.value, Known::default());
         let owner = "the login".to_owned();
-        let mut scope = Scope { owner, target, auth: None, redirects: super::REDIRECTS, names, tokens: None, socket: false };
+        let mut scope = Scope { owner, target, auth: None, redirects: super::REDIRECTS, names, tokens: None, socket: Line::None };
         self.check_requests(&keys.flow, &scope);
         let flow = self.flow(&keys.flow, &mut scope);
         let token = self.template(&keys.token.value.0, keys.token.span, Encoding::Header)?;

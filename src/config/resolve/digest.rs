@@ -10,8 +10,8 @@ use sha2::{Digest, Sha256};
 use crate::model::flow::{CheckKind, Extract, ExtractFrom, Feeder, FlowNode, Pause, Step};
 use crate::model::profile::{Executor, Scenario, Spacing, Stage, VuPool, WhenBusy};
 use crate::model::request::{
-    Auth, Body, Cookies, FormContent, FormPart, GrpcSchema, HttpOptions, HttpRequest, Message, Request, SocketExchange, TlsOptions,
-    TokenSource,
+    Auth, Body, Cookies, FormContent, FormPart, GrpcSchema, HttpOptions, HttpRequest, Message, Request, SocketExchange, SocketParting,
+    TlsOptions, TokenSource,
 };
 use crate::model::staircase::{StairUnit, Staircase};
 use crate::model::template::Template;
@@ -243,16 +243,27 @@ fn step(step: &Step, indent: &str, text: &mut String) {
             auth(request.auth.as_ref(), indent, text);
         }
         Request::Exchange(SocketExchange { send, expect }) => {
-            match send {
-                Some(Message::Text(message)) => text.push_str(&format!("{indent} send {:?}\n", message.source())),
-                Some(Message::Binary(message)) => text.push_str(&format!("{indent} send bytes {}\n", hex(&Sha256::digest(message)))),
-                None => {}
-            }
+            said(send.as_ref(), indent, text);
             // What is waited for decides how long the exchange takes, unlike a check.
             for kind in expect.iter().flatten() {
                 text.push_str(&format!("{indent} expect {}\n", expected(kind)));
             }
         }
+        Request::Part(SocketParting::Close { code, reason }) => {
+            text.push_str(&format!("{indent} close {code} {:?}\n", reason.source()));
+        }
+        Request::Part(SocketParting::Closed { send, codes }) => {
+            said(send.as_ref(), indent, text);
+            text.push_str(&format!("{indent} closed {codes:?}\n"));
+        }
+    }
+}
+
+fn said(message: Option<&Message>, indent: &str, text: &mut String) {
+    match message {
+        Some(Message::Text(message)) => text.push_str(&format!("{indent} send {:?}\n", message.source())),
+        Some(Message::Binary(message)) => text.push_str(&format!("{indent} send bytes {}\n", hex(&Sha256::digest(message)))),
+        None => {}
     }
 }
 

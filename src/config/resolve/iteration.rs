@@ -1,7 +1,7 @@
 //! What the iterations of a scenario do, whatever its executor: their flow, the rows they take values from, how their VUs connect.
 
 use super::Resolver;
-use super::flow::{Names, Scope};
+use super::flow::{Line, Names, Scope};
 use super::profile::InProfile;
 use crate::config::raw::http::HttpKeys;
 use crate::config::raw::scenario::CommonKeys;
@@ -52,7 +52,7 @@ impl Resolver<'_> {
             redirects: http.redirects,
             names,
             tokens: Some(&mut profile.tokens),
-            socket: false,
+            socket: Line::None,
         };
         self.check_requests(&keys.flow, &scope);
         self.flow(&keys.flow, &mut scope)

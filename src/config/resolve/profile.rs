@@ -6,7 +6,7 @@ use std::time::Duration;
 use super::Resolver;
 use super::digest::{Load, digest};
 use super::expression::Selectable;
-use super::flow::{Known, Names, Scope, set_by};
+use super::flow::{Known, Line, Names, Scope, set_by};
 use super::iteration::http_options;
 use crate::config::raw::flow::RawNodes;
 use crate::config::raw::profile::{RawProfile, RawThreshold};
@@ -178,7 +178,7 @@ impl Resolver<'_> {
             redirects: inside.http.as_ref().map_or(super::REDIRECTS, |http| http.redirects),
             names: Names::at_start_of(&raw.value, inside.setup.clone()),
             tokens: Some(&mut inside.tokens),
-            socket: false,
+            socket: Line::None,
         };
         self.flow(raw, &mut scope)
     }

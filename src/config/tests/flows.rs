@@ -12,7 +12,8 @@ use crate::engine::setup::Setup;
 use crate::model::flow::{AtEnd, CheckKind, Condition, Extract, ExtractFrom, FlowNode, Operator, Pause, Pick, Step, groups_of, steps_of};
 use crate::model::profile::Profile;
 use crate::model::request::{
-    Auth, Body, Connections, Cookies, FormContent, GrpcSchema, Hidden, HttpVersion, Message, Request, SocketExchange, TokenSource,
+    Auth, Body, Connections, Cookies, FormContent, GrpcSchema, Hidden, HttpVersion, Message, Request, SocketExchange, SocketParting,
+    TokenSource,
 };
 use crate::model::template::{Encoding, Template};
 
@@ -354,7 +355,7 @@ fn the_nearest_place_says_who_asks() {
         Request::Http(request) => request.auth.clone(),
         Request::Grpc(request) => request.auth.clone(),
         Request::Connect(request) => request.auth.clone(),
-        Request::Exchange(_) => panic!(),
+        Request::Exchange(_) | Request::Part(_) => panic!(),
     };
     let [TokenSource::Login { flow, refresh, .. }, TokenSource::ClientCredentials { client_secret: Hidden(secret), scope, .. }] =
         &loaded.tokens[..]
@@ -419,6 +420,82 @@ fn calls_and_sessions_are_requests_of_their_own() {
     assert!(
         matches!(requests[2], Request::Exchange(SocketExchange { send: Some(Message::Binary(_)), expect: Some(all) }) if all.is_empty())
     );
+}
+
+#[test]
+fn a_socket_is_ended_by_one_of_its_steps() {
+    let parting = |keys: &str| {
+        let flow = flow(&format!("- {{ step: chat, websocket: /ws, do: [{{ set: {{ why: done }} }}, {{ step: end, {keys} }}] }}"));
+        let [FlowNode::Session(session)] = &flow[..] else { panic!() };
+        let Request::Part(parting) = &steps_of(&session.flow)[0].request else { panic!("{keys}") };
+        parting.clone()
+    };
+    for (keys, code, reason) in [
+        ("close: 1000", 1000, ""),
+        ("close: 3000", 3000, ""),
+        ("close: { code: 4999 }", 4999, ""),
+        ("close: {}", 1000, ""),
+        ("close: { reason: \"${why}\" }", 1000, "${why}"),
+    ] {
+        let SocketParting::Close { code: own, reason: told } = parting(keys) else { panic!("{keys}") };
+        assert_eq!((own, told.source().as_str()), (code, reason), "{keys}");
+    }
+    for (keys, said, codes) in [
+        ("closed: any", false, &[][..]),
+        ("closed: 1005", false, &[1005]),
+        ("send: quit, closed: [1000, 4003]", true, &[1000, 4003]),
+        ("send_file: shifted.csv, closed: 1009", true, &[1009]),
+    ] {
+        let SocketParting::Closed { send, codes: own } = parting(keys) else { panic!("{keys}") };
+        assert_eq!((send.is_some(), own.as_slice()), (said, codes), "{keys}");
+    }
+}
+
+#[test]
+fn an_end_that_cannot_be_is_a_mistake() {
+    let found = |nodes: &str| codes(&text(TARGET, "", "", &format!("- {{ step: chat, websocket: /ws, do: [{nodes}] }}")));
+    for keys in [
+        "close: 1000, closed: any",
+        "close: 1000, expect: any",
+        "closed: 1000, expect: any",
+        "send: x, close: 1000",
+        "send_file: shifted.csv, close: 1000",
+    ] {
+        assert_eq!(found(&format!("{{ step: end, {keys} }}")), ["conflicting-keys"], "{keys}");
+    }
+    for keys in [
+        "close: 999",
+        "close: 1001",
+        "close: 2999",
+        "close: 5000",
+        "close: 70000",
+        "closed: 1004",
+        "closed: 1006",
+        "closed: [1000, 1015]",
+        "closed: 5000",
+    ] {
+        assert_eq!(found(&format!("{{ step: end, {keys} }}")), ["out-of-range"], "{keys}");
+    }
+    for keys in ["close: now", "close: \"1000\"", "close: [1000]", "close: { code: x }", "closed: never", "closed: []", "closed: {}"] {
+        assert_eq!(found(&format!("{{ step: end, {keys} }}")), ["wrong-type"], "{keys}");
+    }
+    assert_eq!(found("{ step: end, close: { reason: \"${nobody}\" } }"), ["unknown-variable"]);
+    // What stands after the end in a straight line finds no socket; what may come about otherwise is left to the run.
+    let (end, more) = ("{ step: end, close: 1000 }", "{ step: more, send: x }");
+    assert_eq!(found(&format!("{end}, {more}")), ["no-websocket"]);
+    assert_eq!(found(&format!("{{ step: kicked, closed: any }}, {more}, {end}")), ["no-websocket", "no-websocket"]);
+    assert_eq!(found(&format!("{{ sequence: [{end}] }}, {{ repeat: 2, do: [{more}] }}")), ["no-websocket"]);
+    for fine in [
+        format!("{more}, {end}, {{ step: other, get: / }}"),
+        format!("{{ if: \"${{vu}} > 1\", do: [{end}], else: [{more}] }}, {{ step: last, send: x }}"),
+        format!("{{ repeat: 2, do: [{more}, {end}] }}, {{ step: last, expect: any }}"),
+        format!("{{ choose: [{{ weight: 1, do: [{end}] }}, {{ weight: 1, do: [{more}] }}] }}"),
+    ] {
+        assert_eq!(found(&fine), [""; 0], "{fine}");
+    }
+    let one = |name: &str, steps: &str| format!("{{ step: {name}, websocket: /ws, do: [{steps}] }}");
+    let both = format!("- {{ sequence: [{}, {}] }}", one("chat", end), one("again", more));
+    assert_eq!(codes(&text(TARGET, "", "", &both)), [""; 0]);
 }
 
 #[test]

@@ -114,12 +114,12 @@ impl FlowWorkload {
         }
         // Apart, so that a flow without sockets has no room for it.
         Box::pin(async {
-            let Some(ReadyStep::Exchange(step)) = self.steps.get(usize::from(index)) else {
+            let Some(step @ (ReadyStep::Exchange(_) | ReadyStep::Part(_))) = self.steps.get(usize::from(index)) else {
                 return socket::beside(vu, async |vu| self.send_step(vu, index, intended).await).await;
             };
             let held_back = socket::keeping(&mut vu.sockets, self.is_held_back()).await;
             let intended = if held_back && !self.open { Instant::now() } else { intended };
-            self.exchange(vu, index, step, intended).await
+            self.send_ready(vu, index, step, intended).await
         })
         .await
     }
@@ -137,11 +137,17 @@ impl FlowWorkload {
         let Some(step) = self.steps.get(usize::from(index)) else { return Landing::lost() };
         // A VU that loops was not due before it was let through.
         let intended = if self.is_held_back().await && !self.open { Instant::now() } else { intended };
+        self.send_ready(vu, index, step, intended).await
+    }
+
+    /// Sends the request of a step whose turn it is.
+    async fn send_ready(&self, vu: &mut FlowVu, index: u16, step: &ReadyStep, intended: Instant) -> Landing {
         match step {
             ReadyStep::Http(step) => self.http(vu, index, step, intended).await,
             ReadyStep::Grpc(step) => self.grpc(vu, index, step, intended).await,
             ReadyStep::Connect(step) => self.connect(vu, index, step, intended).await,
             ReadyStep::Exchange(step) => self.exchange(vu, index, step, intended).await,
+            ReadyStep::Part(step) => self.part(vu, index, step, intended).await,
         }
     }
 

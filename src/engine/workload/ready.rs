@@ -10,7 +10,7 @@ use crate::flow::answer::{Expectation, Judge};
 use crate::model::flow::{CheckKind, ExtractFrom, FlowNode, Step, steps_of};
 use crate::model::request::{
     Address, Auth, Body, FormContent, FormPart, GrpcRequest, Hidden, HttpOptions, HttpRequest, Message, Request, SocketExchange,
-    SocketRequest,
+    SocketParting, SocketRequest,
 };
 use crate::model::template::{Part, Place, Template};
 use crate::protocol::dial::Origin;
@@ -23,6 +23,7 @@ pub(super) enum ReadyStep {
     Grpc(Box<ReadyGrpc>),
     Connect(Box<ReadyConnect>),
     Exchange(Box<ReadyExchange>),
+    Part(Box<ReadyParting>),
 }
 
 /// An HTTP step.
@@ -91,6 +92,15 @@ pub(super) struct ReadyExchange {
     pub(super) timeout: Duration,
 }
 
+/// A step that ends an open WebSocket, or waits for its end.
+pub(super) struct ReadyParting {
+    /// Name of the step.
+    pub(super) name: String,
+    pub(super) parting: SocketParting,
+    pub(super) judge: Judge,
+    pub(super) timeout: Duration,
+}
+
 /// The steps of a flow in the order of their numbers; `Err` says which cannot be sent.
 pub(super) fn ready_steps(flow: &[FlowNode], options: &HttpOptions, ground: &Ground) -> Result<Vec<ReadyStep>, String> {
     let ready = |step: &Step| ready_step(step, options, ground).map_err(|error| format!("step `{}` cannot be sent: {error}", step.name));
@@ -104,6 +114,9 @@ fn ready_step(step: &Step, options: &HttpOptions, ground: &Ground) -> Result<Rea
         Request::Grpc(request) => ReadyStep::Grpc(Box::new(ready_grpc(step, request, judge, options, ground)?)),
         Request::Connect(request) => ReadyStep::Connect(Box::new(ready_connect(step, request, judge)?)),
         Request::Exchange(exchange) => ReadyStep::Exchange(Box::new(ready_exchange(step, exchange, judge)?)),
+        Request::Part(parting) => {
+            ReadyStep::Part(Box::new(ReadyParting { name: step.name.clone(), parting: parting.clone(), judge, timeout: step.timeout }))
+        }
     })
 }
 

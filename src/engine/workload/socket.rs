@@ -1,4 +1,4 @@
-//! WebSocket steps: opens a socket, says and hears messages on the innermost one. While a VU thinks, its sockets are kept alive.
+//! WebSocket steps: opens a socket, says and hears messages on the innermost one, closes it. While a VU thinks, its sockets are kept alive.
 
 use std::pin::Pin;
 
@@ -6,7 +6,7 @@ use tokio::time::Instant;
 
 use super::flight::{Flight, Landing};
 use super::http::{authorize, no_headers};
-use super::ready::{ReadyConnect, ReadyExchange};
+use super::ready::{ReadyConnect, ReadyExchange, ReadyParting};
 use super::{FlowVu, FlowWorkload};
 use crate::engine::ground::Tokens;
 use crate::flow::Script;
@@ -15,10 +15,10 @@ use crate::flow::check::Wanted;
 use crate::flow::scope::Scope;
 use crate::model::failure::Reason;
 use crate::model::measure::Outcome;
-use crate::model::request::Message;
+use crate::model::request::{Message, SocketParting};
 use crate::protocol::dial::Origin;
 use crate::protocol::http::address;
-use crate::protocol::websocket::{Opening, Payload, Socket};
+use crate::protocol::websocket::{Leaving, MOST_REASON, Opening, Payload, Socket};
 
 /// Does something else while all sockets are kept alive.
 pub(super) async fn keeping<T>(sockets: &mut [(u16, Socket)], other: impl Future<Output = T>) -> T {
@@ -122,26 +122,17 @@ impl FlowWorkload {
         let mut flight = Flight::new(self, index, &step.judge, intended);
         let mut text = String::new();
         let filled = flight.expect(&mut vu.scope).and_then(|()| {
-            if let Some(Message::Text(template)) = &step.send {
-                vu.scope.render(template, &mut text)?;
-            }
+            say(step.send.as_ref(), &mut vu.scope, &mut text)?;
             step.expect.as_ref().map_or_else(|| Ok(Wanted::default()), |expect| expect.wanted(&mut vu.scope))
         });
         let awaited = match filled {
             Ok(awaited) => awaited,
             Err(script) => return flight.not_sent(script),
         };
-        let say = step.send.as_ref().map(|message| match message {
-            Message::Text(_) => Payload::Text(&text),
-            Message::Binary(bytes) => Payload::Binary(bytes),
-        });
-        let Some((_, socket)) = vu.sockets.last_mut() else {
-            let outcome = Outcome { failure: Some(Reason::ClosedEarly), message: Some("no socket is open".into()), ..Outcome::default() };
-            return flight.crash(&outcome, Instant::now());
-        };
+        let Some((_, socket)) = vu.sockets.last_mut() else { return flight.crash(&not_open(), Instant::now()) };
         let mut wanted = step.expect.as_ref().map(|expect| |message: &[u8]| expect.is_met_by(message, &awaited));
         let wanted = wanted.as_mut().map(|wanted| wanted as &mut dyn FnMut(&[u8]) -> bool);
-        let heard = socket.exchange(say, wanted, step.timeout).await;
+        let heard = socket.exchange(payload(step.send.as_ref(), &text), wanted, step.timeout).await;
         let ended = Instant::now();
         if heard.outcome.failure.is_some() {
             return flight.crash(&heard.outcome, ended);
@@ -151,6 +142,55 @@ impl FlowWorkload {
         let answer = Answer { status: None, grpc_status: None, duration, headers: &headers, set_cookies: &[], body: &body };
         flight.land(heard.outcome, ended, &answer, &mut vu.scope, || None)
     }
+
+    /// Closes the innermost socket, or waits until the server does.
+    pub(super) async fn part(&self, vu: &mut FlowVu, index: u16, step: &ReadyParting, intended: Instant) -> Landing {
+        let flight = Flight::new(self, index, &step.judge, intended);
+        let mut text = String::new();
+        let filled = match &step.parting {
+            SocketParting::Close { reason, .. } => vu.scope.render(reason, &mut text).and_then(|()| {
+                let fits = text.len() <= MOST_REASON;
+                fits.then_some(()).ok_or_else(|| Script(format!("the reason of `close` is longer than {MOST_REASON} bytes")))
+            }),
+            SocketParting::Closed { send, .. } => say(send.as_ref(), &mut vu.scope, &mut text),
+        };
+        if let Err(script) = filled {
+            return flight.not_sent(script);
+        }
+        let Some((_, socket)) = vu.sockets.last_mut() else { return flight.crash(&not_open(), Instant::now()) };
+        let outcome = match &step.parting {
+            SocketParting::Close { code, .. } => socket.leave(Leaving { code: *code, reason: &text, step: &step.name }, step.timeout).await,
+            SocketParting::Closed { send, codes } => socket.hear_out(payload(send.as_ref(), &text), codes, step.timeout).await,
+        };
+        let ended = Instant::now();
+        if outcome.failure.is_some() {
+            return flight.crash(&outcome, ended);
+        }
+        let (headers, duration) = (no_headers(), outcome.phases.service_time());
+        let answer = Answer { status: None, grpc_status: None, duration, headers: &headers, set_cookies: &[], body: &[] };
+        flight.land(outcome, ended, &answer, &mut vu.scope, || None)
+    }
+}
+
+/// Fills in the text of a message, if it is one.
+fn say(message: Option<&Message>, scope: &mut Scope, text: &mut String) -> Result<(), Script> {
+    match message {
+        Some(Message::Text(template)) => scope.render(template, text),
+        Some(Message::Binary(_)) | None => Ok(()),
+    }
+}
+
+/// A message, `text` being what it was filled in with.
+fn payload<'a>(message: Option<&'a Message>, text: &'a str) -> Option<Payload<'a>> {
+    message.map(|message| match message {
+        Message::Text(_) => Payload::Text(text),
+        Message::Binary(bytes) => Payload::Binary(bytes),
+    })
+}
+
+/// What a step comes to where no socket is.
+fn not_open() -> Outcome {
+    Outcome { failure: Some(Reason::ClosedEarly), message: Some("no socket is open".into()), ..Outcome::default() }
 }
 
 #[cfg(test)]

@@ -118,17 +118,24 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Frames<S> {
         .await
     }
 
-    /// Says good-bye, then reads until the peer has closed, too. Ends only when the peer does: the caller bounds it.
-    pub(super) async fn close(&mut self) -> Result<(), Error> {
+    /// Says good-bye, then reads until the peer has closed the connection. Ends only when the peer does: the caller bounds it.
+    /// `answered` becomes true with the peer's close frame.
+    pub(super) async fn close(&mut self, answered: &mut bool) -> Result<(), Error> {
         let frame = CloseFrame { code: CloseCode::Normal, reason: "".into() };
         poll_fn(|cx| pending(self.context.close(&mut Turn { io: &mut self.io, cx }, Some(frame.clone())))).await?;
         loop {
             match self.read().await {
+                Ok(Message::Close(_)) => *answered = true,
                 Ok(_) => {}
                 Err(Error::ConnectionClosed) => return Ok(()),
                 Err(error) => return Err(error),
             }
         }
+    }
+
+    /// Reads until nothing more comes; the caller bounds it. After both close frames: until the peer has closed the connection.
+    pub(super) async fn read_out(&mut self) {
+        while self.read().await.is_ok() {}
     }
 
     /// Sends the reply to the peer's close frame, if that can be done at once.
@@ -304,10 +311,19 @@ mod tests {
             while server.next().await.is_some() {}
             drop(server);
         };
-        let (closed, ()) = tokio::join!(frames.close(), served);
+        let mut answered = false;
+        let (closed, ()) = tokio::join!(frames.close(&mut answered), served);
         closed.unwrap();
+        assert!(answered);
         let (mut frames, silent) = connected();
-        assert!(timeout(SECOND, frames.close()).await.is_err());
+        let mut answered = false;
+        assert!(timeout(SECOND, frames.close(&mut answered)).await.is_err());
+        assert!(!answered);
         drop(silent);
+        // The frame has come, the end of the connection has not.
+        let (mut frames, mut theirs) = connected();
+        theirs.write_all(b"\x88\x02\x03\xe8").await.unwrap();
+        assert!(timeout(SECOND, frames.close(&mut answered)).await.is_err());
+        assert!(answered);
     }
 }

@@ -15,7 +15,7 @@ use plimsoll::protocol::dns::Dns;
 use plimsoll::protocol::guard::Guard;
 use plimsoll::protocol::http::{HttpClient, HttpPool};
 use plimsoll::protocol::tls::Tls;
-use plimsoll::protocol::websocket::{Heard, Opened, Opening, Payload, Socket};
+use plimsoll::protocol::websocket::{Closing, Heard, Opened, Opening, Payload, Socket};
 use serde_json::{Value, json};
 use tokio::time::sleep;
 
@@ -25,28 +25,28 @@ use crate::servers::free_port;
 use crate::servers::websocket::SocketServer;
 
 /// Time enough on a busy machine for whatever answers at all.
-const AMPLE: Duration = Duration::from_secs(30);
+pub(super) const AMPLE: Duration = Duration::from_secs(30);
 /// Time that runs out.
-const SHORT: Duration = Duration::from_millis(300);
+pub(super) const SHORT: Duration = Duration::from_millis(300);
 
 /// A server and the way to it.
-struct Target {
+pub(super) struct Target {
     origin: Origin,
     dialer: Dialer,
 }
 
 impl Target {
-    fn at(url: &str, tls: &TlsOptions) -> Self {
+    pub(super) fn at(url: &str, tls: &TlsOptions) -> Self {
         let url = url.parse().unwrap();
         let guard = Guard::new(&[], Some(&url));
         Self { origin: Origin::of(&url).unwrap(), dialer: Dialer::new(Arc::new(guard), Tls::new(tls).unwrap(), Dns::default()) }
     }
 
-    fn plain(url: &str) -> Self {
+    pub(super) fn plain(url: &str) -> Self {
         Self::at(url, &TlsOptions::default())
     }
 
-    fn of(server: &SocketServer) -> Self {
+    pub(super) fn of(server: &SocketServer) -> Self {
         Self::plain(&format!("ws://127.0.0.1:{}", server.port))
     }
 
@@ -58,7 +58,7 @@ impl Target {
         Socket::open(&self.dialer, &self.opening(path)).await
     }
 
-    async fn socket(&self, path: &str) -> Socket {
+    pub(super) async fn socket(&self, path: &str) -> Socket {
         opened(self.open(path).await)
     }
 }
@@ -69,23 +69,23 @@ fn opened(opened: Opened) -> Socket {
 }
 
 /// Sends a text and waits for a message that has `part` in it.
-async fn ask(socket: &mut Socket, text: &str, part: &str, within: Duration) -> Heard {
+pub(super) async fn ask(socket: &mut Socket, text: &str, part: &str, within: Duration) -> Heard {
     let mut wanted = |message: &[u8]| String::from_utf8_lossy(message).contains(part);
     socket.exchange(Some(Payload::Text(text)), Some(&mut wanted), within).await
 }
 
 /// Waits for a message that has `part` in it.
-async fn listen(socket: &mut Socket, part: &str, within: Duration) -> Heard {
+pub(super) async fn listen(socket: &mut Socket, part: &str, within: Duration) -> Heard {
     let mut wanted = |message: &[u8]| String::from_utf8_lossy(message).contains(part);
     socket.exchange(None, Some(&mut wanted), within).await
 }
 
-fn text(heard: Heard) -> String {
+pub(super) fn text(heard: Heard) -> String {
     assert_eq!((heard.outcome.failure, heard.outcome.message), (None, None));
     String::from_utf8(heard.message.unwrap().to_vec()).unwrap()
 }
 
-fn failure(outcome: Outcome) -> (Reason, String) {
+pub(super) fn failure(outcome: Outcome) -> (Reason, String) {
     (outcome.failure.expect("a failure"), outcome.message.expect("a message"))
 }
 
@@ -119,7 +119,8 @@ async fn what_is_said_comes_back_plain_and_over_tls() {
         let heard = socket.exchange(Some(Payload::Binary(&bytes)), Some(&mut |_| true), AMPLE).await;
         assert_eq!((heard.outcome.failure, heard.message.unwrap().to_vec()), (None, bytes));
         assert_eq!(text(ask(&mut socket, "", "", AMPLE).await), "");
-        assert!(socket.is_open() && socket.close().await);
+        assert!(socket.is_open());
+        assert_eq!(socket.close().await, Closing::Answered);
     }
 }
 
@@ -217,7 +218,7 @@ async fn pings_are_answered_while_something_is_waited_for_and_while_nothing_is()
 async fn closing_is_said_by_both_sides() {
     let server = SocketServer::start(false).await;
     let target = Target::of(&server);
-    assert!(target.socket("/bye").await.close().await);
+    assert_eq!(target.socket("/bye").await.close().await, Closing::Answered);
     server.wait_for(r#"{"closed": 1000}"#).await;
 
     // Closed by the server while an answer is waited for: one failure with its reason. Whatever is tried after it fails, too.
@@ -227,7 +228,8 @@ async fn closing_is_said_by_both_sides() {
     let again = ask(&mut closed, "hello", "hello", AMPLE).await.outcome;
     assert_eq!((again.bytes_sent, again.phases.waiting), (0, Duration::ZERO));
     assert_eq!(failure(again), (Reason::ClosedEarly, expected.into()));
-    assert!(!closed.is_open() && !closed.close().await);
+    assert!(!closed.is_open());
+    assert_eq!(closed.close().await, Closing::Over);
 
     // Closed while nobody listened: the next exchange fails.
     let mut closed = target.socket("/close").await;
@@ -247,7 +249,7 @@ async fn the_demo_target_speaks_websocket() {
         let answer: Value = serde_json::from_str(&text(ask(&mut socket, r#"{"type":"hello"}"#, "echo", AMPLE).await)).unwrap();
         assert_eq!(answer, json!({"type": "echo", "seq": seq, "message": {"type": "hello"}}));
     }
-    assert!(socket.close().await);
+    assert_eq!(socket.close().await, Closing::Answered);
     target.stop().await;
 }
 
@@ -347,7 +349,8 @@ async fn an_exchange_that_fails_has_one_reason() {
         assert_eq!(reason, Reason::Timeout(Phase::Waiting), "{path}");
         assert!(text.starts_with("the expected message did not come within 300 ms") && text.ends_with("others") == others, "{text}");
         // The socket is still there, and closing it does not wait for ever.
-        assert!(socket.is_open() && !socket.close().await);
+        assert!(socket.is_open());
+        assert_eq!(socket.close().await, Closing::Unanswered);
     }
     let mut socket = target.socket("/unread").await;
     let large = vec![0_u8; 32 << 20];

@@ -3,6 +3,7 @@
 
 pub(crate) mod check;
 pub(crate) mod extract;
+pub(crate) mod parting;
 pub(crate) mod pause;
 pub(crate) mod step;
 

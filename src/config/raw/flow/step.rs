@@ -8,6 +8,7 @@ use serde_json::Value as Json;
 use super::RawNodes;
 use super::check::{RawCheck, RawChecks, RawExpect};
 use super::extract::RawExtract;
+use super::parting::{RawClose, RawClosed};
 use crate::config::raw::Attempt;
 use crate::config::raw::auth::{RawAuth, RawBasic, RawWay};
 use crate::config::raw::text::{Fillable, Fixed, RawSecret, SecretFile};
@@ -18,7 +19,7 @@ use crate::settings;
 /// Keys of a step that name the method of HTTP.
 pub(crate) const METHODS: [&str; 7] = ["get", "post", "put", "patch", "delete", "head", "options"];
 /// Keys of a step that say what is sent otherwise.
-pub(crate) const TALK: [&str; 5] = ["grpc", "websocket", "send", "send_file", "expect"];
+pub(crate) const TALK: [&str; 7] = ["grpc", "websocket", "send", "send_file", "expect", "close", "closed"];
 
 settings! {
     /// An HTTP request. Exactly one of the method keys says what is requested.
@@ -141,7 +142,7 @@ settings! {
 }
 
 settings! {
-    /// Says something on the open WebSocket, waits for an answer, or both.
+    /// Says something on the open WebSocket, waits for an answer, or both; or ends it.
     pub(crate) struct ExchangeStep titled "step" {
         /// Name for figures and thresholds.
         step: required Spanned<Fixed>,
@@ -151,11 +152,15 @@ settings! {
         send_file: optional Spanned<FilePath>,
         /// Message to wait for, passing over others: the checks that must hold of it, or `any`.
         expect: optional Spanned<RawExpect>,
+        /// Closes the socket and waits for the server to do so, too: a code such as `1000`, or a mapping.
+        close: optional Spanned<RawClose>,
+        /// Waits until the server closes the socket, passing over messages: the code with which it must, a list of them, or `any`.
+        closed: optional Spanned<RawClosed>,
         /// What must hold of the message that came.
         check: default RawChecks,
         /// What is taken from the message that came into variables, by name.
         extract: default Named<Spanned<RawExtract>>,
-        /// Longest time for sending, and until the message has come.
+        /// Longest time for sending, and until the message, or the server's closing, has come.
         timeout: default Duration = Duration::from_secs(60),
     }
 }
@@ -190,7 +195,7 @@ impl Sends {
         let by_key = |key: &str| match key {
             "grpc" => Some(Self::Grpc),
             "websocket" => Some(Self::Socket),
-            "send" | "send_file" | "expect" => Some(Self::Exchange),
+            "send" | "send_file" | "expect" | "close" | "closed" => Some(Self::Exchange),
             _ => METHODS.contains(&key).then_some(Self::Http),
         };
         entries.iter().find_map(|entry| by_key(&entry.key)).unwrap_or(Self::Http)

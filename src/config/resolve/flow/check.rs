@@ -62,7 +62,9 @@ impl Resolver<'_> {
             RawStep::Exchange(keys) => {
                 if keys.expect.is_none() && !(raw.checks().is_empty() && raw.extracts().0.is_empty()) {
                     let message = format!("step `{}` waits for no message that could be looked at", keys.step.value.0);
-                    self.mistake("missing-key", keys.step.span, message, "add `expect: any`, or what the message must be");
+                    let parts = keys.close.is_some() || keys.closed.is_some();
+                    let hint = if parts { "the end of a socket is no message" } else { "add `expect: any`, or what the message must be" };
+                    self.mistake("missing-key", keys.step.span, message, hint);
                     return false;
                 }
                 Answer::Message

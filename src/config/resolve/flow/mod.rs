@@ -22,6 +22,7 @@ use crate::registry::Spanned;
 
 pub(super) use grpc::Schemas;
 pub(super) use names::{Known, Names, set_by};
+pub(super) use socket::Line;
 pub(super) use template::sendable;
 
 /// Where a flow stands, and what is known at the place that is being read.
@@ -38,8 +39,8 @@ pub(super) struct Scope<'t> {
     pub(super) names: Names,
     /// The shared tokens of the profile; `None` within a login, which cannot wait for another.
     pub(super) tokens: Option<&'t mut Vec<TokenSource>>,
-    /// A WebSocket is open here.
-    pub(super) socket: bool,
+    /// The WebSocket that is open here.
+    pub(super) socket: Line,
 }
 
 impl Resolver<'_> {
@@ -109,7 +110,7 @@ impl Resolver<'_> {
             RawStep::Http(keys) => self.http_request(raw, keys, scope).map(Request::Http),
             RawStep::Grpc(keys) => self.grpc_request(raw, keys, scope).map(Request::Grpc),
             RawStep::Socket(keys) => self.connect(raw, keys, scope).map(Request::Connect),
-            RawStep::Exchange(keys) => self.exchange(keys, scope).map(Request::Exchange),
+            RawStep::Exchange(keys) => self.on_socket(keys, scope),
         };
         scope.names.variables.extend(raw.extracts().iter().map(|(name, _)| name.value.clone()));
         // The flow of a session sees what opening it has set.
@@ -141,7 +142,7 @@ impl Resolver<'_> {
                 self.mistake("out-of-range", branch.weight.span, "a weight must be above 0", "remove the choice, or write 1 or more");
             }
             scope.names.variables.clone_from(&before);
-            read.push(self.nodes(&branch.flow, scope).filter(|_| weight > 0.0).map(|flow| (weight, flow)));
+            read.push(self.perhaps(&branch.flow, scope).filter(|_| weight > 0.0).map(|flow| (weight, flow)));
             after.append(&mut scope.names.variables);
         }
         scope.names.variables = after;
@@ -176,15 +177,23 @@ impl Resolver<'_> {
     /// The body of a loop.
     fn rounds(&mut self, flow: &RawNodes, scope: &mut Scope<'_>) -> Option<Vec<FlowNode>> {
         scope.names.variables.extend(set_by(flow).into_iter().map(|name| name.value.clone()));
-        self.nodes(flow, scope)
+        self.perhaps(flow, scope)
+    }
+
+    /// Nodes that may be done or not: whether they close the socket is not known afterwards.
+    fn perhaps(&mut self, flow: &RawNodes, scope: &mut Scope<'_>) -> Option<Vec<FlowNode>> {
+        let line = scope.socket.clone();
+        let read = self.nodes(flow, scope);
+        scope.socket = line;
+        read
     }
 
     fn if_holds(&mut self, keys: &IfKeys, scope: &mut Scope<'_>) -> Option<FlowNode> {
         let condition = self.flow_condition(&keys.condition, scope);
         let before = scope.names.variables.clone();
-        let then = self.nodes(&keys.flow, scope);
+        let then = self.perhaps(&keys.flow, scope);
         let mut after = std::mem::replace(&mut scope.names.variables, before);
-        let otherwise = self.nodes(&keys.otherwise, scope);
+        let otherwise = self.perhaps(&keys.otherwise, scope);
         scope.names.variables.append(&mut after);
         Some(FlowNode::If { condition: condition?, then: then?, otherwise: otherwise? })
     }
