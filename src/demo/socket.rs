@@ -18,7 +18,7 @@ use tokio_tungstenite::tungstenite::handshake::derive_accept_key;
 use tokio_tungstenite::tungstenite::protocol::frame::Frame;
 use tokio_tungstenite::tungstenite::protocol::frame::coding::{CloseCode, Data, OpCode};
 use tokio_tungstenite::tungstenite::protocol::{CloseFrame, Role, WebSocketConfig};
-use tokio_tungstenite::tungstenite::{Error, Message};
+use tokio_tungstenite::tungstenite::{Error, Message, Utf8Bytes};
 
 use super::api::{App, Failure, Shared};
 use super::wire::Wire;
@@ -29,6 +29,8 @@ const MESSAGES: &str = "/ws/message";
 const SUBPROTOCOL: &str = "v1";
 /// Largest message that is taken, bytes.
 const LARGEST: usize = 1 << 20;
+/// Longest reason that a close frame holds, bytes.
+const LONGEST_REASON: usize = 123;
 /// Pieces that a slow answer is sent in.
 const PIECES: u32 = 10;
 
@@ -83,7 +85,18 @@ async fn serve(app: Arc<App>, upgrade: OnUpgrade, wire: Wire) {
 #[derive(PartialEq)]
 enum After {
     Stay,
+    /// We have said good-bye; the client's answer is waited for.
+    Leave,
     End,
+}
+
+/// The good-bye that a client asks for by `{"type":"close","code":4003,"reason":"…"}`; 1000 where there is no code that can be sent.
+fn goodbye(message: &Message) -> Option<CloseFrame> {
+    let Message::Text(text) = message else { return None };
+    let asked: Value = serde_json::from_str(text).ok().filter(|asked: &Value| asked["type"] == "close")?;
+    let code = asked["code"].as_u64().and_then(|code| u16::try_from(code).ok()).map(CloseCode::from);
+    let reason = asked["reason"].as_str().filter(|reason| reason.len() <= LONGEST_REASON).unwrap_or_default();
+    Some(CloseFrame { code: code.filter(|code| code.is_allowed()).unwrap_or(CloseCode::Normal), reason: reason.into() })
 }
 
 /// What a message costs the service: a query, while it holds a connection.
@@ -118,8 +131,10 @@ impl Conversation<'_> {
             if matches!(message, Message::Text(_) | Message::Binary(_)) {
                 seq += 1;
                 self.app.metrics.socket_messages.inc();
-                if self.answer(seq, message).await? == After::End {
-                    return Ok(());
+                match self.answer(seq, message).await? {
+                    After::Stay => {}
+                    After::Leave => return self.leave().await,
+                    After::End => return Ok(()),
                 }
             }
         }
@@ -136,6 +151,10 @@ impl Conversation<'_> {
         if active.error_for(MESSAGES).is_some() {
             self.end(CloseCode::Error, "a fault is switched on").await?;
             return Ok(After::End);
+        }
+        if let Some(CloseFrame { code, reason }) = goodbye(&message) {
+            self.end(code, reason).await?;
+            return Ok(After::Leave);
         }
         self.app.board.leak_memory(active.faults.memory_leak_bytes);
         let worked = work(self.app).await;
@@ -166,8 +185,16 @@ impl Conversation<'_> {
         self.socket.send(Message::text(message.to_string())).await
     }
 
-    async fn end(&mut self, code: CloseCode, reason: &'static str) -> Result<(), Error> {
+    async fn end(&mut self, code: CloseCode, reason: impl Into<Utf8Bytes>) -> Result<(), Error> {
         self.socket.close(Some(CloseFrame { code, reason: reason.into() })).await
+    }
+
+    /// After our good-bye: until the client has said its own, or the service ends. Whatever else it says is too late.
+    async fn leave(&mut self) -> Result<(), Error> {
+        while let Some(Some(message)) = self.app.unless_stopped(self.socket.next()).await {
+            message?;
+        }
+        Ok(())
     }
 
     /// Sends half a message; then the connection is cut.

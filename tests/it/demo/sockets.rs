@@ -71,6 +71,31 @@ async fn it_greets_and_answers_every_message() {
 }
 
 #[tokio::test]
+async fn it_closes_when_it_is_asked_to_and_hears_the_answer() {
+    let target = target(1, 0).await;
+    let long = "x".repeat(124);
+    for (asked, code, reason) in [
+        (json!({"type": "close", "code": 4003, "reason": "kicked"}), 4003, "kicked"),
+        (json!({"type": "close"}), 1000, ""),
+        // What cannot be sent is left out.
+        (json!({"type": "close", "code": 1006, "reason": long}), 1000, ""),
+        (json!({"type": "close", "code": 70_000, "reason": 5}), 1000, ""),
+    ] {
+        let mut socket = greeted(&target).await;
+        say(&mut socket, &asked.to_string()).await;
+        assert_eq!(hear(&mut socket).await.unwrap(), json!({"closed": code, "reason": reason}));
+        // Our answer is sent while the end is waited for.
+        assert!(timeout(PATIENCE, socket.next()).await.unwrap().is_none());
+    }
+    let client = client();
+    while metric(&client, &target, "demo_websockets_open").await > 0.5 {}
+    // One that does not answer does not keep the service from ending.
+    let mut silent = greeted(&target).await;
+    say(&mut silent, r#"{"type":"close"}"#).await;
+    timeout(PATIENCE, target.stop()).await.unwrap();
+}
+
+#[tokio::test]
 async fn a_message_holds_a_connection_of_the_pool_and_waits_for_one() {
     let (client, target) = (client(), target(1, 600_000).await);
     let (mut one, mut two) = (greeted(&target).await, greeted(&target).await);
