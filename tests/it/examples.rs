@@ -371,7 +371,9 @@ async fn grpc() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn websocket() {
-    run_without_failures("websocket").await;
+    let runs = run_without_failures("websocket").await;
+    let steps: BTreeSet<&str> = runs["chats"].summary.iter().flat_map(|summary| &summary.steps).map(|step| step.step.as_str()).collect();
+    assert!(steps.contains("leave") && steps.contains("kicked"), "{steps:?}");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
