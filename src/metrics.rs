@@ -89,6 +89,7 @@ families! {
     counter connections_opened = "plimsoll_connections_opened_total" ["profile", "scenario", "step"] "Connections opened.";
     counter requests_resent = "plimsoll_requests_resent_total" ["profile", "scenario", "step"] "Requests sent again because the server had closed a kept connection, or had not begun with them.";
     counter messages_unheard = "plimsoll_messages_unheard_total" ["profile", "scenario", "step"] "Messages of WebSockets that were dropped because nobody listened.";
+    counter closings_unanswered = "plimsoll_closings_unanswered_total" ["profile", "scenario", "step"] "Sessions on WebSockets whose good-bye the server did not answer.";
     counter iterations_scheduled = "plimsoll_iterations_scheduled_total" ["profile", "scenario"] "Starts that were due.";
     counter iterations_started = "plimsoll_iterations_started_total" ["profile", "scenario"] "Iterations that began.";
     counter iterations_completed = "plimsoll_iterations_completed_total" ["profile", "scenario"] "Iterations that went through their whole flow.";

@@ -263,6 +263,7 @@ fn figures(step: &StepInterval, duration: &LatencyHistogram, seconds: f64) -> St
         connections: step.connections,
         resent: step.resent,
         unheard: step.unheard,
+        unanswered: step.unanswered,
     }
 }
 

@@ -42,6 +42,7 @@ struct StepShard {
     connections: u64,
     resent: u64,
     unheard: u64,
+    unanswered: u64,
     checks: Vec<CheckCount>,
 }
 
@@ -130,6 +131,14 @@ impl Shard {
         }
     }
 
+    /// Counts a session whose good-bye the server did not answer.
+    pub fn unanswered(&mut self, step: u16) {
+        if let Some(fold) = self.steps.get_mut(usize::from(step)) {
+            fold.touched = true;
+            fold.unanswered += 1;
+        }
+    }
+
     /// Counts starts that were due: `started` is counted by the iteration itself.
     pub fn scheduled(&mut self, scenario: u16, count: u64) {
         self.with(scenario, |fold| fold.counts.scheduled += count);
@@ -205,6 +214,7 @@ impl StepShard {
             connections: std::mem::take(&mut self.connections),
             resent: std::mem::take(&mut self.resent),
             unheard: std::mem::take(&mut self.unheard),
+            unanswered: std::mem::take(&mut self.unanswered),
             checks: self.checks.iter_mut().map(std::mem::take).collect(),
         }
     }

@@ -87,6 +87,7 @@ impl Metrics {
         families.connections_opened.with_label_values(labels).inc_by(step.connections);
         families.requests_resent.with_label_values(labels).inc_by(step.resent);
         families.messages_unheard.with_label_values(labels).inc_by(step.unheard);
+        families.closings_unanswered.with_label_values(labels).inc_by(step.unanswered);
         let parts = if open { [&step.response_ok, &step.response_failed] } else { [&step.service_ok, &step.service_failed] };
         for part in parts {
             self.durations.add(labels, part);
@@ -348,7 +349,7 @@ impl Metrics {
     }
 
     /// Counters with the labels of a step.
-    pub(super) fn step_counters(&self) -> [&IntCounterVec; 8] {
+    pub(super) fn step_counters(&self) -> [&IntCounterVec; 9] {
         let families = &self.families;
         [
             &families.requests,
@@ -359,6 +360,7 @@ impl Metrics {
             &families.connections_opened,
             &families.requests_resent,
             &families.messages_unheard,
+            &families.closings_unanswered,
         ]
     }
 

@@ -142,6 +142,9 @@ pub struct StepInterval {
     /// Messages of WebSockets that were dropped because nobody listened.
     #[serde(default)]
     pub unheard: u64,
+    /// Sessions on WebSockets whose good-bye the server did not answer. Not among the seconds that are stored.
+    #[serde(default)]
+    pub unanswered: u64,
     /// Per check of the step, in the catalog's order.
     pub checks: Vec<CheckCount>,
 }
@@ -200,6 +203,7 @@ impl StepInterval {
         self.connections += other.connections;
         self.resent += other.resent;
         self.unheard += other.unheard;
+        self.unanswered += other.unanswered;
         if self.checks.len() < other.checks.len() {
             self.checks.resize(other.checks.len(), CheckCount::default());
         }

@@ -230,6 +230,9 @@ pub struct StepSummary {
     /// Messages of WebSockets that were dropped because nobody listened.
     #[serde(default, skip_serializing_if = "is_zero")]
     pub unheard: u64,
+    /// Sessions on WebSockets whose good-bye the server did not answer with a close frame, within 2 s.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub unanswered: u64,
 }
 
 fn is_zero<N: Default + PartialEq>(count: &N) -> bool {

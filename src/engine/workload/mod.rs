@@ -27,7 +27,7 @@ use crate::model::request::{Connections, Cookies, HttpOptions};
 use crate::protocol::dial::Dialer;
 use crate::protocol::grpc::{GrpcClient, GrpcPool};
 use crate::protocol::http::{HttpClient, HttpPool};
-use crate::protocol::websocket::Socket;
+use crate::protocol::websocket::{Closing, Socket};
 
 /// A flow to be joined: a scenario's, or the setup's.
 #[derive(Debug, Clone, Copy)]
@@ -169,8 +169,11 @@ impl FlowWorkload {
                 if vu.sockets.last().is_some_and(|(own, _)| own == index)
                     && let Some((_, mut socket)) = vu.sockets.pop()
                 {
-                    self.shard.borrow_mut().unheard(self.places.step + index, socket.take_unheard());
-                    socket.close().await;
+                    let step = self.places.step + index;
+                    self.shard.borrow_mut().unheard(step, socket.take_unheard());
+                    if socket.close().await == Closing::Unanswered {
+                        self.shard.borrow_mut().unanswered(step);
+                    }
                 }
             }
             Next::GroupBegin(group) => {

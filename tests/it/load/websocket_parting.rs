@@ -219,6 +219,30 @@ async fn a_server_may_close_before_it_has_read_everything() {
 }
 
 #[tokio::test]
+async fn a_session_whose_good_bye_is_not_answered_is_counted() {
+    let server = SocketMisfits::start().await;
+    // The good-bye is the message that the server answers in its way, or not at all.
+    let session = |name: &str, path: &str, steps: &str| format!("{{ step: {name}, websocket: {path}, do: [{steps}] }}");
+    let flow = [
+        session("silent", "/silence", ""),
+        session("chatty", "/chatter", ""),
+        session("cut", "/cut", ""),
+        session("answered", "/silent-farewell", ""),
+        session("wanted", "/silence", "{ step: leave, close: 1000, timeout: 300ms }"),
+        session("broken", "/closed", "{ step: say, send: hello, expect: any }"),
+    ];
+    let scenarios = format!("{{ users: {{ executor: per-vu-iterations, vus: 1, iterations: 1, flow: [{}] }} }}", flow.join(", "));
+    let base_url = format!("http://{}", server.address);
+    let done = Plan { base_url: &base_url, target: "", scenarios: &scenarios, profile: "", top: "" }.run().await;
+    let summary = done.run.summary.unwrap();
+    let unanswered: Vec<(&str, u64)> = summary.steps.iter().map(|step| (step.step.as_str(), step.unanswered)).collect();
+    let expected = [("silent", 1), ("chatty", 1), ("cut", 1), ("answered", 0), ("wanted", 0), ("leave", 0), ("broken", 0), ("say", 0)];
+    assert_eq!((unanswered.as_slice(), summary.total.unanswered), (&expected[..], 3));
+    // No request failed by it.
+    assert_eq!((summary.total.requests, summary.total.failed), (8, 2), "{:?}", summary.total.reasons);
+}
+
+#[tokio::test]
 async fn a_flow_ends_its_sessions_as_it_wants() {
     let server = SocketServer::start(false).await;
     let long = "x".repeat(124);

@@ -294,6 +294,7 @@ fn step_summary(name: (&str, &str), merged: &StepInterval, checks: &[String]) ->
         connections: merged.connections,
         resent: 0,
         unheard: 0,
+        unanswered: 0,
     }
 }
 
