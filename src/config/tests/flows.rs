@@ -452,6 +452,24 @@ fn a_socket_is_ended_by_one_of_its_steps() {
 }
 
 #[test]
+fn the_digest_tells_one_end_of_a_socket_from_another() {
+    let ends = [
+        "close: 1000",
+        "close: 4001",
+        "close: { reason: done }",
+        "closed: any",
+        "closed: 1000",
+        "send: x, closed: any",
+        "send: y, closed: any",
+    ];
+    let digest =
+        |end: &str| profile(&text(TARGET, "", "", &format!("- {{ step: chat, websocket: /ws, do: [{{ step: end, {end} }}] }}"))).digest;
+    let digests: std::collections::BTreeSet<String> = ends.into_iter().map(digest).collect();
+    assert_eq!(digests.len(), ends.len());
+    assert_eq!(digest("close: 1000"), digest("close: { code: 1000 }"));
+}
+
+#[test]
 fn an_end_that_cannot_be_is_a_mistake() {
     let found = |nodes: &str| codes(&text(TARGET, "", "", &format!("- {{ step: chat, websocket: /ws, do: [{nodes}] }}")));
     for keys in [
