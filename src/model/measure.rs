@@ -142,7 +142,7 @@ pub struct StepInterval {
     /// Messages of WebSockets that were dropped because nobody listened.
     #[serde(default)]
     pub unheard: u64,
-    /// Sessions on WebSockets whose good-bye the server did not answer. Not among the seconds that are stored.
+    /// Sessions on WebSockets whose good-bye the server did not answer.
     #[serde(default)]
     pub unanswered: u64,
     /// Per check of the step, in the catalog's order.

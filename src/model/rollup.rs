@@ -420,6 +420,7 @@ mod tests {
             failures: [(Reason::Status(500), u64::from(second % 3))].into(),
             resent: u64::from(second % 4),
             unheard: u64::from(second % 5),
+            unanswered: u64::from(second % 6),
             service_ok: LatencyHistogram::from_us(latencies.iter().copied()),
             ..StepInterval::default()
         };

@@ -10,9 +10,11 @@ const NAMED: usize = 3;
 pub fn rare(summary: &Summary) -> Vec<String> {
     let resent = |one: &StepSummary| one.resent;
     let unheard = |one: &StepSummary| one.unheard;
+    let unanswered = |one: &StepSummary| one.unanswered;
     [
         sentence(summary, resent, ["request was sent again on another connection", "requests were sent again on another connection"]),
         sentence(summary, unheard, ["message was not heard", "messages were not heard"]),
+        sentence(summary, unanswered, ["good-bye of a socket was not answered", "good-byes of sockets were not answered"]),
     ]
     .into_iter()
     .flatten()
@@ -46,6 +48,13 @@ mod tests {
         };
         let total = step(&("", steps.iter().map(|one| one.1).sum(), steps.iter().map(|one| one.2).sum()));
         Summary { total, steps: steps.iter().map(step).collect(), ..Summary::default() }
+    }
+
+    #[test]
+    fn good_byes_without_an_answer_are_told_by_their_step() {
+        let mut run = summary(&[("chat", 0, 0), ("list", 0, 0)]);
+        (run.total.unanswered, run.steps[0].unanswered) = (3, 3);
+        assert_eq!(rare(&run), ["3 good-byes of sockets were not answered: 3 in chat"]);
     }
 
     #[test]

@@ -15,6 +15,8 @@ pub(super) struct Rare {
     resent: u64,
     #[serde(skip_serializing_if = "is_zero")]
     unheard: u64,
+    #[serde(skip_serializing_if = "is_zero")]
+    unanswered: u64,
 }
 
 fn is_zero<N: Default + PartialEq>(count: &N) -> bool {
@@ -24,13 +26,13 @@ fn is_zero<N: Default + PartialEq>(count: &N) -> bool {
 impl Rare {
     /// The column's value.
     pub(super) fn text(step: &StepInterval) -> StoreResult<Option<String>> {
-        let rare = Self { resent: step.resent, unheard: step.unheard };
+        let rare = Self { resent: step.resent, unheard: step.unheard, unanswered: step.unanswered };
         (rare != Self::default()).then(|| json(&rare)).transpose()
     }
 
     /// Puts what the column held where it belongs.
     pub(super) fn fill(self, step: &mut StepInterval) {
-        (step.resent, step.unheard) = (self.resent, self.unheard);
+        (step.resent, step.unheard, step.unanswered) = (self.resent, self.unheard, self.unanswered);
     }
 }
 
@@ -40,16 +42,17 @@ mod tests {
 
     #[test]
     fn what_is_0_takes_no_room_and_nothing_of_the_one_before_is_left() {
-        let with = |resent, unheard| StepInterval { resent, unheard, ..StepInterval::default() };
+        let with = |resent, unheard, unanswered| StepInterval { resent, unheard, unanswered, ..StepInterval::default() };
         for (step, text) in [
-            (with(0, 0), None),
-            (with(2, 0), Some(r#"{"resent":2}"#)),
-            (with(0, 340), Some(r#"{"unheard":340}"#)),
-            (with(1, u64::MAX), Some(r#"{"resent":1,"unheard":18446744073709551615}"#)),
+            (with(0, 0, 0), None),
+            (with(2, 0, 0), Some(r#"{"resent":2}"#)),
+            (with(0, 340, 0), Some(r#"{"unheard":340}"#)),
+            (with(1, u64::MAX, 0), Some(r#"{"resent":1,"unheard":18446744073709551615}"#)),
+            (with(0, 0, 3), Some(r#"{"unanswered":3}"#)),
         ] {
             let written = Rare::text(&step).unwrap();
             assert_eq!(written.as_deref(), text);
-            let mut read = with(7, 7);
+            let mut read = with(7, 7, 7);
             written.map_or_else(Rare::default, |text| serde_json::from_str(&text).unwrap()).fill(&mut read);
             assert_eq!(read, step);
         }

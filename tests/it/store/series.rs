@@ -62,13 +62,13 @@ prop_compose! {
         histograms in proptest::array::uniform5(histogram()),
         phases in phases(),
         bytes in (count(), count(), count()),
-        rare in (rarely(), rarely()),
+        rare in (rarely(), rarely(), rarely()),
         checks in vec((count(), count()), 0..4),
     ) -> StepInterval {
         let [response_ok, response_failed, service_ok, service_failed, waiting] = histograms;
         let (bytes_sent, bytes_received, connections) = bytes;
         let checks = checks.into_iter().map(|(passed, failed)| CheckCount { passed, failed }).collect();
-        StepInterval { step: 0, ok, failures, messages, response_ok, response_failed, service_ok, service_failed, waiting, phases, bytes_sent, bytes_received, connections, checks, resent: rare.0, unheard: rare.1 }
+        StepInterval { step: 0, ok, failures, messages, response_ok, response_failed, service_ok, service_failed, waiting, phases, bytes_sent, bytes_received, connections, checks, resent: rare.0, unheard: rare.1, unanswered: rare.2 }
     }
 }
 
@@ -228,16 +228,17 @@ pub(super) async fn latencies_that_tell_the_same_are_stored_once(bed: Bed) {
 pub(super) async fn what_hardly_ever_happens_is_counted(bed: Bed) {
     let run = run("a", at(0));
     bed.store.start_run(&run).await.unwrap();
-    let step = |step, resent, unheard| (step, StepInterval { step, ok: 5, resent, unheard, ..StepInterval::default() });
+    let step =
+        |step, resent, unheard| (step, StepInterval { step, ok: 5, resent, unheard, unanswered: unheard / 30, ..StepInterval::default() });
     let second = |second, steps: [(u16, StepInterval); 3]| Interval { second, steps: steps.into(), shards: 1, ..Interval::default() };
     let seconds = [second(0, [step(0, 0, 0), step(1, 2, 0), step(2, 0, 0)]), second(1, [step(0, 0, 0), step(1, 1, 30), step(2, 0, 310)])];
     bed.store.append(&batch(&run.id, &seconds)).await.unwrap();
     assert_eq!(bed.store.intervals(&run.id, 0, 2).await.unwrap(), seconds);
     bed.holds("SELECT count(*) FROM step_intervals WHERE rare IS NULL", 3).await;
     let counts = |steps: &std::collections::BTreeMap<u16, StepInterval>| {
-        steps.values().map(|step| (step.ok, step.resent, step.unheard)).collect::<Vec<_>>()
+        steps.values().map(|step| (step.ok, step.resent, step.unheard, step.unanswered)).collect::<Vec<_>>()
     };
-    let both = [(10, 0, 0), (10, 3, 30), (10, 0, 310)];
+    let both = [(10, 0, 0, 0), (10, 3, 30, 1), (10, 0, 310, 10)];
     assert_eq!(counts(&bed.store.merged(&run.id, 0, 2).await.unwrap().unwrap().interval().steps), both);
     let ended = Run { status: RunStatus::Finished, ended_at: Some(at(2)), ..run };
     bed.store.update_run(&ended).await.unwrap();
