@@ -20,7 +20,7 @@ use super::{Store, StoreError, StoreResult};
 /// Migrations, embedded.
 static MIGRATIONS: Migrator = sqlx::migrate!("migrations/sqlite");
 /// How long another process may take to bring the schema up to date, and how often it is looked at.
-const OTHERS_WORK: Duration = Duration::from_secs(5);
+const OTHERS_WORK: Duration = Duration::from_secs(15);
 const PATIENCE: Duration = Duration::from_millis(50);
 /// How long a statement waits for the lock of another process.
 const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
@@ -103,10 +103,7 @@ async fn open_with(location: &str, migrator: &Migrator) -> StoreResult<SqlStore<
     let path = checked_path(location)?;
     let place = path.display().to_string();
     let options = options(&path);
-    let mut connection = match options.connect().await {
-        Ok(connection) => connection,
-        Err(error) => return Err(explained(store_error::<Sqlite>(&place, &error), &path)),
-    };
+    let mut connection = connected(&options, &place).await.map_err(|error| explained(error, &path))?;
     prepare(&mut connection, &path, migrator).await?;
     connection.close().await.map_err(|error| store_error::<Sqlite>(&place, &error))?;
 
@@ -116,6 +113,18 @@ async fn open_with(location: &str, migrator: &Migrator) -> StoreResult<SqlStore<
     let store = SqlStore::new(writer, readers, place);
     store.ping().await.map_err(|error| explained(error, &path))?;
     Ok(store)
+}
+
+/// Opens the database. Where two processes find an empty file, both want to make it one with a journal written ahead, and SQLite refuses one of
+/// them at once instead of letting both wait for each other: that one tries again.
+async fn connected(options: &SqliteConnectOptions, place: &str) -> StoreResult<SqliteConnection> {
+    for _ in 0..OTHERS_WORK.as_millis() / PATIENCE.as_millis() {
+        match options.connect().await.map_err(|error| store_error::<Sqlite>(place, &error)) {
+            Err(StoreError::Busy(_)) => tokio::time::sleep(PATIENCE).await,
+            done => return done,
+        }
+    }
+    options.connect().await.map_err(|error| store_error::<Sqlite>(place, &error))
 }
 
 /// One connection that never ends, because the database ends with it.
@@ -200,10 +209,7 @@ async fn prepare(connection: &mut SqliteConnection, path: &Path, migrator: &Migr
         return Err(StoreError::Unusable(format!("{place} is a database of another program: name another file")));
     }
     let Schema::Older(found) = inspect::<Sqlite>(connection, migrator, &place).await? else { return Ok(()) };
-    if found > 0 {
-        back_up(connection, path, found).await?;
-    }
-    let Err(error) = migrator.run(&mut *connection).await else { return Ok(()) };
+    let Err(error) = upgrade(connection, path, migrator, found).await else { return Ok(()) };
     // Two processes may start at the same time; the one that comes second waits until the work is done.
     for _ in 0..OTHERS_WORK.as_millis() / PATIENCE.as_millis() {
         if let Ok(Schema::Current) = inspect::<Sqlite>(connection, migrator, &place).await {
@@ -211,7 +217,14 @@ async fn prepare(connection: &mut SqliteConnection, path: &Path, migrator: &Migr
         }
         tokio::time::sleep(PATIENCE).await;
     }
-    Err(explained(migration_error::<Sqlite>(&place, &error), path))
+    Err(explained(error, path))
+}
+
+async fn upgrade(connection: &mut SqliteConnection, path: &Path, migrator: &Migrator, found: i64) -> StoreResult<()> {
+    if found > 0 {
+        back_up(connection, path, found).await?;
+    }
+    migrator.run(connection).await.map_err(|error| migration_error::<Sqlite>(&path.display().to_string(), &error))
 }
 
 async fn is_foreign(connection: &mut SqliteConnection, place: &str) -> StoreResult<bool> {
