@@ -13,6 +13,8 @@ use sqlx::pool::PoolOptions;
 use sqlx::sqlite::{SqliteAutoVacuum, SqliteConnectOptions, SqliteJournalMode, SqliteSynchronous};
 use sqlx::{ConnectOptions, Connection, Sqlite, SqliteConnection};
 
+use tokio::time::Instant;
+
 use super::schema::{self, Schema, inspect, migration_error};
 use super::shared::{SqlStore, store_error};
 use super::{Store, StoreError, StoreResult};
@@ -118,13 +120,15 @@ async fn open_with(location: &str, migrator: &Migrator) -> StoreResult<SqlStore<
 /// Opens the database. Where two processes find an empty file, both want to make it one with a journal written ahead, and SQLite refuses one of
 /// them at once instead of letting both wait for each other: that one tries again.
 async fn connected(options: &SqliteConnectOptions, place: &str) -> StoreResult<SqliteConnection> {
-    for _ in 0..OTHERS_WORK.as_millis() / PATIENCE.as_millis() {
+    let until = Instant::now() + OTHERS_WORK;
+    loop {
+        let began = Instant::now();
         match options.connect().await.map_err(|error| store_error::<Sqlite>(place, &error)) {
-            Err(StoreError::Busy(_)) => tokio::time::sleep(PATIENCE).await,
+            // One that has waited in vain has met somebody who holds the file for long.
+            Err(StoreError::Busy(_)) if began < until && began.elapsed() < BUSY_TIMEOUT / 2 => tokio::time::sleep(PATIENCE).await,
             done => return done,
         }
     }
-    options.connect().await.map_err(|error| store_error::<Sqlite>(place, &error))
 }
 
 /// One connection that never ends, because the database ends with it.
